@@ -1,0 +1,60 @@
+"""A laboratory for durable asyncio: run DBOS workflows, kill them, resume them, account for all.
+
+Names are imported when they are first used, since DBOS alone takes half a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aexp.fanout import ChildFailed, fan_out
+    from aexp.promise import Anomaly, Promise
+    from aexp.runs import Run
+    from aexp.runtime import Queue, Runtime, Schedule, current_runtime
+    from aexp.scenario import Ending, Parameters, Scenario
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Anomaly",
+    "ChildFailed",
+    "Ending",
+    "Parameters",
+    "Promise",
+    "Queue",
+    "Run",
+    "Runtime",
+    "Scenario",
+    "Schedule",
+    "current_runtime",
+    "fan_out",
+]
+
+_HOMES = {
+    "Anomaly": "aexp.promise",
+    "ChildFailed": "aexp.fanout",
+    "Ending": "aexp.scenario",
+    "Parameters": "aexp.scenario",
+    "Promise": "aexp.promise",
+    "Queue": "aexp.runtime",
+    "Run": "aexp.runs",
+    "Runtime": "aexp.runtime",
+    "Scenario": "aexp.scenario",
+    "Schedule": "aexp.runtime",
+    "current_runtime": "aexp.runtime",
+    "fan_out": "aexp.fanout",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'aexp' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

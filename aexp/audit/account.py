@@ -1,0 +1,108 @@
+"""The account of a run: what was asked, what happened, and which promises held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aexp.audit.gather import read_ending, read_history
+from aexp.audit.promises import PROMISES
+from aexp.database import DatabaseUrl
+from aexp.database.connect import Connection
+from aexp.promise import Verdict, judge
+from aexp.runs import ProcessRecord, Run
+from aexp.scenario import Scenario
+
+__all__ = ["Report", "audit_run"]
+
+VANISHED = "vanished"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that is told of a run."""
+
+    run: Run
+    status: str
+    result: Any
+    processes: Sequence[ProcessRecord]
+    verdicts: Sequence[Verdict]
+    account: Mapping[str, Any]
+    elapsed_s: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the workflow ended well and every promise held."""
+        return self.status == "SUCCESS" and all(verdict.held for verdict in self.verdicts)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON values, in the order in which it is written."""
+        return {
+            "run_id": self.run.run_id,
+            "scenario": self.run.scenario,
+            "status": self.status,
+            "result": self.result,
+            "parameters": dict(self.run.parameters),
+            "processes": [
+                {"pid": process.pid, "ended": process.ended or VANISHED}
+                for process in self.processes
+            ],
+            "promises": [
+                {
+                    "name": verdict.name,
+                    "statement": verdict.statement,
+                    "held": verdict.held,
+                    "anomalies": [
+                        {"summary": anomaly.summary, "rows": [dict(row) for row in anomaly.rows]}
+                        for anomaly in verdict.anomalies
+                    ],
+                }
+                for verdict in self.verdicts
+            ],
+            "account": dict(self.account),
+            "elapsed_s": round(self.elapsed_s, 3),
+            "settings": dict(self.settings),
+        }
+
+
+async def audit_run(
+    url: DatabaseUrl,
+    connection: Connection,
+    run: Run,
+    scenario: Scenario[Any],
+    *,
+    extra: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Report:
+    """Gather the evidence of ``run`` and judge it; ``extra`` joins the account."""
+    ending = await read_ending(url, connection, run)
+    history = await read_history(connection, run, ending)
+    evidence = await scenario.gather(connection, run, ending)
+    return Report(
+        run=run,
+        status=ending.status,
+        result=ending.result if ending.status == "SUCCESS" else ending.error,
+        processes=ending.processes,
+        verdicts=[*judge(PROMISES, history), *judge(scenario.promises, evidence)],
+        account={
+            **scenario.account(evidence),
+            "workflows": dict(history.workflows),
+            "checkpoints": history.steps,
+            **(extra or {}),
+        },
+        elapsed_s=_elapsed_s(ending.processes),
+        settings=settings or {},
+    )
+
+
+def _elapsed_s(processes: Sequence[ProcessRecord]) -> float:
+    """Seconds in which a process worked on the run; the time between two of them is nobody's."""
+    now = datetime.now(UTC)
+    return sum(
+        ((process.ended_at or now) - process.started_at).total_seconds()
+        for process in processes
+        if process.ended_at is not None or process is processes[-1]
+    )

@@ -1,0 +1,26 @@
+"""What DBOS's own tables say of a run, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["History"]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The workflows and steps of a run.
+
+    ``workflows`` counts by status, ``steps`` counts checkpoints. ``unfinished`` and ``repeated``
+    are samples of rows: workflows without an end, and step bodies that began after their step's
+    checkpoint was durable.
+    """
+
+    root_status: str
+    error: str | None
+    workflows: Mapping[str, int]
+    steps: int
+    unfinished: Sequence[Mapping[str, Any]] = ()
+    repeated: Sequence[Mapping[str, Any]] = ()

@@ -1,0 +1,92 @@
+"""Read the history of a run from the tables of DBOS and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio.to_thread
+import sqlalchemy
+from dbos import DBOSClient
+
+from aexp.audit.evidence import History
+from aexp.database import DatabaseUrl
+from aexp.database.connect import Connection
+from aexp.runs import Run, list_processes
+from aexp.scenario import Ending
+
+__all__ = ["read_ending", "read_history"]
+
+SAMPLE = 20
+NOT_STARTED = "NOT STARTED"
+
+
+async def read_ending(url: DatabaseUrl, connection: Connection, run: Run) -> Ending:
+    """How the root workflow stands; its result is deserialised by DBOS itself."""
+    processes = await list_processes(connection, run.run_id)
+    found = await anyio.to_thread.run_sync(_root, url, run.run_id)
+    if found is None:
+        return Ending(NOT_STARTED, None, None, processes)
+    error = f"{type(found.error).__name__}: {found.error}" if found.error is not None else None
+    return Ending(found.status, found.output, error, processes)
+
+
+def _root(url: DatabaseUrl, workflow_id: str) -> Any:
+    engine = sqlalchemy.create_engine(
+        sqlalchemy.make_url(url.libpq).set(drivername="postgresql+psycopg"), pool_size=1
+    )
+    try:
+        client = DBOSClient(system_database_engine=engine, lazy=True)
+        found = client.list_workflows(workflow_ids=[workflow_id], load_input=False)
+        return found[0] if found else None
+    finally:
+        engine.dispose()
+
+
+async def read_history(connection: Connection, run: Run, ending: Ending) -> History:
+    """Every workflow of a run carries its application version, whoever started it."""
+    rows = await connection.fetch(
+        "SELECT status, count(*) AS n FROM dbos.workflow_status"
+        " WHERE application_version = $1 GROUP BY status ORDER BY status",
+        run.application_version,
+    )
+    steps = await connection.fetchval(
+        "SELECT count(*) FROM dbos.operation_outputs AS steps"
+        " JOIN dbos.workflow_status AS workflows USING (workflow_uuid)"
+        " WHERE workflows.application_version = $1",
+        run.application_version,
+    )
+    unfinished = await connection.fetch(
+        "SELECT workflow_uuid AS workflow_id, name, status, recovery_attempts, queue_name"
+        " FROM dbos.workflow_status WHERE application_version = $1"
+        " AND status NOT IN ('SUCCESS', 'ERROR') ORDER BY created_at LIMIT $2",
+        run.application_version,
+        SAMPLE,
+    )
+    return History(
+        root_status=ending.status,
+        error=ending.error,
+        workflows={row["status"]: row["n"] for row in rows},
+        steps=steps,
+        unfinished=[dict(row) for row in unfinished],
+        repeated=await _repeated(connection, run),
+    )
+
+
+async def _repeated(connection: Connection, run: Run) -> list[Mapping[str, Any]]:
+    # Both times come from the worker's clock. A step that DBOS retried in the workflow has one
+    # checkpoint, an attempt of its own has another: the last one of the name counts.
+    rows = await connection.fetch(
+        "SELECT ledger.workflow_id, ledger.step, ledger.pid, ledger.began_at::text AS began_at,"
+        "  to_timestamp(steps.completed_at / 1000.0)::text AS checkpoint_at"
+        " FROM aexp.ledger JOIN ("
+        "  SELECT workflow_uuid, function_name, max(completed_at_epoch_ms) AS completed_at"
+        "  FROM dbos.operation_outputs GROUP BY workflow_uuid, function_name) AS steps"
+        " ON steps.workflow_uuid = ledger.workflow_id AND steps.function_name = ledger.step"
+        " WHERE ledger.run_id = $1"
+        "  AND floor(extract(epoch FROM ledger.began_at) * 1000) > steps.completed_at"
+        " ORDER BY ledger.began_at LIMIT $2",
+        run.run_id,
+        SAMPLE,
+    )
+    return [dict(row) for row in rows]

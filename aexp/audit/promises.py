@@ -1,0 +1,48 @@
+"""What every durable workflow must keep, whatever it does. Pure functions of the history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aexp.audit.evidence import History
+from aexp.promise import Anomaly, Promise
+
+__all__ = ["PROMISES"]
+
+
+def _ends(history: History) -> Sequence[Anomaly]:
+    if history.root_status == "SUCCESS":
+        return ()
+    if history.root_status == "ERROR":
+        return [Anomaly(f"the workflow ended in error: {history.error}")]
+    return [Anomaly(f"the workflow has not ended: its status is {history.root_status}")]
+
+
+def _nothing_left(history: History) -> Sequence[Anomaly]:
+    # A child that ended in error is its parent's affair; one without an end is nobody's.
+    left = {
+        status: count
+        for status, count in history.workflows.items()
+        if status not in {"SUCCESS", "ERROR"}
+    }
+    if not left:
+        return ()
+    what = ", ".join(f"{count} {status}" for status, count in sorted(left.items()))
+    return [Anomaly(f"workflows without an end: {what}", history.unfinished)]
+
+
+def _never_again(history: History) -> Sequence[Anomaly]:
+    if not history.repeated:
+        return ()
+    return [Anomaly("step bodies began after their checkpoint was durable", history.repeated)]
+
+
+PROMISES: Sequence[Promise[History]] = (
+    Promise("ends", "the workflow ends, and not in error", _ends),
+    Promise("nothing_left", "no workflow of the run is left without an end", _nothing_left),
+    Promise(
+        "checkpointed_once",
+        "a step whose checkpoint is durable never runs again",
+        _never_again,
+    ),
+)

@@ -1,0 +1,112 @@
+"""``aexp db``: the database behind the runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import click
+
+from aexp.cli.options import with_settings
+from aexp.database import DatabaseUrl, embedded, ensure_schema, locate_database
+from aexp.database.connect import connect
+from aexp.errors import UsageError
+from aexp.execution import run_on_loop
+from aexp.settings import Settings
+
+__all__ = ["db"]
+
+
+@click.group
+def db() -> None:
+    """The database: where it is, start and stop the embedded one, migrate, look inside."""
+
+
+def _embedded_only(settings: Settings, what: str) -> None:
+    if settings.database_url is not None:
+        raise UsageError(
+            f"`aexp db {what}` is for the embedded server, but a database URL is given:"
+            " unset DBOS_SYSTEM_DATABASE_URL, or use that server's own tools"
+        )
+
+
+@db.command
+@with_settings
+def url(settings: Settings) -> int:
+    """Print the database's URL, password included; starts the embedded server."""
+    click.echo(locate_database(settings).libpq)
+    return 0
+
+
+@db.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@with_settings
+def psql(settings: Settings, arguments: tuple[str, ...]) -> int:
+    """Open psql on the database; ARGUMENTS go to psql."""
+    located = locate_database(settings)
+    bundled = embedded.program("psql")
+    command = str(bundled) if bundled.exists() else shutil.which("psql")
+    if command is None:
+        raise UsageError("no psql found: install PostgreSQL's client")
+    # Replaces this process, so that psql has the terminal and its signals to itself.
+    os.execv(command, [command, located.libpq, *arguments])  # noqa: S606 - no shell is wanted
+
+
+@db.command
+@with_settings
+def start(settings: Settings) -> int:
+    """Start the embedded server; it stays up until `aexp db stop`."""
+    _embedded_only(settings, "start")
+    located = locate_database(settings)
+    click.echo(f"PostgreSQL is up at {located} (process {embedded.running_pid(settings.home)})")
+    return 0
+
+
+@db.command
+@with_settings
+def stop(settings: Settings) -> int:
+    """Stop the embedded server. Its data stays."""
+    _embedded_only(settings, "stop")
+    stopped = embedded.stop(settings.home)
+    click.echo("PostgreSQL has stopped" if stopped else "PostgreSQL was not running")
+    return 0
+
+
+@db.command
+@with_settings
+def migrate(settings: Settings) -> int:
+    """Bring the tables of DBOS and of aexp to this version."""
+    located = locate_database(settings)
+
+    async def main() -> bool:
+        return await ensure_schema(located)
+
+    changed = run_on_loop(settings.loop, main)
+    click.echo(f"{located} {'has been migrated' if changed else 'is up to date'}")
+    return 0
+
+
+@db.command
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_settings
+def reset(settings: Settings, yes: bool) -> int:  # noqa: FBT001
+    """Drop every run and workflow: schemas aexp and dbos, made anew and empty."""
+    located = locate_database(settings)
+    if not yes:
+        click.confirm(f"Drop all runs and workflows in {located}?", abort=True)
+    run_on_loop(settings.loop, lambda: _reset(located))
+    click.echo(f"{located} is empty")
+    return 0
+
+
+async def _reset(located: DatabaseUrl) -> None:
+    # First of all, so that a database which is not ours is refused and not emptied.
+    await ensure_schema(located)
+    connection = await connect(located)
+    try:
+        async with connection.transaction():
+            await connection.execute("DROP SCHEMA aexp CASCADE")
+            await connection.execute("DROP SCHEMA dbos CASCADE")
+    finally:
+        await connection.close(timeout=5)
+    await ensure_schema(located)

@@ -1,0 +1,114 @@
+"""Reports for people (rich, on stdout) and for programs (JSON, on stdout)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aexp.audit import Report
+
+__all__ = ["print_json", "print_report", "print_table"]
+
+# Rows of an anomaly that the terminal shows; --json has all that were gathered.
+SHOWN = 5
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, default=str, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A plain table on stdout."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    Console().print(table)
+
+
+def print_report(report: Report, *, as_json: bool) -> None:
+    """The account of a run."""
+    if as_json:
+        print_json(report.as_json())
+        return
+    console = Console(highlight=False)
+    console.print(_heading(report))
+    console.print(_processes(report))
+    for title, section in report.account.items():
+        if isinstance(section, Mapping) and section:
+            console.print()
+            console.print(_section(title, section))
+        elif not isinstance(section, Mapping):
+            console.print()
+            console.print(Text(f"{_words(title)}  ", style="bold").append(str(section), "not bold"))
+    console.print()
+    console.print(_promises(report))
+    for verdict in report.verdicts:
+        for anomaly in verdict.anomalies:
+            console.print(Text(f"\n{verdict.name}: {anomaly.summary}", style="red"))
+            for row in anomaly.rows[:SHOWN]:
+                console.print(Text("  " + json.dumps(dict(row), default=str)))
+            if len(anomaly.rows) > SHOWN:
+                console.print(f"  … {len(anomaly.rows) - SHOWN} more with --json")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _heading(report: Report) -> Text:
+    style = "bold green" if report.ok else "bold red"
+    heading = Text(f"{report.run.run_id}  ", style="bold")
+    heading.append(report.status, style)
+    heading.append(f"  {report.elapsed_s:.2f} s in {len(report.processes)} processes", "dim")
+    return heading
+
+
+def _processes(report: Report) -> Text:
+    told = Text()
+    for number, process in enumerate(report.processes):
+        told.append("" if number == 0 else "\n")
+        told.append(f"process {process.pid}  ", "dim")
+        told.append(process.ended or "still running")
+    return told
+
+
+def _section(title: str, section: Mapping[str, Any]) -> Table:
+    """A table: of rows when every value is a mapping, else one row of figures."""
+    table = Table(box=None, pad_edge=False, header_style="dim", title_style="bold")
+    if all(isinstance(value, Mapping) for value in section.values()):
+        columns = list(next(iter(section.values())))
+        table.add_column(_words(title), style="bold")
+        for column in columns:
+            table.add_column(_words(column), justify="right")
+        for name, values in section.items():
+            table.add_row(Text(name), *(_figure(values.get(column)) for column in columns))
+        return table
+    table.add_column(_words(title), style="bold")
+    for column in section:
+        table.add_column(_words(column), justify="right")
+    table.add_row("", *(_figure(value) for value in section.values()))
+    return table
+
+
+def _figure(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _promises(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(style="bold")
+    table.add_column()
+    for verdict in report.verdicts:
+        mark = Text("held", "green") if verdict.held else Text("BROKEN", "bold red")
+        table.add_row(mark, verdict.name, Text(verdict.statement))
+    return table

@@ -1,0 +1,241 @@
+"""``aexp run`` and ``aexp resume``: run a scenario to its end and print its account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import anyio
+import click
+
+from aexp.audit import Report, audit_run
+from aexp.cli.live import show_progress
+from aexp.cli.options import assignments, with_settings
+from aexp.cli.render import print_report
+from aexp.database import DatabaseUrl, ensure_schema, locate_database
+from aexp.database.connect import connect
+from aexp.errors import Interrupted, UsageError
+from aexp.execution import execute, run_on_loop
+from aexp.log import bind_process, watch_steps
+from aexp.progress import Progress, Snapshot
+from aexp.runs import Run, begin_run, check_run_id, check_same, find_run, get_run, new_run_id
+from aexp.scenario import Scenario
+from aexp.scenarios import find_scenario
+from aexp.settings import Settings
+from aexp.supervisor import KillPlan, report_progress, supervise
+
+__all__ = ["resume", "run", "work"]
+
+_EXECUTION_OPTIONS = (
+    click.option(
+        "--kills",
+        type=click.IntRange(0, 1000),
+        default=0,
+        metavar="N",
+        help="Run in a child process, kill it N times with SIGKILL, start it again.",
+    ),
+    click.option(
+        "--seed", type=int, default=0, metavar="S", help="Chooses the moments of the kills (0)."
+    ),
+    click.option(
+        "--crash-after",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Kill this very process after its N-th unit of work.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
+)
+
+
+def _with_execution_options(command: Any) -> Any:
+    for option in reversed(_EXECUTION_OPTIONS):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How a run is to be carried out."""
+
+    kills: int
+    seed: int
+    crash_after: int | None
+    as_json: bool
+
+    def __post_init__(self) -> None:
+        if self.kills and self.crash_after is not None:
+            raise UsageError("--kills and --crash-after exclude each other: give one of them")
+
+
+@click.command
+@click.argument("target", metavar="SCENARIO|FILE.py:NAME|MODULE:NAME")
+@click.option(
+    "--set",
+    "given",
+    multiple=True,
+    callback=assignments,
+    metavar="KEY=VALUE",
+    help="A parameter of the scenario; `aexp describe` lists them.",
+)
+@click.option("--run-id", metavar="ID", help="Begin the run under this id, or go on with it.")
+@_with_execution_options
+@with_settings
+def run(
+    settings: Settings, target: str, given: Mapping[str, str], run_id: str | None, **order: Any
+) -> int:
+    """Run a scenario, or a workflow of your own, and print its account.
+
+    With the --run-id of an earlier run it goes on where that one stopped.
+    """
+    carry_out = Order(**order)
+    normal, scenario = find_scenario(target)
+    parameters = scenario.from_text(given)
+    explicit = parameters.model_dump(mode="json", include=set(given))
+    wanted = Run(
+        run_id=check_run_id(run_id) if run_id is not None else new_run_id(scenario.name),
+        scenario=scenario.name,
+        target=normal,
+        parameters=parameters.model_dump(mode="json"),
+        facts={},
+        application_version="",
+    )
+    url = locate_database(settings)
+
+    async def main() -> int:
+        await ensure_schema(url)
+        begun = await _begin(url, settings, scenario, wanted, explicit, parameters)
+        return await _carry_out(begun, scenario, settings, url, carry_out)
+
+    return run_on_loop(settings.loop, main)
+
+
+async def _begin(
+    url: DatabaseUrl,
+    settings: Settings,
+    scenario: Scenario[Any],
+    wanted: Run,
+    explicit: Mapping[str, Any],
+    parameters: Any,
+) -> Run:
+    """The run that has this id already, if it is the one that is meant, else a new one."""
+    connection = await connect(url)
+    try:
+        known = await find_run(connection, wanted.run_id)
+        if known is not None:
+            check_same(known, wanted.scenario, wanted.target, explicit)
+            return known
+        version = settings.application_version or f"run-{wanted.run_id}"
+        facts = await scenario.facts(parameters)
+        return await begin_run(
+            connection, replace(wanted, facts=facts, application_version=version)
+        )
+    finally:
+        await connection.close(timeout=5)
+
+
+@click.command
+@click.argument("run_id")
+@_with_execution_options
+@with_settings
+def resume(settings: Settings, run_id: str, **order: Any) -> int:
+    """Go on with a run: what is unfinished is finished, what is done is not done again."""
+    carry_out = Order(**order)
+    url = locate_database(settings)
+
+    async def main() -> int:
+        await ensure_schema(url)
+        known, scenario = await load_run(url, run_id)
+        return await _carry_out(known, scenario, settings, url, carry_out)
+
+    return run_on_loop(settings.loop, main)
+
+
+async def load_run(url: DatabaseUrl, run_id: str) -> tuple[Run, Scenario[Any]]:
+    """A recorded run and its scenario."""
+    connection = await connect(url)
+    try:
+        known = await get_run(connection, run_id)
+    finally:
+        await connection.close(timeout=5)
+    _, scenario = find_scenario(known.target)
+    return known, scenario
+
+
+async def _carry_out(
+    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
+) -> int:
+    bind_process(run_id=begun.run_id, scenario=begun.scenario)
+    if order.kills:
+        extra = await _supervised(begun, scenario, settings, url, order)
+    else:
+        extra = await _in_this_process(begun, scenario, settings, url, order)
+    connection = await connect(url)
+    try:
+        report = await audit_run(
+            url, connection, begun, scenario, extra=extra, settings=settings.echo()
+        )
+    finally:
+        await connection.close(timeout=5)
+    return finish(report, as_json=order.as_json)
+
+
+def finish(report: Report, *, as_json: bool) -> int:
+    """Print ``report``; the exit code that it means."""
+    print_report(report, as_json=as_json)
+    kills = report.account.get("kills")
+    landed = kills is None or kills["landed"] == kills["asked"]
+    return 0 if report.ok and landed else 1
+
+
+async def _in_this_process(
+    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
+) -> Mapping[str, Any]:
+    progress = Progress()
+    async with show_progress(begun.run_id, lambda: (progress.snapshot(), 0)):
+        outcome = await execute(
+            begun, scenario, settings, url, progress, crash_after=order.crash_after
+        )
+    if outcome == "interrupted":
+        raise Interrupted(begun.run_id)
+    return {}
+
+
+async def _supervised(
+    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
+) -> Mapping[str, Any]:
+    parameters = scenario.validate(begun.parameters)
+    plan = KillPlan(order.kills, order.seed, scenario.steps(parameters, begun.facts))
+    latest: list[tuple[Snapshot, int]] = [(Snapshot(0, None, 0, None), 0)]
+
+    def remember(restarts: int, state: Snapshot) -> None:
+        latest[0] = (state, restarts)
+
+    async with show_progress(begun.run_id, lambda: latest[0]):
+        supervision = await supervise(begun, settings, url, plan, remember)
+    if supervision.interrupted:
+        raise Interrupted(begun.run_id)
+    return {"kills": {"asked": order.kills, "landed": supervision.landed, "seed": order.seed}}
+
+
+@click.command(hidden=True)
+@click.argument("run_id")
+@with_settings
+def work(settings: Settings, run_id: str) -> int:
+    """Work on a run for a supervisor, telling it on stdout how far it has come."""
+    url = locate_database(settings)
+
+    async def main() -> int:
+        known, scenario = await load_run(url, run_id)
+        progress = Progress()
+        watch_steps(progress.step_began)
+        async with AsyncExitStack() as stack:
+            group = await stack.enter_async_context(anyio.create_task_group())
+            group.start_soon(partial(report_progress, progress))
+            outcome = await execute(known, scenario, settings, url, progress)
+            group.cancel_scope.cancel()
+        return 0 if outcome == "completed" else 130
+
+    return run_on_loop(settings.loop, main)

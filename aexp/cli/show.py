@@ -1,0 +1,161 @@
+"""Commands that only look: ``list``, ``describe``, ``runs`` and ``audit``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from aexp.audit import audit_run
+from aexp.cli.options import with_settings
+from aexp.cli.render import print_json, print_table
+from aexp.cli.run import finish, load_run
+from aexp.database import ensure_schema, locate_database
+from aexp.database.connect import connect
+from aexp.execution import run_on_loop
+from aexp.runs import list_runs
+from aexp.scenarios import find_scenario, known_scenarios
+from aexp.settings import Settings
+
+__all__ = ["audit", "describe", "list_scenarios", "runs"]
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+@click.command("list")
+@_json_option
+@with_settings
+def list_scenarios(settings: Settings, as_json: bool) -> int:  # noqa: ARG001, FBT001
+    """List the scenarios, built in and installed."""
+    found = {name: find_scenario(name)[1].summary for name in sorted(known_scenarios())}
+    if as_json:
+        print_json([{"name": name, "summary": summary} for name, summary in found.items()])
+    else:
+        print_table(["scenario", "what it does"], found.items())
+    return 0
+
+
+@click.command
+@click.argument("target", metavar="SCENARIO|FILE.py:NAME|MODULE:NAME")
+@_json_option
+@with_settings
+def describe(settings: Settings, target: str, as_json: bool) -> int:  # noqa: ARG001, FBT001
+    """Describe a scenario: its parameters and its promises."""
+    _, scenario = find_scenario(target)
+    schema = scenario.parameters.model_json_schema()
+    if as_json:
+        print_json(
+            {
+                "name": scenario.name,
+                "summary": scenario.summary,
+                "parameters": schema,
+                "promises": [
+                    {"name": promise.name, "statement": promise.statement}
+                    for promise in scenario.promises
+                ],
+            }
+        )
+        return 0
+    click.echo(f"{scenario.name}: {scenario.summary}\n")
+    print_table(
+        ["parameter", "takes", "default", "what it is"],
+        [
+            (
+                name,
+                _takes(schema, schema["properties"][name]),
+                "(required)" if field.is_required() else _default(field.default),
+                field.description,
+            )
+            for name, field in scenario.parameters.model_fields.items()
+        ],
+    )
+    if scenario.promises:
+        click.echo()
+        print_table(
+            ["promise", "what must hold"],
+            [(promise.name, promise.statement) for promise in scenario.promises],
+        )
+    return 0
+
+
+def _default(value: Any) -> str:
+    return "–" if value is None else str(value)
+
+
+def _takes(schema: dict[str, Any], field: dict[str, Any]) -> str:
+    """What a parameter accepts, from its JSON schema."""
+    if "$ref" in field:
+        return _takes(schema, schema["$defs"][field["$ref"].rpartition("/")[2]])
+    if "anyOf" in field:
+        kinds = [_takes(schema, kind) for kind in field["anyOf"] if kind.get("type") != "null"]
+        return " or ".join(kinds)
+    if "enum" in field:
+        return ", ".join(str(value) for value in field["enum"])
+    kind = str(field.get("format") or field.get("type") or "any")
+    low, high = field.get("minimum"), field.get("maximum")
+    if low is not None and high is not None:
+        return f"{kind} {low:g} to {high:,}"
+    if low is not None:
+        return f"{kind} from {low:g}"
+    return kind
+
+
+@click.command
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, help="How many (20).")
+@_json_option
+@with_settings
+def runs(settings: Settings, limit: int, as_json: bool) -> int:  # noqa: FBT001
+    """List the runs in the database, newest first."""
+    url = locate_database(settings)
+
+    async def main() -> int:
+        await ensure_schema(url)
+        connection = await connect(url)
+        try:
+            found = await list_runs(connection, limit)
+        finally:
+            await connection.close(timeout=5)
+        if as_json:
+            print_json(
+                [
+                    {
+                        "run_id": run.run_id,
+                        "scenario": run.scenario,
+                        "parameters": dict(run.parameters),
+                        "created_at": run.created_at,
+                    }
+                    for run in found
+                ]
+            )
+        else:
+            print_table(
+                ["run", "scenario", "begun"],
+                [
+                    (run.run_id, run.scenario, f"{run.created_at:%Y-%m-%d %H:%M:%S}")
+                    for run in found
+                ],
+            )
+        return 0
+
+    return run_on_loop(settings.loop, main)
+
+
+@click.command
+@click.argument("run_id")
+@_json_option
+@with_settings
+def audit(settings: Settings, run_id: str, as_json: bool) -> int:  # noqa: FBT001
+    """Print the account of a run from what stands in the database. Runs nothing."""
+    url = locate_database(settings)
+
+    async def main() -> int:
+        await ensure_schema(url)
+        run, scenario = await load_run(url, run_id)
+        connection = await connect(url)
+        try:
+            report = await audit_run(url, connection, run, scenario, settings=settings.echo())
+        finally:
+            await connection.close(timeout=5)
+        return finish(report, as_json=as_json)
+
+    return run_on_loop(settings.loop, main)

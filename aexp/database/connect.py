@@ -1,0 +1,131 @@
+"""Connections: one asyncpg pool for our own statements, one SQLAlchemy engine for DBOS's
+datasource, both made from the same URL."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from aexp.database.url import DatabaseUrl
+from aexp.errors import DatabaseReadOnly, DatabaseTooOld, DatabaseUnreachable
+
+__all__ = ["Connection", "Database", "connect", "open_database"]
+
+OLDEST_SERVER = 14
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:
+    # Generic in its stubs only.
+    Connection = asyncpg.Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An open database.
+
+    ``pool`` runs our own statements, each its own transaction; JSON columns are Python values.
+    ``engine`` is what DBOS's datasource commits through.
+    """
+
+    url: DatabaseUrl
+    pool: asyncpg.Pool[asyncpg.Record]
+    engine: AsyncEngine
+
+
+async def _decode_json(connection: Connection) -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(
+            name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
+        )
+
+
+async def connect(url: DatabaseUrl, *, application_name: str = "aexp") -> Connection:
+    """One connection to a server that is fit for aexp.
+
+    Raises DatabaseUnreachable, DatabaseTooOld or DatabaseReadOnly.
+    """
+    try:
+        connection: Connection = await asyncpg.connect(
+            url.dsn,
+            timeout=url.connect_timeout_s,
+            server_settings={"application_name": application_name},
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnreachable(_unreachable(url, error)) from error
+    try:
+        await _check_server(url, connection)
+        await _decode_json(connection)
+    except BaseException:
+        await connection.close(timeout=1)
+        raise
+    return connection
+
+
+def _unreachable(url: DatabaseUrl, error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        reason = f"no answer within {url.connect_timeout_s:g} s"
+    elif isinstance(error, asyncpg.InvalidCatalogNameError):
+        reason = f"it has no database {url.name!r}; `aexp db migrate` makes it"
+    elif isinstance(error, socket.gaierror):
+        reason = "its host name is unknown"
+    else:
+        reason = " ".join(str(error).split()) or type(error).__name__
+    return f"cannot use database {url}: {reason}"
+
+
+async def _check_server(url: DatabaseUrl, connection: Connection) -> None:
+    row = await connection.fetchrow(
+        "SELECT current_setting('server_version_num')::int AS version,"
+        " pg_is_in_recovery() AS standby,"
+        " current_setting('transaction_read_only')::bool AS read_only"
+    )
+    assert row is not None
+    if row["version"] < OLDEST_SERVER * 10_000:
+        raise DatabaseTooOld(
+            f"database {url} is PostgreSQL {row['version'] // 10_000}:"
+            f" aexp needs {OLDEST_SERVER} or newer"
+        )
+    if row["standby"] or row["read_only"]:
+        what = "a standby" if row["standby"] else "read-only"
+        raise DatabaseReadOnly(f"database {url} is {what}: give the URL of one that takes writes")
+
+
+@asynccontextmanager
+async def open_database(
+    url: DatabaseUrl, *, application_name: str, pool_size: int
+) -> AsyncIterator[Database]:
+    """Open ``url`` for the life of the context.
+
+    At most ``pool_size`` connections for the datasource and half as many for our own statements.
+    """
+    server_settings = {"application_name": application_name}
+
+    async def dial(*_args: Any, **_kwargs: Any) -> Connection:
+        return await asyncpg.connect(
+            url.dsn, timeout=url.connect_timeout_s, server_settings=server_settings
+        )
+
+    # asyncpg itself reads the URL for both, so that both understand the same options.
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=dial, pool_size=pool_size, max_overflow=0
+    )
+    try:
+        async with asyncpg.create_pool(
+            url.dsn,
+            min_size=1,
+            max_size=max(2, pool_size // 2),
+            timeout=url.connect_timeout_s,
+            server_settings=server_settings,
+            init=_decode_json,
+        ) as pool:
+            yield Database(url=url, pool=pool, engine=engine)
+    finally:
+        await engine.dispose()

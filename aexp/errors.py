@@ -1,0 +1,159 @@
+"""What can go wrong, and the exit code that says so.
+
+Every error that a person can cause or mend is an :class:`AexpError` whose text is one line that
+says what to do. An anomaly that an audit finds is a result and never an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "AexpError",
+    "BadInput",
+    "DatabaseError",
+    "DatabaseNotOurs",
+    "DatabaseReadOnly",
+    "DatabaseTooNew",
+    "DatabaseTooOld",
+    "DatabaseUnreachable",
+    "EmbeddedServerError",
+    "InputChanged",
+    "Interrupted",
+    "InvalidParameter",
+    "InvalidTarget",
+    "RunBusy",
+    "RunMismatch",
+    "UnknownRun",
+    "UnknownScenario",
+    "UsageError",
+    "WorkerFailed",
+]
+
+
+class AexpError(Exception):
+    """Root of all errors that aexp raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(AexpError):
+    """The command, as given, cannot be carried out (exit code 2)."""
+
+    exit_code = 2
+
+
+class UnknownScenario(UsageError):
+    """No scenario of this name is built in or installed."""
+
+    def __init__(self, name: str, nearest: Sequence[str]) -> None:
+        self.name = name
+        self.nearest = tuple(nearest)
+        hint = f"; did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
+        super().__init__(f"unknown scenario {name!r}{hint} `aexp list` shows all of them")
+
+
+class InvalidTarget(UsageError):
+    """A user's module does not import, or its object is no scenario and no async workflow."""
+
+
+class InvalidParameter(UsageError):
+    """A parameter that the scenario does not take, or a value that it does not accept."""
+
+    def __init__(self, scenario: str, problems: Sequence[str]) -> None:
+        self.scenario = scenario
+        self.problems = tuple(problems)
+        super().__init__(
+            f"{'; '.join(self.problems)} (`aexp describe {scenario}` lists the parameters)"
+        )
+
+
+class BadInput(UsageError):
+    """An input file that is missing, empty or not JSON lines."""
+
+
+class InputChanged(BadInput):
+    """An input file is not the one that the run began with."""
+
+
+class UnknownRun(UsageError):
+    """No run of this id is in the database."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"no run {run_id!r} in this database; `aexp runs` lists them")
+
+
+class RunMismatch(UsageError):
+    """A run id that belongs to another scenario or was begun with other parameters."""
+
+    def __init__(self, run_id: str, differences: Sequence[str]) -> None:
+        self.run_id = run_id
+        self.differences = tuple(differences)
+        super().__init__(
+            f"run {run_id!r} was begun with {'; '.join(self.differences)}:"
+            " leave these out to resume it, or choose another --run-id"
+        )
+
+
+class RunBusy(UsageError):
+    """Another living process works on the same run under the same executor id."""
+
+    def __init__(self, run_id: str, executor_id: str, pid: int | None) -> None:
+        self.run_id = run_id
+        self.executor_id = executor_id
+        self.pid = pid
+        holder = f"process {pid}" if pid is not None else "another process"
+        super().__init__(
+            f"{holder} is already working on run {run_id!r} as executor {executor_id!r}:"
+            " wait for it, end it, or give this one another --executor-id"
+        )
+
+
+class DatabaseError(AexpError):
+    """The database cannot be used (exit code 3)."""
+
+    exit_code = 3
+
+
+class DatabaseUnreachable(DatabaseError):
+    """No connection: nothing listens, access is refused, or the database does not exist."""
+
+
+class DatabaseTooOld(DatabaseError):
+    """The server is older than the oldest that aexp supports."""
+
+
+class DatabaseReadOnly(DatabaseError):
+    """The server is a standby, or its transactions are read-only."""
+
+
+class DatabaseNotOurs(DatabaseError):
+    """Schema ``aexp`` exists but was not made by aexp's migrations."""
+
+
+class DatabaseTooNew(DatabaseError):
+    """The database was migrated by a newer aexp than this one."""
+
+
+class EmbeddedServerError(DatabaseError):
+    """The embedded PostgreSQL cannot be started or stopped."""
+
+
+class WorkerFailed(AexpError):
+    """A worker process ended on its own with an error."""
+
+    def __init__(self, pid: int, ended: str, reason: str) -> None:
+        self.pid = pid
+        self.ended = ended
+        super().__init__(f"worker process {pid} {ended}: {reason}")
+
+
+class Interrupted(AexpError):
+    """A signal ended the command before its run ended (exit code 130)."""
+
+    exit_code = 130
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"interrupted; nothing is lost: `aexp resume {run_id}` goes on")

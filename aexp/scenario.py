@@ -1,0 +1,179 @@
+"""The public type that built-in scenarios and a user's own share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from dbos._registrations import get_dbos_func_name  # see aexp.fanout
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from aexp.database.connect import Connection
+from aexp.errors import InvalidParameter, InvalidTarget
+from aexp.promise import Promise
+from aexp.runs import ProcessRecord, Run
+from aexp.runtime import Queue, Runtime, Schedule
+
+__all__ = [
+    "Account",
+    "Ending",
+    "Parameters",
+    "Scenario",
+    "bare_scenario",
+]
+
+E = TypeVar("E")
+Account = Mapping[str, Any]
+
+
+class Parameters(BaseModel):
+    """Base of a scenario's parameters: immutable, and a name it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run stands: the root workflow's status, result or error, and its processes.
+
+    ``status`` is DBOS's own (``SUCCESS``, ``ERROR``, ``PENDING`` …), or ``NOT STARTED``.
+    """
+
+    status: str
+    result: Any
+    error: str | None
+    processes: Sequence[ProcessRecord]
+
+
+async def _no_facts(_parameters: Any) -> Mapping[str, Any]:
+    return {}
+
+
+async def _no_evidence(_connection: Connection, _run: Run, _ending: Ending) -> None:
+    return None
+
+
+def _no_account(_evidence: Any) -> Account:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario(Generic[E]):
+    """A durable story: a workflow, what it needs in each process, and what it promises.
+
+    The workflow is an async DBOS workflow, a function or the bound method of a configured
+    instance. It is called with the parameters as keyword arguments, as JSON values, and started
+    under the run's id. Callables that take ``parameters`` get an instance of the model.
+
+    ``facts`` notes what the run depends on outside the database (an input file's fingerprint);
+    they are noted again on each resume, and ``check_facts`` raises when they no longer agree.
+    ``resources`` is an async generator with one ``yield``, entered in every process before DBOS
+    launches. ``total`` is how many units ``Progress.advance`` will count, and ``steps`` about how
+    many step bodies run, from which ``--kills`` chooses its moments.
+    ``gather`` reads the evidence when the run has ended, ``promises`` judge it, ``account`` tells
+    what happened as JSON values.
+    """
+
+    name: str
+    summary: str
+    workflow: Callable[..., Coroutine[Any, Any, Any]]
+    parameters: type[BaseModel] = Parameters
+    queues: Callable[[Any], Sequence[Queue]] = field(default=lambda _parameters: ())
+    schedules: Callable[[Any], Sequence[Schedule]] = field(default=lambda _parameters: ())
+    resources: Callable[[Runtime, Run], AsyncIterator[None]] | None = None
+    facts: Callable[[Any], Awaitable[Mapping[str, Any]]] = _no_facts
+    check_facts: Callable[[Any, Mapping[str, Any]], Awaitable[None]] | None = None
+    total: Callable[[Any, Mapping[str, Any]], int | None] = field(
+        default=lambda _parameters, _facts: None
+    )
+    steps: Callable[[Any, Mapping[str, Any]], int] = field(default=lambda _parameters, _facts: 4)
+    gather: Callable[[Connection, Run, Ending], Awaitable[E]] = _no_evidence  # type: ignore[assignment]
+    promises: Sequence[Promise[E]] = ()
+    account: Callable[[E], Account] = _no_account
+    listens_to_all_queues: bool = False
+
+    def validate(self, given: Mapping[str, Any]) -> BaseModel:
+        """The parameters as a model; raises InvalidParameter with every problem."""
+        try:
+            return self.parameters.model_validate(given)
+        except ValidationError as error:
+            problems = [_problem(self.parameters, item) for item in error.errors()]
+            raise InvalidParameter(self.name, problems) from error
+
+    def from_text(self, assignments: Mapping[str, str]) -> BaseModel:
+        """Parameters from ``key=value`` texts: each value is JSON when the field is no string."""
+        return self.validate(
+            {key: _read_text(self.parameters, key, text) for key, text in assignments.items()}
+        )
+
+
+def _read_text(model: type[BaseModel], key: str, text: str) -> Any:
+    """A list or mapping written as JSON; pydantic itself reads numbers and booleans from text."""
+    field_info = model.model_fields.get(key)
+    if field_info is None or field_info.annotation is str or text[:1] not in {"[", "{", "n"}:
+        return text
+    import json  # noqa: PLC0415 - only for structured parameters
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _problem(model: type[BaseModel], item: Any) -> str:
+    name = ".".join(str(part) for part in item["loc"]) or "parameters"
+    if item["type"] == "extra_forbidden":
+        known = ", ".join(model.model_fields) or "none"
+        return f"unknown parameter {name!r}: it takes {known}"
+    if item["type"] == "missing":
+        return f"parameter {name!r} is missing: give --set {name}=VALUE"
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if item["loc"]:
+        return f"parameter {name}={item['input']!r}: {message}"
+    return str(message)
+
+
+def bare_scenario(name: str, workflow: Any) -> Scenario[Any]:
+    """A scenario from nothing but an async DBOS workflow; its parameters are its arguments.
+
+    Raises InvalidTarget when ``workflow`` is not one.
+    """
+    if not callable(workflow) or isinstance(workflow, type):
+        raise InvalidTarget(
+            f"{name} is {type(workflow).__name__}: name an aexp Scenario or an async function"
+            " decorated with @DBOS.workflow()"
+        )
+    if not inspect.iscoroutinefunction(inspect.unwrap(workflow)):
+        raise InvalidTarget(f"{name} is not async: write it as `async def`")
+    if not hasattr(workflow, "dbos_function_name"):
+        raise InvalidTarget(f"{name} is no DBOS workflow: decorate it with @DBOS.workflow()")
+    summary = (inspect.getdoc(workflow) or "").partition("\n")[0]
+    return Scenario(
+        name=name,
+        summary=summary or f"The workflow {get_dbos_func_name(workflow)}.",
+        workflow=workflow,
+        parameters=_model_of(name, workflow),
+        listens_to_all_queues=True,
+    )
+
+
+def _model_of(name: str, workflow: Any) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    signature = inspect.signature(inspect.unwrap(workflow), eval_str=True)
+    for parameter in signature.parameters.values():
+        if parameter.name == "self" and not fields:
+            continue
+        if parameter.kind in {parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY}:
+            raise InvalidTarget(
+                f"{name} takes {parameter} by position, but a run's parameters are named:"
+                " give its arguments names and defaults"
+            )
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (annotation, default)
+    return create_model(f"{name}_parameters", __base__=Parameters, **fields)

@@ -1,0 +1,49 @@
+"""The scenarios: built in, installed, or a user's own."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any
+
+from aexp.errors import InvalidTarget
+from aexp.scenario import Scenario
+from aexp.target import is_path, load_object, nearest, normalise
+
+__all__ = ["find_scenario", "known_scenarios"]
+
+ENTRY_POINT_GROUP = "aexp.scenarios"
+
+# Name → module:object. Imported one at a time: a run of one need not pay for the others.
+BUILT_IN: Mapping[str, str] = {
+    "resume": "aexp.scenarios.resume:SCENARIO",
+}
+
+
+def _installed() -> dict[str, str]:
+    return {
+        point.name: point.value
+        for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    }
+
+
+def known_scenarios() -> Mapping[str, str]:
+    """Name → ``module:object`` of all scenarios that can be run by name."""
+    return {**_installed(), **BUILT_IN}
+
+
+def find_scenario(target: str) -> tuple[str, Scenario[Any]]:
+    """The scenario that ``target`` names, and the target in a form that finds it from anywhere.
+
+    Raises UnknownScenario or InvalidTarget.
+    """
+    if is_path(target):
+        target = normalise(target)
+        return target, load_object(target)
+    known = known_scenarios()
+    if target not in known:
+        if target.endswith(".py"):
+            raise InvalidTarget(f"{target} names no object: write {target}:NAME")
+        raise nearest(target, known)
+    return target, load_object(known[target])

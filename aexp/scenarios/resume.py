@@ -1,0 +1,274 @@
+"""``resume``: publish messages through a queue, be killed, resume, and account for every message.
+
+A named :class:`Publisher` shares the messages out over channels and publishes them in chunks, each
+a child workflow on a queue. It counts what it published twice in memory – on the instance and in
+the module – as the programs of old did, and finds its counts again when a process starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import structlog
+from dbos import DBOS, DBOSConfiguredInstance
+from pydantic import Field, field_validator, model_validator
+
+from aexp.delivery import Batch, DeliveryMode, PublishRefused, deliver
+from aexp.errors import InputChanged
+from aexp.fanout import fan_out
+from aexp.messages import (
+    Chunk,
+    Message,
+    fingerprint,
+    read_chunk,
+    scan_file,
+    split_file,
+    split_numbers,
+)
+from aexp.runs import Run
+from aexp.runtime import Queue, Runtime, current_runtime
+from aexp.scenario import Parameters, Scenario
+from aexp.scenarios.resume_audit import PROMISES, account, gather
+
+__all__ = ["SCENARIO", "Publisher", "ResumeParameters"]
+
+QUEUE = "publisher_queue"
+# So many are made up in less time than it takes to hand them to a thread.
+FEW_MESSAGES = 20
+
+log = structlog.stdlib.get_logger("aexp.publisher")
+
+
+class ResumeParameters(Parameters):
+    """What to publish and how."""
+
+    messages: int | None = Field(
+        20, ge=1, le=100_000_000, description="how many numbered messages; without `input` only"
+    )
+    input: Path | None = Field(
+        None, description="a JSON-lines file to publish instead, one object a line"
+    )
+    chunk: int = Field(1, ge=1, le=1_000_000, description="messages to a workflow")
+    latency_s: float = Field(0.1, ge=0, le=3600, description="what the broker takes for a chunk")
+    channels: int = Field(2, ge=1, le=1000, description="channels that messages take in turns")
+    concurrency: int = Field(20, ge=1, le=1000, description="chunks at a time in one process")
+    fail_rate: float = Field(
+        0.0, ge=0, le=1, description="share of publish steps that the broker refuses"
+    )
+    delivery: DeliveryMode = Field(
+        DeliveryMode.EXACTLY_ONCE, description="what is promised of each message"
+    )
+
+    @field_validator("input")
+    @classmethod
+    def _from_anywhere(cls, value: Path | None) -> Path | None:
+        # The run may be resumed from another working folder.
+        return value.absolute() if value is not None else None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_source(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("input") is None:
+            return given
+        if given.get("messages") is not None:
+            raise ValueError("messages and input exclude each other: give one of them")
+        return {**given, "messages": None}
+
+    def channel(self, position: int) -> str:
+        """The channel of the message at ``position``: they alternate, beginning with 1."""
+        return f"workflow{position % self.channels + 1}"
+
+
+# Since the process started, by channel: the module's own count beside the instance's.
+global_published_messages: dict[str, int] = {}
+
+
+@DBOS.dbos_class("resume.Publisher")
+class Publisher(DBOSConfiguredInstance):
+    """Publishes messages and counts them by channel.
+
+    The instance must be known before DBOS launches, since recovered workflows are given it by its
+    name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(config_name=name)
+        self.local_published_messages: dict[str, int] = {}
+        # What the counter would say had it not been filled again: this process's own messages.
+        self.published_by_this_process: dict[str, int] = {}
+
+    def restore(self, durable: Mapping[str, int]) -> None:
+        """Fill both counters from the durable rows."""
+        self.local_published_messages = dict(durable)
+        self.published_by_this_process = {}
+        global_published_messages.clear()
+        global_published_messages.update(durable)
+
+    def count(self, published: Mapping[str, int]) -> None:
+        """Add what was just published to both counters."""
+        for counter in (
+            self.local_published_messages,
+            self.published_by_this_process,
+            global_published_messages,
+        ):
+            for channel, messages in published.items():
+                counter[channel] = counter.get(channel, 0) + messages
+        current_runtime().progress.advance(sum(published.values()))
+
+    def memory(self) -> Mapping[str, Any]:
+        """What the counters say now."""
+        return {
+            "local_published_messages": dict(self.local_published_messages),
+            "global_published_messages": dict(global_published_messages),
+            "without_refill": dict(self.published_by_this_process),
+        }
+
+    @DBOS.workflow(name="resume.publish_messages")
+    async def publish_messages(self, **given: Any) -> Mapping[str, Any]:
+        """Publish every message through the queue; what still failed after its retries is listed.
+
+        Takes the fields of ResumeParameters. Returns ``{"published", "failed"}``, the latter a
+        list of ``{"first", "count", "error"}``.
+        """
+        parameters = ResumeParameters.model_validate(given)
+        run_id = DBOS.workflow_id
+        ranges = await DBOS.run_step_async({"name": "plan"}, self._plan, parameters)
+        chunks = [Chunk(*fields) for fields in ranges]
+        outcomes = await fan_out(
+            self.publish_chunk,
+            _arguments(run_id, given, chunks),
+            queue=QUEUE,
+            return_exceptions=True,
+        )
+        failed = []
+        published = 0
+        for chunk, outcome in zip(chunks, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                failed.append({"first": chunk.first, "count": chunk.count, "error": str(outcome)})
+                log.error("publisher.chunk_failed", first=chunk.first, error=str(outcome))
+            else:
+                published += chunk.count
+        log.info("publisher.run_ended", published=published, failed=len(failed))
+        return {"published": published, "failed": failed}
+
+    @staticmethod
+    async def _plan(parameters: ResumeParameters) -> list[tuple[int, int, int, int]]:
+        """The chunks as plain tuples: this is checkpointed once and read on each recovery."""
+
+        def split() -> list[tuple[int, int, int, int]]:
+            chunks = (
+                split_file(parameters.input, parameters.chunk)
+                if parameters.input is not None
+                else split_numbers(parameters.messages or 0, parameters.chunk)
+            )
+            return [(c.first, c.count, c.offset, c.length) for c in chunks]
+
+        return await anyio.to_thread.run_sync(split)
+
+    @DBOS.workflow(name="resume.publish_chunk")
+    async def publish_chunk(
+        self, run_id: str, given: Mapping[str, Any], chunk: Mapping[str, int]
+    ) -> int:
+        """Publish one chunk; the messages published. Its input carries offsets, not bodies."""
+        parameters = ResumeParameters.model_validate(given)
+        messages = Chunk(**chunk)
+
+        async def load() -> list[tuple[str, Message]]:
+            if parameters.input is None and messages.count <= FEW_MESSAGES:
+                read = read_chunk(None, messages)
+            else:
+                read = await anyio.to_thread.run_sync(read_chunk, parameters.input, messages)
+            return [(parameters.channel(message.position), message) for message in read]
+
+        batch = Batch(
+            run_id=run_id,
+            load=load,
+            latency_s=parameters.latency_s,
+            refuse=_refusals(parameters.fail_rate, f"{run_id}:{messages.first}"),
+        )
+        await deliver(parameters.delivery)(current_runtime(), batch, self.count)
+        log.info("publisher.chunk_published", first=messages.first, messages=messages.count)
+        return messages.count
+
+
+def _refusals(rate: float, seed: str) -> Callable[[int], None]:
+    """Raises PublishRefused in ``rate`` of the attempts, in the same ones for the same ``seed``."""
+
+    def refuse(attempt: int) -> None:
+        digest = hashlib.sha256(f"{seed}:{attempt}".encode()).digest()
+        if int.from_bytes(digest[:8], "big") / 2**64 < rate:
+            raise PublishRefused(f"the broker refused {seed} in attempt {attempt}")
+
+    return refuse
+
+
+def _arguments(
+    run_id: str | None, given: Mapping[str, Any], chunks: list[Chunk]
+) -> Iterator[Mapping[str, Any]]:
+    for chunk in chunks:
+        yield {"run_id": run_id, "given": given, "chunk": asdict(chunk)}
+
+
+publisher = Publisher("publisher1")
+
+
+async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
+    """Fill the counters again before a workflow can run."""
+    rows = await runtime.database.pool.fetch(
+        "SELECT channel, count(*) AS messages FROM aexp.publications"
+        " WHERE run_id = $1 GROUP BY channel ORDER BY channel",
+        run.run_id,
+    )
+    publisher.restore({row["channel"]: row["messages"] for row in rows})
+    runtime.progress.begin(
+        total=run.facts["messages"], done=sum(publisher.local_published_messages.values())
+    )
+    runtime.progress.remember(publisher.memory)
+    yield
+
+
+async def _facts(parameters: ResumeParameters) -> Mapping[str, Any]:
+    """How many messages there are, and what identifies the input file."""
+    if parameters.input is None:
+        return {"messages": parameters.messages}
+    found = await anyio.to_thread.run_sync(scan_file, parameters.input)
+    return {"messages": found.lines, "size": found.size, "sha256": found.sha256}
+
+
+async def _check_facts(parameters: ResumeParameters, facts: Mapping[str, Any]) -> None:
+    """Refuse an input file that is not the one that the run began with."""
+    if parameters.input is None:
+        return
+    size, sha256 = await anyio.to_thread.run_sync(fingerprint, parameters.input)
+    if (size, sha256) != (facts["size"], facts["sha256"]):
+        raise InputChanged(
+            f"input {parameters.input} has changed since the run began ({facts['size']} bytes"
+            f" then, {size} now): restore it, or begin a new run"
+        )
+
+
+def _steps(parameters: ResumeParameters, facts: Mapping[str, Any]) -> int:
+    # Plan, enqueue and collect beside one step for each chunk.
+    return 3 + -(-int(facts["messages"]) // parameters.chunk)
+
+
+SCENARIO = Scenario(
+    name="resume",
+    summary="Publish messages through a queue, be killed, resume, and account for every message.",
+    workflow=publisher.publish_messages,
+    parameters=ResumeParameters,
+    queues=lambda parameters: [Queue(name=QUEUE, worker_concurrency=parameters.concurrency)],
+    resources=_resources,
+    facts=_facts,
+    check_facts=_check_facts,
+    total=lambda _parameters, facts: int(facts["messages"]),
+    steps=_steps,
+    gather=gather,
+    promises=PROMISES,
+    account=account,
+)

@@ -1,0 +1,351 @@
+"""What ``resume`` promises: the evidence in the database, and pure judgements of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+from aexp.database.connect import Connection
+from aexp.promise import Anomaly, Promise
+from aexp.runs import Run
+from aexp.scenario import Account, Ending
+
+__all__ = ["PROMISES", "PublicationEvidence", "account", "gather"]
+
+# Rows that an anomaly shows: enough to look further, however many there are.
+SAMPLE = 20
+# Messages whose bodies are compared by one digest.
+BLOCK = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationEvidence:
+    """What stands in ``aexp.publications`` against what was asked for.
+
+    Counts are of messages, ``rows`` of rows. ``duplicates``, ``lost``, ``altered`` and ``strays``
+    are samples: rows, positions, rows, rows. ``unchecked`` says why bodies could not be compared.
+    ``counters`` is by channel: what the last process that ended in order held in memory beside the
+    durable count; None where no process did.
+    """
+
+    delivery: str
+    asked: int
+    rows: int
+    once: int
+    more_than_once: int
+    never: int
+    reported_failed: int
+    duplicates: Sequence[Mapping[str, Any]] = ()
+    lost: Sequence[int] = ()
+    altered: Sequence[Mapping[str, Any]] = ()
+    strays: Sequence[Mapping[str, Any]] = ()
+    unchecked: str | None = None
+    bodies: int = 0
+    chunks: int = 0
+    most_bodies: int = 0
+    counters: Mapping[str, Mapping[str, int | None]] | None = None
+
+    @property
+    def lost_count(self) -> int:
+        """Messages that are neither published nor reported as failed."""
+        return self.never - self.reported_failed
+
+
+def _nothing_lost(evidence: PublicationEvidence) -> Sequence[Anomaly]:
+    if evidence.lost_count <= 0:
+        return ()
+    return [
+        Anomaly(
+            f"{evidence.lost_count} of {evidence.asked} messages were never published and not"
+            " reported as failed",
+            [{"position": position} for position in evidence.lost],
+        )
+    ]
+
+
+def _no_duplicates(evidence: PublicationEvidence) -> Sequence[Anomaly]:
+    if not evidence.more_than_once or evidence.delivery == "at-least-once":
+        return ()
+    return [
+        Anomaly(
+            f"{evidence.more_than_once} messages were published more than once,"
+            f" which {evidence.delivery} does not allow",
+            evidence.duplicates,
+        )
+    ]
+
+
+def _unaltered(evidence: PublicationEvidence) -> Sequence[Anomaly]:
+    anomalies = []
+    if evidence.altered:
+        anomalies.append(Anomaly("messages differ from what was asked for", evidence.altered))
+    if evidence.strays:
+        anomalies.append(Anomaly("rows that were never asked for", evidence.strays))
+    return anomalies
+
+
+def _counters_agree(evidence: PublicationEvidence) -> Sequence[Anomaly]:
+    wrong = [
+        {"channel": channel, **counter}
+        for channel, counter in (evidence.counters or {}).items()
+        if not counter["local"] == counter["global"] == counter["durable"]
+    ]
+    if not wrong:
+        return ()
+    return [Anomaly("counters in memory differ from the durable count", wrong)]
+
+
+PROMISES: Sequence[Promise[PublicationEvidence]] = (
+    Promise(
+        "nothing_lost",
+        "every message is published, or reported as failed by the workflow",
+        _nothing_lost,
+    ),
+    Promise(
+        "no_duplicates",
+        "no message is published twice, unless the delivery is at-least-once",
+        _no_duplicates,
+    ),
+    Promise(
+        "unaltered",
+        "each message has the body and the channel asked for, and there are no others",
+        _unaltered,
+    ),
+    Promise(
+        "counters_found_again",
+        "the counters in memory equal the durable count, however often the process was killed",
+        _counters_agree,
+    ),
+)
+
+
+def account(evidence: PublicationEvidence) -> Account:
+    """The figures for people, as JSON values."""
+    told: dict[str, Any] = {
+        "messages": {
+            "asked": evidence.asked,
+            "once": evidence.once,
+            "more_than_once": evidence.more_than_once,
+            "never": evidence.never,
+            "reported_failed": evidence.reported_failed,
+        },
+        "step_attempts": {
+            "bodies": evidence.bodies,
+            "chunks": evidence.chunks,
+            "most_for_a_chunk": evidence.most_bodies,
+        },
+        "counters": evidence.counters or {},
+    }
+    if evidence.more_than_once and evidence.delivery == "at-least-once":
+        told["note"] = f"{evidence.more_than_once} duplicates, which at-least-once allows"
+    if evidence.unchecked:
+        told["unchecked"] = evidence.unchecked
+    return told
+
+
+async def gather(connection: Connection, run: Run, ending: Ending) -> PublicationEvidence:
+    """Read the evidence of ``run``; large runs are counted by the server and only sampled here."""
+    asked = int(run.facts["messages"])
+    failed = _failed_ranges(ending)
+    counts = await connection.fetchrow(
+        "SELECT coalesce(sum(n), 0)::bigint AS rows,"
+        " count(*) FILTER (WHERE n = 1 AND position BETWEEN 0 AND $2 - 1) AS once,"
+        " count(*) FILTER (WHERE n > 1 AND position BETWEEN 0 AND $2 - 1) AS more_than_once"
+        " FROM (SELECT position, count(*) AS n FROM aexp.publications WHERE run_id = $1"
+        "       GROUP BY position) AS seen",
+        run.run_id,
+        asked,
+    )
+    assert counts is not None
+    never = asked - counts["once"] - counts["more_than_once"]
+    lost, lost_count = await _lost(connection, run.run_id, asked, failed) if never else ([], 0)
+    altered, unchecked = await _altered(connection, run, asked)
+    attempts = await connection.fetchrow(
+        "SELECT coalesce(sum(n), 0)::bigint AS bodies, count(*) AS chunks,"
+        " coalesce(max(n), 0) AS most FROM (SELECT count(*) AS n FROM aexp.ledger"
+        "  WHERE run_id = $1 GROUP BY workflow_id) AS entries",
+        run.run_id,
+    )
+    assert attempts is not None
+    return PublicationEvidence(
+        delivery=run.parameters["delivery"],
+        asked=asked,
+        rows=counts["rows"],
+        once=counts["once"],
+        more_than_once=counts["more_than_once"],
+        never=never,
+        reported_failed=never - lost_count,
+        duplicates=await _duplicates(connection, run.run_id) if counts["more_than_once"] else (),
+        lost=lost,
+        altered=altered,
+        strays=await _rows(
+            connection,
+            "SELECT position, channel, pid FROM aexp.publications"
+            " WHERE run_id = $1 AND NOT position BETWEEN 0 AND $2 - 1 ORDER BY position LIMIT $3",
+            run.run_id,
+            asked,
+            SAMPLE,
+        ),
+        unchecked=unchecked,
+        bodies=attempts["bodies"],
+        chunks=attempts["chunks"],
+        most_bodies=attempts["most"],
+        counters=await _counters(connection, run, ending),
+    )
+
+
+async def _rows(connection: Connection, query: str, *arguments: Any) -> list[Mapping[str, Any]]:
+    return [dict(row) for row in await connection.fetch(query, *arguments)]
+
+
+def _failed_ranges(ending: Ending) -> list[tuple[int, int]]:
+    result = ending.result if isinstance(ending.result, Mapping) else {}
+    return [(entry["first"], entry["count"]) for entry in result.get("failed", ())]
+
+
+async def _lost(
+    connection: Connection, run_id: str, asked: int, failed: Sequence[tuple[int, int]]
+) -> tuple[list[int], int]:
+    """The first positions neither published nor in a failed range, and how many there are."""
+    rows = await connection.fetch(
+        "WITH missing AS (SELECT generate_series(0::bigint, $2 - 1) AS position"
+        "  EXCEPT SELECT position FROM aexp.publications WHERE run_id = $1)"
+        " SELECT position, count(*) OVER () AS n FROM missing WHERE NOT EXISTS ("
+        "  SELECT FROM unnest($3::bigint[], $4::bigint[]) AS failed (first, count)"
+        "  WHERE position >= first AND position < first + count)"
+        " ORDER BY position LIMIT $5",
+        run_id,
+        asked,
+        [first for first, _ in failed],
+        [count for _, count in failed],
+        SAMPLE,
+    )
+    return [row["position"] for row in rows], rows[0]["n"] if rows else 0
+
+
+async def _duplicates(connection: Connection, run_id: str) -> list[Mapping[str, Any]]:
+    return await _rows(
+        connection,
+        "SELECT position, count(*) AS times, array_agg(pid ORDER BY published_at) AS pids,"
+        " array_agg(published_at::text ORDER BY published_at) AS published_at"
+        " FROM aexp.publications WHERE run_id = $1"
+        " GROUP BY position HAVING count(*) > 1 ORDER BY position LIMIT $2",
+        run_id,
+        SAMPLE,
+    )
+
+
+async def _altered(
+    connection: Connection, run: Run, asked: int
+) -> tuple[list[Mapping[str, Any]], str | None]:
+    """Rows whose channel or body is wrong, and why the bodies could not be compared, if so."""
+    wrong = await _rows(
+        connection,
+        "SELECT position, channel, body::text AS body, pid FROM aexp.publications"
+        " WHERE run_id = $1 AND (channel <> 'workflow' || (position % $2 + 1)"
+        "  OR $3 AND body::text <> '{\"message\": \"Message ' || position || '\"}')"
+        " ORDER BY position LIMIT $4",
+        run.run_id,
+        run.parameters["channels"],
+        run.parameters["input"] is None,
+        SAMPLE,
+    )
+    if run.parameters["input"] is None:
+        return wrong, None
+    path = Path(run.parameters["input"])
+    try:
+        digests = await anyio.to_thread.run_sync(lambda: list(_digests(path)))
+    except OSError as error:
+        return wrong, f"bodies were not compared: cannot read {path}: {error.strerror}"
+    if sum(count for count, _ in digests) != asked:
+        return wrong, f"bodies were not compared: {path} has changed"
+    for block, (count, digest) in enumerate(digests):
+        if len(wrong) >= SAMPLE:
+            break
+        wrong += await _altered_in_block(connection, run.run_id, path, block, count, digest)
+    return wrong[:SAMPLE], None
+
+
+def _digests(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines and MD5 of each block of the input."""
+    with path.open("rb") as file:
+        digest, count = hashlib.md5(usedforsecurity=False), 0
+        for line in file:
+            digest.update(line.strip() + b"\n")
+            count += 1
+            if count == BLOCK:
+                yield count, digest.hexdigest()
+                digest, count = hashlib.md5(usedforsecurity=False), 0
+        if count:
+            yield count, digest.hexdigest()
+
+
+async def _altered_in_block(
+    connection: Connection, run_id: str, path: Path, block: int, count: int, digest: str
+) -> list[Mapping[str, Any]]:
+    first = block * BLOCK
+    found = await connection.fetchval(
+        "SELECT md5(string_agg(body || E'\\n', '' ORDER BY position)) FROM ("
+        "  SELECT DISTINCT position, body::text AS body FROM aexp.publications"
+        "  WHERE run_id = $1 AND position >= $2 AND position < $3) AS bodies",
+        run_id,
+        first,
+        first + count,
+    )
+    if found == digest:
+        return []
+    # Something differs, if only that messages are missing: look at each.
+    rows = await connection.fetch(
+        "SELECT position, channel, body::text AS body, pid FROM aexp.publications"
+        " WHERE run_id = $1 AND position >= $2 AND position < $3 ORDER BY position",
+        run_id,
+        first,
+        first + count,
+    )
+    lines = await anyio.to_thread.run_sync(_lines, path, first, count)
+    return [dict(row) for row in rows if row["body"] != lines[row["position"] - first]]
+
+
+def _lines(path: Path, first: int, count: int) -> list[str]:
+    with path.open("rb") as file:
+        return [
+            line.decode().strip()
+            for number, line in enumerate(file)
+            if first <= number < first + count
+        ]
+
+
+async def _counters(
+    connection: Connection, run: Run, ending: Ending
+) -> Mapping[str, Mapping[str, int | None]] | None:
+    memory = next(
+        (
+            process.memory
+            for process in reversed(ending.processes)
+            if process.ended == "completed" and process.memory is not None
+        ),
+        None,
+    )
+    if memory is None:
+        return None
+    rows = await connection.fetch(
+        "SELECT channel, count(*) AS messages FROM aexp.publications"
+        " WHERE run_id = $1 GROUP BY channel",
+        run.run_id,
+    )
+    durable = {row["channel"]: row["messages"] for row in rows}
+    local, shared = memory["local_published_messages"], memory["global_published_messages"]
+    return {
+        channel: {
+            "local": local.get(channel, 0),
+            "global": shared.get(channel, 0),
+            "durable": durable.get(channel, 0),
+            "without_refill": memory["without_refill"].get(channel, 0),
+        }
+        for channel in sorted({*durable, *local, *shared}, key=lambda name: (len(name), name))
+    }

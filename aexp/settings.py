@@ -1,0 +1,137 @@
+"""Settings: flag > environment > ``dbos-config.yaml`` > default.
+
+This is the only module that reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from aexp.errors import UsageError
+
+__all__ = ["Settings", "load_settings", "user_environment"]
+
+CONFIG_FILE = Path("dbos-config.yaml")
+_VARIABLE = re.compile(r"\$\{([^}]+)\}")
+
+
+class DbosConfigSource(PydanticBaseSettingsSource):
+    """The database URL of ``dbos-config.yaml`` in the working folder.
+
+    ``${NAME}`` stands for an environment variable, as in the ``dbos`` command; one that is not
+    set leaves the URL empty, which here means *not given* (``dbos`` would use SQLite).
+    """
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        if not CONFIG_FILE.is_file():
+            return {}
+        text = _VARIABLE.sub(lambda match: os.environ.get(match[1], ""), CONFIG_FILE.read_text())
+        try:
+            document = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"{CONFIG_FILE} is not YAML: {reason}") from error
+        if not isinstance(document, Mapping):
+            raise UsageError(f"{CONFIG_FILE} must hold a mapping, see the README")
+        url = document.get("system_database_url")
+        return {"database_url": url} if url else {}
+
+
+class Settings(BaseSettings):
+    """What a process of aexp is told from outside. Immutable; unset means the default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="AEXP_",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        validate_default=False,
+        populate_by_name=True,
+    )
+
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices(
+            "database_url", "AEXP_DATABASE_URL", "DBOS_SYSTEM_DATABASE_URL"
+        ),
+        description="PostgreSQL URL; without one, the embedded server",
+    )
+    home: Path = Field(
+        Path(".aexp"), description="folder of the embedded server, below the working folder"
+    )
+    executor_id: str = Field(
+        "local",
+        min_length=1,
+        max_length=100,
+        validation_alias=AliasChoices("executor_id", "AEXP_EXECUTOR_ID", "DBOS__VMID"),
+        description="name of this executor: a restarted process recovers the work of its own name",
+    )
+    application_version: str | None = Field(
+        None, description="DBOS application version; by default one for each run"
+    )
+    loop: Literal["uvloop", "asyncio"] = Field("uvloop", description="event loop")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, JSON lines elsewhere"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severity that is logged; libraries log from warning on"
+    )
+    executor_threads: int = Field(
+        12, ge=2, le=256, description="threads in which DBOS talks to PostgreSQL"
+    )
+    system_pool_size: int = Field(12, ge=2, le=256, description="connections of DBOS itself")
+    database_pool_size: int = Field(
+        8, ge=2, le=256, description="asyncpg connections for steps that write"
+    )
+    poll_interval_s: float = Field(
+        0.05, ge=0.005, le=10, description="seconds between two looks at a queue"
+    )
+    drain_timeout_s: float = Field(
+        5.0, ge=0, le=600, description="seconds that a signal leaves to steps in flight"
+    )
+    debug: bool = Field(default=False, description="show tracebacks")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, DbosConfigSource(settings_cls)
+
+    def echo(self) -> dict[str, Any]:
+        """The settings as JSON values for a result file; the database URL is left out."""
+        return self.model_dump(mode="json", exclude={"database_url"})
+
+
+def load_settings(flags: Mapping[str, Any]) -> Settings:
+    """Read the settings; ``flags`` that are None count as not given.
+
+    Raises UsageError naming the first setting that is wrong and what it takes.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise UsageError(f"setting {name}: {first['msg']}") from error
+
+
+def user_environment(overrides: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a child process: ours, with ``overrides`` on top."""
+    return {**os.environ, **overrides}

@@ -1,0 +1,100 @@
+"""From what a person writes to a scenario: a name, ``path/to/flows.py:checkout`` or
+``package.module:checkout``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from aexp.errors import InvalidTarget, UnknownScenario
+from aexp.scenario import Scenario, bare_scenario
+
+__all__ = ["is_path", "load_object", "nearest", "normalise"]
+
+
+def is_path(target: str) -> bool:
+    """Whether ``target`` names an object in a module rather than a scenario."""
+    return ":" in target
+
+
+def normalise(target: str) -> str:
+    """``target`` such that it finds the same object from any working folder."""
+    module, separator, attribute = target.rpartition(":")
+    if separator and module.endswith(".py"):
+        return f"{Path(module).absolute()}:{attribute}"
+    return target
+
+
+def load_object(target: str) -> Scenario[Any]:
+    """The scenario, or bare workflow made into one, that ``MODULE:NAME`` names.
+
+    Raises InvalidTarget with the reason in one line.
+    """
+    module_name, _, attribute = target.rpartition(":")
+    if not module_name or not attribute:
+        raise InvalidTarget(f"{target!r} names no object: write path/to/flows.py:checkout")
+    module = _import(module_name)
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise InvalidTarget(f"{module_name} has no {attribute!r}{_hint(module, attribute)}")
+        found = getattr(found, part)
+    if isinstance(found, Scenario):
+        return found
+    return bare_scenario(attribute.rpartition(".")[2], found)
+
+
+def nearest(name: str, known: Mapping[str, Any]) -> UnknownScenario:
+    """The error for a scenario that is not among ``known``, with the names that come nearest."""
+    return UnknownScenario(name, difflib.get_close_matches(name, list(known), n=2, cutoff=0.5))
+
+
+def _hint(module: ModuleType, attribute: str) -> str:
+    close = difflib.get_close_matches(attribute, vars(module), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        if name.endswith(".py"):
+            return _import_file(Path(name))
+        # As `python -m` does, a module of the working folder can be named.
+        sys.path.insert(0, str(Path.cwd()))
+        return importlib.import_module(name)
+    except InvalidTarget:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split()) or "no reason given"
+        raise InvalidTarget(f"{name} does not import: {type(error).__name__}: {reason}") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise InvalidTarget(f"no file {path}")
+    # Under its own name, so that what the workflows pickle is found again by the next process.
+    name = path.stem
+    known = sys.modules.get(name)
+    if known is not None:
+        if getattr(known, "__file__", None) == str(path):
+            return known
+        raise InvalidTarget(
+            f"{path} would be imported as {name!r}, a module that is in use: rename the file"
+        )
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InvalidTarget(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
