@@ -49,7 +49,7 @@ class UnknownScenario(UsageError):
     def __init__(self, name: str, nearest: Sequence[str]) -> None:
         self.name = name
         self.nearest = tuple(nearest)
-        hint = f"; did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
+        hint = f"; did you mean {' or '.join(self.nearest)}?" if self.nearest else ":"
         super().__init__(f"unknown scenario {name!r}{hint} `aexp list` shows all of them")
 
 
@@ -64,7 +64,7 @@ class InvalidParameter(UsageError):
         self.scenario = scenario
         self.problems = tuple(problems)
         super().__init__(
-            f"{'; '.join(self.problems)} (`aexp describe {scenario}` lists the parameters)"
+            f"{'; '.join(self.problems)} (`aexp describe` lists what {scenario} takes)"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -37,6 +37,7 @@ Outcome = Literal["completed", "interrupted"]
 
 _POLL_S = 0.02
 _SLOWEST_POLL_S = 0.1
+_UNFINISHED = ["PENDING", "ENQUEUED", "DELAYED"]
 
 log = structlog.stdlib.get_logger("aexp.execution")
 
@@ -57,7 +58,7 @@ async def execute(
     *,
     crash_after: int | None = None,
 ) -> Outcome:
-    """Work on ``run`` until its root workflow has ended, or until a signal asks to stop.
+    """Work on ``run`` until all its workflows have ended, or until a signal asks to stop.
 
     A run that has ended already is not touched. Raises RunBusy when another process has the run,
     DatabaseError when the database fails for good.
@@ -65,21 +66,29 @@ async def execute(
     bind_process(run_id=run.run_id, scenario=run.scenario, executor_id=settings.executor_id)
     async with exclusive(url, run.run_id, settings.executor_id) as connection:
         await _close_records_of_the_dead(connection, run.run_id, settings.executor_id)
-        if await _has_ended(connection, run.run_id):
+        if await _has_ended(connection, run):
             return "completed"
         await record_start(connection, run.run_id, settings.executor_id)
         if crash_after is not None:
             progress.observe(partial(_kill_after, progress, crash_after))
-        outcome: Outcome | Literal["failed"] = "failed"
         try:
             outcome = await _work(run, scenario, settings, url, progress, connection)
-        finally:
-            # Shielded: how it ended is recorded even if this task is being cancelled.
-            with anyio.CancelScope(shield=True):
-                await record_end(
-                    connection, run.run_id, os.getpid(), outcome, progress.snapshot().memory
-                )
+        except DatabaseUnreachable:
+            # Nothing can be recorded any more; the next process will note that this one vanished.
+            raise
+        except BaseException:
+            await _record_end(connection, run, progress, "failed")
+            raise
+        await _record_end(connection, run, progress, outcome)
         return outcome
+
+
+async def _record_end(
+    connection: Connection, run: Run, progress: Progress, ended: Outcome | Literal["failed"]
+) -> None:
+    # Shielded: how it ended is recorded even if this task is being cancelled.
+    with anyio.CancelScope(shield=True):
+        await record_end(connection, run.run_id, os.getpid(), ended, progress.snapshot().memory)
 
 
 async def _close_records_of_the_dead(connection: Connection, run_id: str, executor: str) -> None:
@@ -92,11 +101,21 @@ async def _close_records_of_the_dead(connection: Connection, run_id: str, execut
     )
 
 
-async def _has_ended(connection: Connection, workflow_id: str) -> bool:
-    status = await connection.fetchval(
-        "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = $1", workflow_id
+async def _has_ended(connection: Connection, run: Run) -> bool:
+    """Whether the root workflow has ended, and all others that the run started."""
+    return await _root_has_ended(connection, run) and not await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM dbos.workflow_status WHERE application_version = $1"
+        " AND status = ANY($2::text[]))",
+        run.application_version,
+        _UNFINISHED,
     )
-    return status is not None and status not in {"PENDING", "ENQUEUED", "DELAYED"}
+
+
+async def _root_has_ended(connection: Connection, run: Run) -> bool:
+    status = await connection.fetchval(
+        "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = $1", run.run_id
+    )
+    return status is not None and status not in _UNFINISHED
 
 
 async def _work(
@@ -136,18 +155,26 @@ async def _work(
         with SetWorkflowID(run.run_id):
             await DBOS.enqueue_workflow_async(ROOT_QUEUE, scenario.workflow, **run.parameters)
         log.info("run.started", parameters=dict(run.parameters))
-        if not await _await_end(connection, run.run_id, runtime):
+        if not await _await(_root_has_ended, connection, run, runtime):
             return "interrupted"
         await remove_schedules(schedules)
+        # What the root started and did not wait for belongs to the run too.
+        if not await _await(_has_ended, connection, run, runtime):
+            return "interrupted"
         log.info("run.ended")
         return "completed"
 
 
-async def _await_end(connection: Connection, run_id: str, runtime: Runtime) -> bool:
-    """True when the root workflow has ended, False when the runtime drained before."""
+async def _await(
+    condition: Callable[[Connection, Run], Awaitable[bool]],
+    connection: Connection,
+    run: Run,
+    runtime: Runtime,
+) -> bool:
+    """True when ``condition`` has come true, False when the runtime drained before."""
     interval = _POLL_S
     try:
-        while not await _has_ended(connection, run_id):
+        while not await condition(connection, run):
             if runtime.draining.is_set():
                 return False
             await anyio.sleep(interval)
@@ -155,7 +182,7 @@ async def _await_end(connection: Connection, run_id: str, runtime: Runtime) -> b
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
         raise DatabaseUnreachable(
             f"the connection to the database was lost: {error};"
-            f" nothing is lost: `aexp resume {run_id}` goes on"
+            f" nothing is lost: `aexp resume {run.run_id}` goes on"
         ) from error
     return True
 
@@ -177,12 +204,18 @@ async def _stop_on_signal(runtime: Runtime) -> AsyncIterator[None]:
         await runtime.drain()
         drained.set()
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(watch)
-        yield
-        if runtime.draining.is_set():
-            await drained.wait()
-        group.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            yield
+            if runtime.draining.is_set():
+                await drained.wait()
+            group.cancel_scope.cancel()
+    except BaseExceptionGroup as wrapped:
+        # One error of the body, as the caller would have seen it without the group.
+        if len(wrapped.exceptions) == 1:
+            raise wrapped.exceptions[0] from wrapped.exceptions[0].__cause__
+        raise
 
 
 def _kill_after(progress: Progress, units: int) -> None:

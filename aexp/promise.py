@@ -19,7 +19,8 @@ class Anomaly:
     rows: Sequence[Mapping[str, Any]] = ()
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: subscripting a frozen generic with slots fails on CPython 3.11 and 3.12.
+@dataclass(frozen=True)
 class Promise(Generic[E]):
     """What must hold of a run. ``check`` is pure: the same evidence gives the same anomalies."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from aexp.database.connect import Connection, connect
+from aexp.database.connect import Connection, close, connect
 from aexp.database.url import DatabaseUrl
 from aexp.errors import RunBusy, RunMismatch, UnknownRun, UsageError
 
@@ -227,7 +227,7 @@ async def exclusive(url: DatabaseUrl, run_id: str, executor_id: str) -> AsyncIte
         await _acquire(connection, run_id, executor_id)
         yield connection
     finally:
-        await connection.close(timeout=5)
+        await close(connection)
 
 
 async def _acquire(connection: Connection, run_id: str, executor_id: str) -> None:

@@ -73,7 +73,7 @@ class Schedule:
     backfill: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Runtime:
     """A process in which DBOS is launched."""
 
@@ -99,10 +99,12 @@ class Runtime:
 
 
 async def _destroy(drain_timeout_s: int = 0) -> None:
-    # From a thread: it joins threads and, when it drains, sleeps.
-    await anyio.to_thread.run_sync(
-        lambda: DBOS.destroy(workflow_completion_timeout_sec=drain_timeout_s)
-    )
+    # From a thread: it joins threads and, when it drains, sleeps. Shielded: workflows that go on
+    # after their runtime has gone would be recorded as failed.
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(
+            lambda: DBOS.destroy(workflow_completion_timeout_sec=drain_timeout_s)
+        )
 
 
 _current: Runtime | None = None
@@ -194,12 +196,16 @@ async def open_runtime(
             # later ones only each second.
             polled = [Queue(name=ROOT_QUEUE), *queues]
             await anyio.to_thread.run_sync(_register, client, settings, polled)
+            await anyio.to_thread.run_sync(_make_latest, client, application_version)
             if not listen_to_all:
                 DBOS.listen_queues([queue.name for queue in polled])
             _current = runtime
             stack.callback(_forget)
             if resources is not None:
                 await stack.enter_async_context(asynccontextmanager(resources)(runtime))
+            # Entered last, so left first: nothing that a running workflow uses is taken from it
+            # while DBOS could still record that it failed.
+            stack.push_async_callback(_destroy)
             DBOS.launch()
         except (sqlalchemy.exc.DBAPIError, asyncpg.PostgresError, OSError) as error:
             reason = " ".join(str(getattr(error, "orig", error)).split())
@@ -237,6 +243,13 @@ def _register(client: DBOSClient, settings: Settings, queues: Sequence[Queue]) -
             ),
             polling_interval_sec=queue.poll_interval_s or settings.poll_interval_s,
         )
+
+
+def _make_latest(client: DBOSClient, version: str) -> None:
+    # A version that is new becomes the latest when DBOS launches; one that is resumed does not,
+    # and DBOS enqueues the ticks of schedules for the latest version only.
+    if version in {known["version_name"] for known in client.list_application_versions()}:
+        client.set_latest_application_version(version)
 
 
 async def _apply(schedule: Schedule) -> None:

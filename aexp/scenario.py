@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import json
+import types
+import typing
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from dbos._registrations import get_dbos_func_name  # see aexp.fanout
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 
 from aexp.database.connect import Connection
 from aexp.errors import InvalidParameter, InvalidTarget
 from aexp.promise import Promise
+from aexp.registration import is_workflow, lacks_instance, workflow_name
 from aexp.runs import ProcessRecord, Run
 from aexp.runtime import Queue, Runtime, Schedule
 
@@ -59,7 +70,7 @@ def _no_account(_evidence: Any) -> Account:
     return {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Scenario(Generic[E]):
     """A durable story: a workflow, what it needs in each process, and what it promises.
 
@@ -110,16 +121,17 @@ class Scenario(Generic[E]):
 
 
 def _read_text(model: type[BaseModel], key: str, text: str) -> Any:
-    """A list or mapping written as JSON; pydantic itself reads numbers and booleans from text."""
+    """What ``text`` is as JSON, if the field takes that; else the text, of which pydantic makes
+    numbers and booleans."""
     field_info = model.model_fields.get(key)
-    if field_info is None or field_info.annotation is str or text[:1] not in {"[", "{", "n"}:
+    if field_info is None or field_info.annotation is None or field_info.annotation is str:
         return text
-    import json  # noqa: PLC0415 - only for structured parameters
-
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+        TypeAdapter(field_info.annotation).validate_python(value)
+    except (ValueError, RecursionError):
         return text
+    return text if isinstance(value, str) else value
 
 
 def _problem(model: type[BaseModel], item: Any) -> str:
@@ -148,12 +160,12 @@ def bare_scenario(name: str, workflow: Any) -> Scenario[Any]:
         )
     if not inspect.iscoroutinefunction(inspect.unwrap(workflow)):
         raise InvalidTarget(f"{name} is not async: write it as `async def`")
-    if not hasattr(workflow, "dbos_function_name"):
+    if not is_workflow(workflow):
         raise InvalidTarget(f"{name} is no DBOS workflow: decorate it with @DBOS.workflow()")
     summary = (inspect.getdoc(workflow) or "").partition("\n")[0]
     return Scenario(
         name=name,
-        summary=summary or f"The workflow {get_dbos_func_name(workflow)}.",
+        summary=summary or f"The workflow {workflow_name(workflow)}.",
         workflow=workflow,
         parameters=_model_of(name, workflow),
         listens_to_all_queues=True,
@@ -161,19 +173,48 @@ def bare_scenario(name: str, workflow: Any) -> Scenario[Any]:
 
 
 def _model_of(name: str, workflow: Any) -> type[BaseModel]:
+    """The arguments of ``workflow`` as a model of parameters."""
+    if lacks_instance(workflow):
+        raise InvalidTarget(f"{name} is a method without its instance: name it on a configured one")
     fields: dict[str, Any] = {}
-    signature = inspect.signature(inspect.unwrap(workflow), eval_str=True)
-    for parameter in signature.parameters.values():
-        if parameter.name == "self" and not fields:
-            continue
+    given = inspect.signature(workflow).parameters.values()
+    named = [parameter for parameter in given if parameter.kind is not parameter.VAR_KEYWORD]
+    annotations = _annotations(name, workflow, named)
+    for parameter in named:
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY}:
             raise InvalidTarget(
                 f"{name} takes {parameter} by position, but a run's parameters are named:"
                 " give its arguments names and defaults"
             )
-        if parameter.kind is parameter.VAR_KEYWORD:
-            continue
-        annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+        if parameter.name.startswith("_") or parameter.name == "model_config":
+            raise InvalidTarget(
+                f"{name} takes {parameter.name!r}, which cannot be the name of a parameter"
+            )
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (annotation, default)
-    return create_model(f"{name}_parameters", __base__=Parameters, **fields)
+        fields[parameter.name] = (annotations.get(parameter.name, Any), default)
+    try:
+        with warnings.catch_warnings():
+            # An argument may be named as a method of the model that nobody calls on this one.
+            warnings.simplefilter("ignore", UserWarning)
+            return create_model(f"{name}_parameters", __base__=Parameters, **fields)
+    except PydanticUserError as error:
+        raise InvalidTarget(f"{name}: {error.message.splitlines()[0]}") from error
+
+
+def _annotations(
+    name: str, workflow: Any, parameters: Sequence[inspect.Parameter]
+) -> Mapping[str, Any]:
+    """The types of ``parameters``; those that are written as text are looked up one by one."""
+    scope = getattr(inspect.unwrap(workflow), "__globals__", {})
+    found: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.annotation is parameter.empty:
+            continue
+        holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+        try:
+            found |= typing.get_type_hints(holder, globalns=scope, include_extras=True)
+        except Exception as error:
+            raise InvalidTarget(
+                f"{name} takes {parameter}, whose type is unknown: {error}"
+            ) from error
+    return found

@@ -13,7 +13,12 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from aexp.errors import UsageError
 
@@ -36,16 +41,24 @@ class DbosConfigSource(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         if not CONFIG_FILE.is_file():
             return {}
-        text = _VARIABLE.sub(lambda match: os.environ.get(match[1], ""), CONFIG_FILE.read_text())
         try:
+            text = CONFIG_FILE.read_text(encoding="utf-8")
+            text = _VARIABLE.sub(lambda match: os.environ.get(match[1], ""), text)
             document = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
-            raise UsageError(f"{CONFIG_FILE} is not YAML: {reason}") from error
+        except (yaml.YAMLError, ValueError) as error:
+            raise UsageError(f"{CONFIG_FILE} is not YAML: {_reason(error)}") from error
         if not isinstance(document, Mapping):
             raise UsageError(f"{CONFIG_FILE} must hold a mapping, see the README")
         url = document.get("system_database_url")
         return {"database_url": url} if url else {}
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong and in which line, without the text there, which may hold a password."""
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None)
+    mark = getattr(error, "problem_mark", None)
+    where = f" in line {mark.line + 1}" if mark is not None else ""
+    return f"{problem or type(error).__name__}{where}"
 
 
 class Settings(BaseSettings):
@@ -76,9 +89,6 @@ class Settings(BaseSettings):
         max_length=100,
         validation_alias=AliasChoices("executor_id", "AEXP_EXECUTOR_ID", "DBOS__VMID"),
         description="name of this executor: a restarted process recovers the work of its own name",
-    )
-    application_version: str | None = Field(
-        None, description="DBOS application version; by default one for each run"
     )
     loop: Literal["uvloop", "asyncio"] = Field("uvloop", description="event loop")
     log_format: Literal["auto", "json", "console"] = Field(
@@ -111,6 +121,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # Without a prefix a variable is another program's, as DATABASE_URL is.
+        assert isinstance(env_settings, EnvSettingsSource)
+        env_settings.env_vars = {
+            name: value
+            for name, value in env_settings.env_vars.items()
+            if name not in cls.model_fields
+        }
         return init_settings, env_settings, DbosConfigSource(settings_cls)
 
     def echo(self) -> dict[str, Any]:

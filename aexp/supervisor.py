@@ -24,7 +24,7 @@ import structlog
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import connect
+from aexp.database.connect import connected
 from aexp.errors import WorkerFailed
 from aexp.progress import Progress, Snapshot
 from aexp.runs import Run, record_end
@@ -105,11 +105,8 @@ async def supervise(
             if child.returncode != 0:
                 raise WorkerFailed(child.pid, ended, child.last_words())
             return Supervision(plan.landed, restarts, interrupted=False)
-        connection = await connect(url)
-        try:
+        async with connected(url) as connection:
             await record_end(connection, run.run_id, child.pid, ended, child.memory)
-        finally:
-            await connection.close(timeout=5)
         log.warning("supervisor.process_killed", killed_pid=child.pid, landed=plan.landed)
         restarts += 1
 

@@ -9,7 +9,7 @@ import click
 
 from aexp.cli.options import with_settings
 from aexp.database import DatabaseUrl, embedded, ensure_schema, locate_database
-from aexp.database.connect import connect
+from aexp.database.connect import connected
 from aexp.errors import UsageError
 from aexp.execution import run_on_loop
 from aexp.settings import Settings
@@ -102,11 +102,7 @@ def reset(settings: Settings, yes: bool) -> int:  # noqa: FBT001
 async def _reset(located: DatabaseUrl) -> None:
     # First of all, so that a database which is not ours is refused and not emptied.
     await ensure_schema(located)
-    connection = await connect(located)
-    try:
-        async with connection.transaction():
-            await connection.execute("DROP SCHEMA aexp CASCADE")
-            await connection.execute("DROP SCHEMA dbos CASCADE")
-    finally:
-        await connection.close(timeout=5)
+    async with connected(located) as connection, connection.transaction():
+        await connection.execute("DROP SCHEMA aexp CASCADE")
+        await connection.execute("DROP SCHEMA dbos CASCADE")
     await ensure_schema(located)

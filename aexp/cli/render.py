@@ -68,7 +68,9 @@ def _heading(report: Report) -> Text:
     style = "bold green" if report.ok else "bold red"
     heading = Text(f"{report.run.run_id}  ", style="bold")
     heading.append(report.status, style)
-    heading.append(f"  {report.elapsed_s:.2f} s in {len(report.processes)} processes", "dim")
+    count = len(report.processes)
+    plural = "process" if count == 1 else "processes"
+    heading.append(f"  {report.elapsed_s:.2f} s in {count} {plural}", "dim")
     return heading
 
 

@@ -16,7 +16,7 @@ from aexp.cli.live import show_progress
 from aexp.cli.options import assignments, with_settings
 from aexp.cli.render import print_report
 from aexp.database import DatabaseUrl, ensure_schema, locate_database
-from aexp.database.connect import connect
+from aexp.database.connect import connected
 from aexp.errors import Interrupted, UsageError
 from aexp.execution import execute, run_on_loop
 from aexp.log import bind_process, watch_steps
@@ -94,19 +94,22 @@ def run(
     normal, scenario = find_scenario(target)
     parameters = scenario.from_text(given)
     explicit = parameters.model_dump(mode="json", include=set(given))
+    run_id = check_run_id(run_id) if run_id is not None else new_run_id(scenario.name)
     wanted = Run(
-        run_id=check_run_id(run_id) if run_id is not None else new_run_id(scenario.name),
+        run_id=run_id,
         scenario=scenario.name,
         target=normal,
         parameters=parameters.model_dump(mode="json"),
         facts={},
-        application_version="",
+        # One of its own: a process recovers and claims the work of its run and of no other, and an
+        # edit of the workflow's source does not strand it.
+        application_version=f"run-{run_id}",
     )
     url = locate_database(settings)
 
     async def main() -> int:
         await ensure_schema(url)
-        begun = await _begin(url, settings, scenario, wanted, explicit, parameters)
+        begun = await _begin(url, scenario, wanted, explicit, parameters)
         return await _carry_out(begun, scenario, settings, url, carry_out)
 
     return run_on_loop(settings.loop, main)
@@ -114,26 +117,19 @@ def run(
 
 async def _begin(
     url: DatabaseUrl,
-    settings: Settings,
     scenario: Scenario[Any],
     wanted: Run,
     explicit: Mapping[str, Any],
     parameters: Any,
 ) -> Run:
     """The run that has this id already, if it is the one that is meant, else a new one."""
-    connection = await connect(url)
-    try:
+    async with connected(url) as connection:
         known = await find_run(connection, wanted.run_id)
         if known is not None:
             check_same(known, wanted.scenario, wanted.target, explicit)
             return known
-        version = settings.application_version or f"run-{wanted.run_id}"
         facts = await scenario.facts(parameters)
-        return await begin_run(
-            connection, replace(wanted, facts=facts, application_version=version)
-        )
-    finally:
-        await connection.close(timeout=5)
+        return await begin_run(connection, replace(wanted, facts=facts))
 
 
 @click.command
@@ -155,11 +151,8 @@ def resume(settings: Settings, run_id: str, **order: Any) -> int:
 
 async def load_run(url: DatabaseUrl, run_id: str) -> tuple[Run, Scenario[Any]]:
     """A recorded run and its scenario."""
-    connection = await connect(url)
-    try:
+    async with connected(url) as connection:
         known = await get_run(connection, run_id)
-    finally:
-        await connection.close(timeout=5)
     _, scenario = find_scenario(known.target)
     return known, scenario
 
@@ -172,13 +165,10 @@ async def _carry_out(
         extra = await _supervised(begun, scenario, settings, url, order)
     else:
         extra = await _in_this_process(begun, scenario, settings, url, order)
-    connection = await connect(url)
-    try:
+    async with connected(url) as connection:
         report = await audit_run(
             url, connection, begun, scenario, extra=extra, settings=settings.echo()
         )
-    finally:
-        await connection.close(timeout=5)
     return finish(report, as_json=order.as_json)
 
 

@@ -11,7 +11,7 @@ from aexp.cli.options import with_settings
 from aexp.cli.render import print_json, print_table
 from aexp.cli.run import finish, load_run
 from aexp.database import ensure_schema, locate_database
-from aexp.database.connect import connect
+from aexp.database.connect import connected
 from aexp.execution import run_on_loop
 from aexp.runs import list_runs
 from aexp.scenarios import find_scenario, known_scenarios
@@ -110,11 +110,8 @@ def runs(settings: Settings, limit: int, as_json: bool) -> int:  # noqa: FBT001
 
     async def main() -> int:
         await ensure_schema(url)
-        connection = await connect(url)
-        try:
+        async with connected(url) as connection:
             found = await list_runs(connection, limit)
-        finally:
-            await connection.close(timeout=5)
         if as_json:
             print_json(
                 [
@@ -151,11 +148,8 @@ def audit(settings: Settings, run_id: str, as_json: bool) -> int:  # noqa: FBT00
     async def main() -> int:
         await ensure_schema(url)
         run, scenario = await load_run(url, run_id)
-        connection = await connect(url)
-        try:
+        async with connected(url) as connection:
             report = await audit_run(url, connection, run, scenario, settings=settings.echo())
-        finally:
-            await connection.close(timeout=5)
         return finish(report, as_json=as_json)
 
     return run_on_loop(settings.loop, main)

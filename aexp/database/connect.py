@@ -10,15 +10,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import anyio
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from aexp.database.url import DatabaseUrl
 from aexp.errors import DatabaseReadOnly, DatabaseTooOld, DatabaseUnreachable
 
-__all__ = ["Connection", "Database", "connect", "open_database"]
+__all__ = ["Connection", "Database", "close", "connect", "connected", "open_database"]
 
 OLDEST_SERVER = 14
+CLOSE_TIMEOUT_S = 3.0
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -64,9 +66,19 @@ async def connect(url: DatabaseUrl, *, application_name: str = "aexp") -> Connec
         await _check_server(url, connection)
         await _decode_json(connection)
     except BaseException:
-        await connection.close(timeout=1)
+        await close(connection)
         raise
     return connection
+
+
+@asynccontextmanager
+async def connected(url: DatabaseUrl) -> AsyncIterator[Connection]:
+    """A connection, as by :func:`connect`, for the life of the context."""
+    connection = await connect(url)
+    try:
+        yield connection
+    finally:
+        await close(connection)
 
 
 def _unreachable(url: DatabaseUrl, error: BaseException) -> str:
@@ -117,15 +129,26 @@ async def open_database(
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=dial, pool_size=pool_size, max_overflow=0
     )
+    pool = await asyncpg.create_pool(
+        url.dsn,
+        min_size=1,
+        max_size=max(2, pool_size // 2),
+        timeout=url.connect_timeout_s,
+        server_settings=server_settings,
+        init=_decode_json,
+    )
     try:
-        async with asyncpg.create_pool(
-            url.dsn,
-            min_size=1,
-            max_size=max(2, pool_size // 2),
-            timeout=url.connect_timeout_s,
-            server_settings=server_settings,
-            init=_decode_json,
-        ) as pool:
-            yield Database(url=url, pool=pool, engine=engine)
+        yield Database(url=url, pool=pool, engine=engine)
     finally:
-        await engine.dispose()
+        # Shielded, and bounded: a task that was cut off may never give its connection back.
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(CLOSE_TIMEOUT_S):
+                await pool.close()
+            pool.terminate()
+            await engine.dispose()
+
+
+async def close(connection: Connection) -> None:
+    """Close ``connection``, even if the caller is being cancelled."""
+    with anyio.CancelScope(shield=True):
+        await connection.close(timeout=CLOSE_TIMEOUT_S)

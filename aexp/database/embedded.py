@@ -151,7 +151,7 @@ def _reason(folder: Path, error: BaseException) -> str:
             if "FATAL:" in line or "PANIC:" in line or "could not" in line
         ]
         if complaints:
-            return complaints[-1].strip()
+            return f"{complaints[-1].strip()} (more in {log})"
     if isinstance(error, subprocess.CalledProcessError):
         output = (error.stderr or error.stdout or "").strip().splitlines()
         if output:

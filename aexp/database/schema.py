@@ -10,10 +10,11 @@ import importlib.resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import anyio.to_thread
 import asyncpg
 
-from aexp.database.connect import Connection, connect
+from aexp.database.connect import Connection, close, connect, connected
 from aexp.database.url import DatabaseUrl
 from aexp.errors import DatabaseError, DatabaseNotOurs, DatabaseTooNew, DatabaseUnreachable
 
@@ -28,6 +29,7 @@ SCHEMA_REVISION = "0001"
 # One migration at a time in a database. The number only has to be ours: "aexp" in ASCII.
 MIGRATION_LOCK = 0x61657870
 MIGRATION_LOCK_TIMEOUT_S = 60
+MIGRATION_LOCK_POLL_S = 0.05
 
 
 def migrations_folder() -> Path:
@@ -89,8 +91,7 @@ async def ensure_schema(url: DatabaseUrl) -> bool:
     try:
         if await _is_current(connection):
             return False
-        await connection.execute(f"SET lock_timeout = '{MIGRATION_LOCK_TIMEOUT_S}s'")
-        await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+        await _lock(connection, url)
         if await _is_current(connection):
             return False
         await _migrate(url)
@@ -99,30 +100,36 @@ async def ensure_schema(url: DatabaseUrl) -> bool:
             " ON CONFLICT (name) DO UPDATE SET version = excluded.version",
             _dbos_version(),
         )
-    except asyncpg.LockNotAvailableError as error:
-        raise DatabaseError(
-            f"another process has been migrating {url} for {MIGRATION_LOCK_TIMEOUT_S} s:"
-            " end it, then try again"
-        ) from error
     except asyncpg.PostgresError as error:
         raise DatabaseError(f"cannot migrate {url}: {error}") from error
     finally:
-        await connection.close(timeout=5)
+        await close(connection)
     return True
 
 
-async def _create_database(url: DatabaseUrl) -> None:
-    connection = await connect(url.with_name("postgres"))
-    try:
-        quoted = '"' + url.name.replace('"', '""') + '"'
-        await connection.execute(f"CREATE DATABASE {quoted}")
-    except asyncpg.DuplicateDatabaseError:
-        # Another process made it in the meantime, which is what was wanted.
+async def _lock(connection: Connection, url: DatabaseUrl) -> None:
+    # Asked again and again rather than waited for: a statement that waits holds a snapshot, and
+    # DBOS's CREATE INDEX CONCURRENTLY waits for every older snapshot to go.
+    with anyio.move_on_after(MIGRATION_LOCK_TIMEOUT_S):
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK):
+            await anyio.sleep(MIGRATION_LOCK_POLL_S)
         return
-    except asyncpg.PostgresError as error:
-        raise DatabaseUnreachable(f"cannot make database {url}: {error}") from error
-    finally:
-        await connection.close(timeout=5)
+    raise DatabaseError(
+        f"another process has been migrating {url} for {MIGRATION_LOCK_TIMEOUT_S} s:"
+        " end it, then try again"
+    )
+
+
+async def _create_database(url: DatabaseUrl) -> None:
+    quoted = '"' + url.name.replace('"', '""') + '"'
+    async with connected(url.with_name("postgres")) as connection:
+        try:
+            await connection.execute(f"CREATE DATABASE {quoted}")
+        except asyncpg.DuplicateDatabaseError:
+            # Another process made it in the meantime, which is what was wanted.
+            return
+        except asyncpg.PostgresError as error:
+            raise DatabaseUnreachable(f"cannot make database {url}: {error}") from error
 
 
 async def _migrate(url: DatabaseUrl) -> None:

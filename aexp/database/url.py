@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlencode
 
+import psycopg
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from aexp.errors import UsageError
+from aexp.log import mask
 
 __all__ = ["DatabaseUrl"]
 
-# libpq's own settings, which asyncpg would send to the server as settings of the session.
-_LIBPQ_ONLY = frozenset(
+# Options that asyncpg or the server reads. What else libpq knows, asyncpg would send to the server
+# as a setting of the session, which the server refuses.
+_KNOWN_TO_ALL = frozenset(
     {
-        "connect_timeout",
-        "keepalives",
-        "keepalives_idle",
-        "keepalives_interval",
-        "keepalives_count",
-        "tcp_user_timeout",
-        "channel_binding",
+        "application_name", "client_encoding", "dbname", "gsslib", "host", "krbsrvname", "options",
+        "passfile", "password", "port", "replication", "service", "servicefile",
+        "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcert", "sslcrl", "sslkey",
+        "sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "target_session_attrs", "user",
     }
-)
+)  # fmt: skip
+_LIBPQ_ONLY = {
+    option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()
+} - _KNOWN_TO_ALL
+
+
+def _render(url: URL) -> str:
+    # SQLAlchemy writes spaces in the query as +, elsewhere as they are: libpq reads neither.
+    rendered = url.set(query={}).render_as_string(hide_password=False).replace(" ", "%20")
+    pairs = [(n, v) for n, vs in url.query.items() for v in ([vs] if isinstance(vs, str) else vs)]
+    return rendered + ("?" + urlencode(pairs, quote_via=quote) if pairs else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +62,15 @@ class DatabaseUrl:
         return cls(parsed.set(drivername="postgresql"))
 
     def __str__(self) -> str:
-        return self.parsed.render_as_string(hide_password=True)
+        return mask(_render(self.parsed))
+
+    def __repr__(self) -> str:
+        return f"DatabaseUrl({self})"
 
     @property
     def libpq(self) -> str:
         """For psql and psycopg (DBOS), password included."""
-        return self.parsed.render_as_string(hide_password=False)
+        return _render(self.parsed)
 
     @property
     def dsn(self) -> str:
@@ -64,7 +78,7 @@ class DatabaseUrl:
         query = {
             name: value for name, value in self.parsed.query.items() if name not in _LIBPQ_ONLY
         }
-        return self.parsed.set(query=query).render_as_string(hide_password=False)
+        return _render(self.parsed.set(query=query))
 
     @property
     def name(self) -> str:
@@ -79,4 +93,5 @@ class DatabaseUrl:
     def connect_timeout_s(self) -> float:
         """Seconds to wait for a connection: the URL's ``connect_timeout``, else 10."""
         value: Any = self.parsed.query.get("connect_timeout")
-        return float(value) if isinstance(value, str) and value.isdigit() and int(value) else 10.0
+        given = isinstance(value, str) and value.isdecimal() and int(value) > 0
+        return float(value) if given else 10.0

@@ -1,0 +1,48 @@
+"""What DBOS knows of a registered function, and says nowhere in public.
+
+Enqueuing many workflows in one transaction takes their names, and telling a workflow from a step
+takes the registry. All of it is read here and nowhere else; dbos is pinned to 3.4 for it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from dbos._dbos import _get_or_create_dbos_registry
+from dbos._registrations import (
+    DBOSFuncType,
+    get_class_info,
+    get_dbos_func_name,
+    get_func_info,
+)
+
+__all__ = ["class_name", "is_workflow", "lacks_instance", "workflow_name"]
+
+
+def workflow_name(workflow: Any) -> str:
+    """The name under which DBOS finds ``workflow`` again."""
+    return get_dbos_func_name(workflow)
+
+
+def class_name(instance: object) -> str:
+    """The name under which DBOS finds the class of a configured instance again."""
+    info = get_class_info(type(instance))
+    return info.registered_name if info is not None else type(instance).__qualname__
+
+
+def is_workflow(function: Any) -> bool:
+    """Whether ``function`` itself is registered as a workflow; a step is not."""
+    name = getattr(function, "dbos_function_name", "")
+    registered = _get_or_create_dbos_registry().workflow_info_map.get(name)
+    return registered is not None and inspect.unwrap(registered) is inspect.unwrap(function)
+
+
+def lacks_instance(workflow: Any) -> bool:
+    """Whether ``workflow`` is a method of a configured instance, taken from its class."""
+    info = get_func_info(workflow)
+    return (
+        info is not None
+        and info.func_type is DBOSFuncType.Instance
+        and not hasattr(workflow, "__self__")
+    )

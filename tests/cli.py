@@ -1,0 +1,105 @@
+"""``python -m aexp`` as a real process, and no process left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psycopg
+
+from aexp.database import DatabaseUrl
+
+# Long enough for the slowest machine; only a hang reaches it.
+TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """What it wrote on stdout, which must be one JSON document and nothing else."""
+        return json.loads(self.stdout)
+
+    @property
+    def error(self) -> str:
+        """The one line that says what is wrong."""
+        lines = [line for line in self.stderr.splitlines() if line.startswith("aexp: error: ")]
+        assert len(lines) == 1, self.stderr
+        assert "Traceback" not in self.stderr
+        return lines[0].removeprefix("aexp: error: ")
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Its log lines."""
+        return [json.loads(line) for line in self.stderr.splitlines() if line.startswith("{")]
+
+
+@dataclass
+class Cli(AbstractContextManager["Cli"]):
+    """Runs ``aexp`` in ``folder`` on ``url``; processes that still run at the end are killed."""
+
+    folder: Path
+    url: DatabaseUrl | None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start ``aexp ARGUMENTS`` and return at once."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aexp", *arguments],
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def __call__(self, *arguments: str) -> Result:
+        """Run ``aexp ARGUMENTS`` to its end."""
+        return self.wait(self.start(*arguments))
+
+    def wait(self, process: subprocess.Popen[str]) -> Result:
+        """See ``process`` to its end."""
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+        return Result(process.returncode, stdout, stderr)
+
+    def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of the command's database."""
+        assert self.url is not None
+        with psycopg.connect(self.url.libpq, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, **self.environment}
+        if self.url is not None:
+            environment["DBOS_SYSTEM_DATABASE_URL"] = self.url.libpq
+        return environment
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()

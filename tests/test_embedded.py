@@ -1,0 +1,128 @@
+"""The embedded PostgreSQL, through the command line, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from aexp.database import embedded
+from tests.cli import TIMEOUT_S, Cli
+from tests.conftest import server_folder
+
+
+@pytest.fixture
+def alone() -> Iterator[Cli]:
+    """The command without any database given."""
+    with server_folder() as folder, Cli(folder=folder, url=None) as cli:
+        yield cli
+
+
+def test_it_starts_when_needed_stays_up_and_stops_when_told(alone: Cli) -> None:
+    home = alone.folder / ".aexp"
+    url = alone("db", "url")
+    assert url.code == 0
+    assert url.stdout.startswith("postgresql://")
+    pid = embedded.running_pid(home)
+    assert pid is not None
+
+    ran = alone("run", "resume", "--set", "messages=2", "--json")
+    assert ran.code == 0, ran.stderr
+    assert embedded.running_pid(home) == pid
+
+    counted = alone("db", "psql", "-tAc", "SELECT count(*) FROM aexp.publications")
+    assert counted.stdout.strip() == "2"
+
+    stopped = alone("db", "stop")
+    assert (stopped.code, stopped.stdout.strip()) == (0, "PostgreSQL has stopped")
+    assert embedded.running_pid(home) is None
+    assert alone("db", "stop").stdout.strip() == "PostgreSQL was not running"
+
+    # The data outlives the server.
+    assert alone("audit", ran.json["run_id"], "--json").json["account"]["messages"]["once"] == 2
+
+    asked = alone("db", "reset")
+    assert asked.code == 130
+    assert alone("db", "reset", "--yes").code == 0
+    assert alone("runs", "--json").json == []
+
+
+def test_a_pid_file_that_a_crash_left_behind_is_no_obstacle(alone: Cli) -> None:
+    alone("db", "start")
+    alone("db", "stop")
+    data = embedded.data_folder(alone.folder / ".aexp")
+    # The pid of a process that lives and is no PostgreSQL: this one.
+    (data / "postmaster.pid").write_text(f"{os.getpid()}\n{data}\n1\n5432\n{data}\n\n\nready\n")
+
+    started = alone("db", "start")
+
+    assert started.code == 0, started.stderr
+    assert embedded.running_pid(alone.folder / ".aexp") not in {None, os.getpid()}
+
+
+def test_a_garbled_pid_file_is_no_obstacle(alone: Cli) -> None:
+    alone("db", "start")
+    alone("db", "stop")
+    (embedded.data_folder(alone.folder / ".aexp") / "postmaster.pid").write_text("garbage\n")
+    assert alone("db", "start").code == 0
+
+
+def test_a_home_that_is_a_file_is_one_clear_line(alone: Cli) -> None:
+    (alone.folder / "file").write_text("")
+    failed = alone("run", "resume", "--home", "file/inside")
+    assert failed.code == 3
+    assert "set AEXP_HOME to a writable folder" in failed.error
+
+
+def test_a_home_with_a_space_is_one_clear_line(alone: Cli) -> None:
+    failed = alone("db", "start", "--home", "with space")
+    assert failed.code == 3
+    assert "has a space" in failed.error
+
+
+def test_data_that_postgres_refuses_gives_its_own_reason(alone: Cli) -> None:
+    alone("db", "start")
+    alone("db", "stop")
+    data = embedded.data_folder(alone.folder / ".aexp")
+    (data / "postgresql.auto.conf").write_text("no_such_setting = 1\n")
+
+    failed = alone("db", "start")
+
+    assert failed.code == 3
+    assert "postgresql.auto.conf" in failed.error
+    assert "contains errors" in failed.error
+
+
+def test_starting_and_stopping_are_refused_when_a_url_is_given(cli: Cli) -> None:
+    for command in ("start", "stop"):
+        failed = cli("db", command)
+        assert failed.code == 2
+        assert "for the embedded server" in failed.error
+
+
+def test_a_server_that_dies_in_the_middle_is_exit_code_3_and_loses_nothing(alone: Cli) -> None:
+    home = alone.folder / ".aexp"
+    alone("db", "start")
+    process = alone.start(
+        "run", "resume", "--run-id", "x", "--set", "messages=100", "--set", "concurrency=2"
+    )
+    alone.url = embedded.start(home)
+    deadline = time.monotonic() + TIMEOUT_S
+    published = "SELECT count(*) FROM aexp.publications"
+    while alone("db", "psql", "-tAc", published).stdout.strip() in {"", "0"}:
+        assert time.monotonic() < deadline
+    pid = embedded.running_pid(home)
+    assert pid is not None
+    os.kill(pid, signal.SIGQUIT)  # immediate shutdown
+
+    result = alone.wait(process)
+
+    assert result.code == 3, result.stderr
+    assert "`aexp resume x` goes on" in result.stderr.splitlines()[-1]
+    alone.url = None
+    resumed = alone("resume", "x", "--json")
+    assert resumed.code == 0, resumed.stderr
+    assert resumed.json["account"]["messages"]["once"] == 100

@@ -1,0 +1,379 @@
+"""Parameters: how texts become values, what wrong ones are told, what a bare workflow takes."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pytest
+from dbos import DBOS, DBOSConfiguredInstance
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from aexp.errors import InvalidParameter, InvalidTarget
+from aexp.scenario import Parameters, Scenario, bare_scenario
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+
+class Size(Enum):
+    SMALL = "small"
+    NULL = "null"
+
+
+class Order(Parameters):
+    """One parameter of each kind."""
+
+    count: int = 1
+    price: float = 1.0
+    gift: bool = False
+    note: str = ""
+    short: Annotated[str, Field(max_length=9)] = ""
+    remark: str | None = "unset"
+    limit: int | None = 7
+    size: Size = Size.SMALL
+    tier: Literal[1, 2] = 1
+    file: Path | None = None
+    items: list[int] = Field(default=[])
+    prices: dict[str, float] = Field(default={})
+    pair: tuple[int, str] = (0, "")
+    either: int | list[int] = 0
+    anything: Any = None
+
+
+async def unused() -> None: ...
+
+
+def scenario(model: type[Parameters]) -> Scenario[None]:
+    return Scenario(name="order", summary="", workflow=unused, parameters=model)
+
+
+def read(model: type[Parameters], **texts: str) -> Any:
+    return scenario(model).from_text(texts)
+
+
+def problems(model: type[Parameters], **texts: str) -> tuple[str, ...]:
+    with pytest.raises(InvalidParameter) as raised:
+        read(model, **texts)
+    assert "\n" not in str(raised.value)
+    return raised.value.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("count", "5", 5),
+        ("count", "-5", -5),
+        ("count", "5.0", 5),
+        ("price", "5", 5.0),
+        ("price", "1e3", 1000.0),
+        ("gift", "true", True),
+        ("gift", "no", False),
+        ("gift", "1", True),
+        ("limit", "3", 3),
+        ("limit", "null", None),
+        ("size", "small", Size.SMALL),
+        ("size", "null", Size.NULL),
+        ("tier", "2", 2),
+        ("file", "in.jsonl", Path("in.jsonl")),
+        ("file", "[1].jsonl", Path("[1].jsonl")),
+        ("file", "null", None),
+        ("items", "[1, 2]", [1, 2]),
+        ("items", "[]", []),
+        ("prices", '{"a": 1.5}', {"a": 1.5}),
+        ("pair", '[1, "a"]', (1, "a")),
+        ("either", "4", 4),
+        ("either", "[4]", [4]),
+        ("anything", "5", 5),
+        ("anything", "true", True),
+        ("anything", '{"a": [null]}', {"a": [None]}),
+        ("anything", "plain words", "plain words"),
+    ],
+)
+def test_a_text_is_read_as_the_field_says(name: str, text: str, value: Any) -> None:
+    found = getattr(read(Order, **{name: text}), name)
+
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("text", ["5", "true", "[1]", '{"a": 1}', '"quoted"', "no", "", " x "])
+@pytest.mark.parametrize("name", ["note", "short", "remark"])
+def test_a_string_stays_as_it_is_written(name: str, text: str) -> None:
+    assert getattr(read(Order, **{name: text}), name) == text
+
+
+def test_null_is_a_word_for_a_string_and_nothing_for_an_optional_one() -> None:
+    order = read(Order, note="null", remark="null")
+
+    assert (order.note, order.remark) == ("null", None)
+
+
+def test_what_is_not_given_has_its_default() -> None:
+    assert read(Order) == Order()
+
+
+def test_parameters_do_not_change() -> None:
+    order = read(Order, count="5")
+
+    with pytest.raises(ValidationError, match="frozen"):
+        order.count = 6
+
+
+class Strict(Parameters):
+    """What each kind of problem needs."""
+
+    shop: str
+    count: int = 1
+    code: str = Field("", max_length=3)
+    until: int | None = None
+    sure: bool = True
+
+    @field_validator("shop")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value == "closed":
+            raise ValueError("This shop is closed")
+        return value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Strict:
+        if self.until is not None and self.until < self.count:
+            raise ValueError("until must not be below count")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("texts", "problem"),
+    [
+        ({}, "parameter 'shop' is missing: give --set shop=VALUE"),
+        (
+            {"shop": "a", "cuont": "1"},
+            "unknown parameter 'cuont': it takes shop, count, code, until, sure",
+        ),
+        (
+            {"shop": "a", "code": "long"},
+            "parameter code='long': string should have at most 3 characters",
+        ),
+        (
+            {"shop": "a", "sure": "perhaps"},
+            "parameter sure='perhaps': input should be a valid boolean, unable to interpret input",
+        ),
+        ({"shop": "closed"}, "parameter shop='closed': this shop is closed"),
+        ({"shop": "a", "count": "5", "until": "3"}, "until must not be below count"),
+    ],
+)
+def test_a_problem_says_what_is_wrong(texts: dict[str, str], problem: str) -> None:
+    assert problems(Strict, **texts) == (problem,)
+
+
+def test_a_scenario_without_parameters_takes_none() -> None:
+    assert problems(Parameters, size="1") == ("unknown parameter 'size': it takes none",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("items", "1,2"),
+        ("items", "[1,"),
+        ("items", '{"a": 1}'),
+        pytest.param("items", "[" * 100_000, id="items-nested deeply"),
+        ("prices", '{"a": "dear"}'),
+        ("gift", "perhaps"),
+        ("limit", "none"),
+        ("tier", "3"),
+        ("short", "ten letters"),
+    ],
+)
+def test_a_value_of_another_kind_is_a_problem_of_its_field(name: str, text: str) -> None:
+    (problem,) = problems(Order, **{name: text})
+
+    assert problem.startswith(f"parameter {name}")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(InvalidParameter) as raised:
+        read(Strict, count="x", until="y", colour="red")
+
+    error = raised.value
+    assert error.scenario == "order"
+    assert [problem.split(":")[0] for problem in error.problems] == [
+        "parameter 'shop' is missing",
+        "parameter count='x'",
+        "parameter until='y'",
+        "unknown parameter 'colour'",
+    ]
+    assert str(error).startswith("; ".join(error.problems))
+    assert "`aexp describe`" in str(error)
+    assert error.exit_code == 2
+
+
+def test_values_of_a_recorded_run_are_checked_in_the_same_way() -> None:
+    given = {"count": 2, "items": [1], "remark": None}
+
+    assert scenario(Order).validate(given) == Order(count=2, items=[1], remark=None)
+    with pytest.raises(InvalidParameter):
+        scenario(Order).validate({"items": "[1]"})
+
+
+@DBOS.workflow(name="test_parameters.checkout")
+async def checkout(  # type: ignore[no-untyped-def]
+    shop: str,
+    count: int = 2,
+    *,
+    gift: bool = False,
+    anything=None,  # noqa: ANN001
+    **rest: Any,
+) -> None:
+    """Check a cart out.
+
+    More is told here.
+    """
+
+
+@DBOS.workflow(name="test_parameters.silent")
+async def silent() -> None: ...
+
+
+@DBOS.workflow(name="test_parameters.blocking")
+def blocking(count: int) -> None: ...
+
+
+@DBOS.step(name="test_parameters.step")
+async def step(count: int) -> None: ...
+
+
+@DBOS.workflow(name="test_parameters.star")
+async def star(*counts: int) -> None: ...
+
+
+@DBOS.workflow(name="test_parameters.by_position")
+async def by_position(count: int, /) -> None: ...
+
+
+@DBOS.workflow(name="test_parameters.hidden_name")
+async def hidden_name(_count: int) -> None: ...
+
+
+@DBOS.workflow(name="test_parameters.reserved_name")
+async def reserved_name(model_config: str) -> None: ...
+
+
+@DBOS.workflow(name="test_parameters.common_names")
+async def common_names(json: str = "", copy: int = 1, schema: str = "") -> None: ...
+
+
+@DBOS.workflow(name="test_parameters.unknown_type")
+async def unknown_type(price: Decimal) -> None: ...
+
+
+@DBOS.workflow(name="test_parameters.unknown_result")
+async def unknown_result(count: int) -> Decimal:
+    raise NotImplementedError
+
+
+class Cart:
+    """What no JSON value can stand for."""
+
+
+@DBOS.workflow(name="test_parameters.no_json")
+async def no_json(cart: Cart) -> None: ...
+
+
+@DBOS.dbos_class("test_parameters.Shop")
+class Shop(DBOSConfiguredInstance):
+    @DBOS.workflow(name="test_parameters.Shop.serve")
+    async def serve(self, count: int) -> None: ...
+
+    @classmethod
+    @DBOS.workflow(name="test_parameters.Shop.open_all")
+    async def open_all(cls, count: int) -> None: ...
+
+    @staticmethod
+    @DBOS.workflow(name="test_parameters.Shop.close")
+    async def close(count: int) -> None: ...
+
+
+corner_shop = Shop("corner")
+
+
+def test_a_scenario_may_name_the_type_of_its_evidence() -> None:
+    assert Scenario[int](name="order", summary="", workflow=unused) == Scenario(
+        name="order", summary="", workflow=unused
+    )
+
+
+def names_of(workflow: Any) -> list[str]:
+    return list(bare_scenario("flow", workflow).parameters.model_fields)
+
+
+def test_a_bare_workflow_takes_its_arguments() -> None:
+    made = bare_scenario("checkout", checkout)
+
+    assert (made.name, made.summary) == ("checkout", "Check a cart out.")
+    assert made.workflow is checkout
+    assert made.listens_to_all_queues
+    read_back = made.from_text({"shop": "corner", "gift": "yes", "anything": "[5]"})
+    assert read_back.model_dump() == {
+        "shop": "corner",
+        "count": 2,
+        "gift": True,
+        "anything": [5],
+    }
+    with pytest.raises(InvalidParameter) as raised:
+        made.from_text({"shops": "2"})
+    assert raised.value.problems == (
+        "parameter 'shop' is missing: give --set shop=VALUE",
+        "unknown parameter 'shops': it takes shop, count, gift, anything",
+    )
+
+
+def test_a_bare_workflow_without_words_is_named_by_its_registration() -> None:
+    assert bare_scenario("silent", silent).summary == "The workflow test_parameters.silent."
+
+
+def test_methods_take_their_arguments_but_not_their_instance() -> None:
+    assert names_of(corner_shop.serve) == ["count"]
+    assert bare_scenario("serve", corner_shop.serve).workflow == corner_shop.serve
+    assert names_of(Shop.close) == ["count"]
+
+
+def test_a_method_of_the_class_takes_no_class() -> None:
+    assert names_of(Shop.open_all) == ["count"]
+
+
+def test_arguments_may_have_common_names() -> None:
+    assert names_of(common_names) == ["json", "copy", "schema"]
+
+
+def test_the_type_of_the_result_does_not_matter() -> None:
+    assert names_of(unknown_result) == ["count"]
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (blocking, "is not async: write it as `async def`"),
+        (unused, "is no DBOS workflow: decorate it with @DBOS.workflow()"),
+        (step, "is no DBOS workflow: decorate it with @DBOS.workflow()"),
+        (Shop, "an async function decorated with @DBOS.workflow()"),
+        (corner_shop, "an async function decorated with @DBOS.workflow()"),
+        ({"not": "callable"}, "flow is dict: name an aexp Scenario or an async function"),
+        (None, "flow is NoneType: name an aexp Scenario or an async function"),
+        (star, r"takes \*counts.* by position"),
+        (by_position, "takes count.* by position"),
+        (Shop.serve, "instance"),
+        (hidden_name, "_count"),
+        (reserved_name, "model_config"),
+        (unknown_type, "Decimal"),
+        (no_json, "Cart"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_what_cannot_be_run_by_itself_is_refused(target: Any, reason: str) -> None:
+    with pytest.raises(InvalidTarget, match=reason) as raised:
+        bare_scenario("flow", target)
+
+    assert str(raised.value).startswith("flow")
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,119 @@
+"""SIGINT and SIGTERM drain; nothing ends in error or cancelled because of them (P12)."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import psutil
+import pytest
+
+from tests.cli import TIMEOUT_S, Cli
+
+LONG = ("--set", "messages=120", "--set", "concurrency=4", "--set", "latency_s=0.1")
+
+
+def await_publications(cli: Cli, least: int) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while cli.query("SELECT count(*) FROM aexp.publications")[0][0] < least:
+        assert time.monotonic() < deadline, "nothing was published"
+        time.sleep(0.02)
+
+
+def statuses(cli: Cli) -> dict[str, int]:
+    return dict(cli.query("SELECT status, count(*) FROM dbos.workflow_status GROUP BY status"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_drains_and_the_run_can_be_resumed(cli: Cli, number: signal.Signals) -> None:
+    process = cli.start("run", "resume", "--run-id", "s", *LONG)
+    await_publications(cli, 8)
+    process.send_signal(number)
+    result = cli.wait(process)
+
+    assert result.code == 130
+    assert "`aexp resume s` goes on" in result.error
+    found = statuses(cli)
+    assert set(found) <= {"SUCCESS", "PENDING", "ENQUEUED"}
+    # Steps in flight were let end: whatever was claimed and began has been published and recorded.
+    published = cli.query("SELECT count(*) FROM aexp.publications")[0][0]
+    assert found["SUCCESS"] == published
+
+    resumed = cli("resume", "s", "--json")
+    assert resumed.code == 0, resumed.stderr
+    assert resumed.json["account"]["messages"]["once"] == 120
+    assert [p["ended"] for p in resumed.json["processes"]] == ["interrupted", "completed"]
+
+
+def test_steps_that_outlast_the_drain_are_left_for_the_next_process(cli: Cli) -> None:
+    cli.environment = {"AEXP_DRAIN_TIMEOUT_S": "1"}
+    process = cli.start(
+        "run", "resume", "--run-id", "s", "--set", "messages=3", "--set", "latency_s=8",
+        "--set", "delivery=idempotent",
+    )  # fmt: skip
+    await_publications(cli, 3)
+    process.send_signal(signal.SIGTERM)
+    result = cli.wait(process)
+
+    assert result.code == 130, result.stderr
+    assert "Traceback" not in result.stderr
+    assert statuses(cli) == {"PENDING": 4}
+
+
+def test_a_second_signal_ends_at_once(cli: Cli) -> None:
+    process = cli.start(
+        "run", "resume", "--run-id", "s", "--set", "messages=40", "--set", "latency_s=30"
+    )
+    deadline = time.monotonic() + TIMEOUT_S
+    while not cli.query("SELECT 1 FROM dbos.workflow_status WHERE status = 'PENDING' OFFSET 5"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    while process.poll() is None:
+        assert time.monotonic() < deadline
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+
+    assert cli.wait(process).code == 130
+    assert set(statuses(cli)) <= {"PENDING", "ENQUEUED"}
+
+
+def test_a_signal_to_a_supervisor_drains_its_child_and_leaves_no_process(cli: Cli) -> None:
+    process = cli.start("run", "resume", "--run-id", "s", "--kills", "2", *LONG)
+    await_publications(cli, 4)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    result = cli.wait(process)
+
+    assert result.code == 130, result.stderr
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    assert set(statuses(cli)) <= {"SUCCESS", "PENDING", "ENQUEUED"}
+    assert cli("resume", "s", "--json").json["account"]["messages"]["once"] == 120
+
+
+def test_a_second_process_on_the_same_run_is_refused(cli: Cli) -> None:
+    first = cli.start("run", "resume", "--run-id", "s", *LONG)
+    await_publications(cli, 1)
+
+    second = cli("resume", "s")
+
+    assert second.code == 2
+    assert f"process {first.pid} is already working on run 's'" in second.error
+    first.send_signal(signal.SIGTERM)
+    assert cli.wait(first).code == 130
+
+
+def test_killing_the_supervisor_loses_nothing(cli: Cli) -> None:
+    process = cli.start("run", "resume", "--run-id", "s", "--kills", "1", *LONG)
+    await_publications(cli, 4)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    # The worker has nobody left to tell, and ends.
+    _, alive = psutil.wait_procs(children, timeout=TIMEOUT_S)
+    assert not alive
+
+    resumed = cli("resume", "s", "--json")
+    assert resumed.code == 0, resumed.stderr
+    assert resumed.json["account"]["messages"]["once"] == 120
