@@ -1,7 +1,20 @@
-"""``python -m aexp``."""
+"""``python -m aexp``, and the console command."""
 
-# Absolute: a relative import here breaks anyio.to_process, which imports this module again.
-from aexp.cli import main
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line. Imports it here: an interrupt during the imports is no traceback."""
+    try:
+        # Absolute: a relative import here breaks anyio.to_process, which imports this module again.
+        from aexp.cli import main as run  # noqa: PLC0415
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -23,7 +23,10 @@ __all__ = [
     "InvalidParameter",
     "InvalidTarget",
     "RunBusy",
+    "RunElsewhere",
+    "RunEnded",
     "RunMismatch",
+    "ScenarioError",
     "UnknownRun",
     "UnknownScenario",
     "UsageError",
@@ -106,8 +109,29 @@ class RunBusy(UsageError):
         holder = f"process {pid}" if pid is not None else "another process"
         super().__init__(
             f"{holder} is already working on run {run_id!r} as executor {executor_id!r}:"
-            " wait for it, end it, or give this one another --executor-id"
+            " wait for it, or end it"
         )
+
+
+class RunElsewhere(UsageError):
+    """Workflows of the run are claimed by another executor, which alone recovers them."""
+
+    def __init__(self, run_id: str, executor_id: str, workflows: int) -> None:
+        self.run_id = run_id
+        self.executor_id = executor_id
+        self.workflows = workflows
+        super().__init__(
+            f"{workflows} workflows of run {run_id!r} are claimed by executor {executor_id!r},"
+            f" and DBOS recovers them only there: give --executor-id {executor_id}"
+        )
+
+
+class RunEnded(UsageError):
+    """A kill is asked for, but the run has ended."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id!r} has ended, there is nothing to kill: begin a new run")
 
 
 class DatabaseError(AexpError):
@@ -140,13 +164,30 @@ class EmbeddedServerError(DatabaseError):
     """The embedded PostgreSQL cannot be started or stopped."""
 
 
-class WorkerFailed(AexpError):
-    """A worker process ended on its own with an error."""
+class ScenarioError(AexpError):
+    """Code of a scenario raised where it must not: in its resources, evidence, account …"""
 
-    def __init__(self, pid: int, ended: str, reason: str) -> None:
+    def __init__(self, scenario: str, part: str, error: BaseException) -> None:
+        self.scenario = scenario
+        self.part = part
+        super().__init__(
+            f"{part} of scenario {scenario!r} raised {type(error).__name__}: {error}"
+            " (--debug shows where)"
+        )
+
+
+class WorkerFailed(AexpError):
+    """A worker process ended on its own with an error, which becomes ours."""
+
+    def __init__(self, pid: int, code: int, reason: str) -> None:
         self.pid = pid
-        self.ended = ended
-        super().__init__(f"worker process {pid} {ended}: {reason}")
+        self.code = code
+        if code in {UsageError.exit_code, DatabaseError.exit_code}:
+            self.exit_code = code
+            super().__init__(reason)
+        else:
+            ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
+            super().__init__(f"worker process {pid} {ended}: {reason}")
 
 
 class Interrupted(AexpError):

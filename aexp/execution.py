@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -16,21 +18,23 @@ from dbos import DBOS, SetWorkflowID
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
-from aexp.errors import DatabaseUnreachable
+from aexp.errors import DatabaseUnreachable, RunElsewhere
 from aexp.log import bind_process
 from aexp.progress import Progress
+from aexp.registration import bind
 from aexp.runs import (
     Run,
-    application_name,
     exclusive,
     record_end,
     record_start,
+    session_name,
 )
-from aexp.runtime import ROOT_QUEUE, Runtime, open_runtime, remove_schedules
-from aexp.scenario import Scenario
+from aexp.runtime import ROOT_QUEUE, Runtime, open_runtime, remove_queues, retire
+from aexp.scenario import Scenario, scenario_code
 from aexp.settings import Settings
+from aexp.stopping import Stop
 
-__all__ = ["Outcome", "execute", "run_on_loop"]
+__all__ = ["Outcome", "execute", "has_ended", "leave_terminal_clean", "run_on_loop"]
 
 R = TypeVar("R")
 Outcome = Literal["completed", "interrupted"]
@@ -55,24 +59,31 @@ async def execute(
     settings: Settings,
     url: DatabaseUrl,
     progress: Progress,
+    stop: Stop,
     *,
     crash_after: int | None = None,
 ) -> Outcome:
-    """Work on ``run`` until all its workflows have ended, or until a signal asks to stop.
+    """Work on ``run`` until all its workflows have ended, or until ``stop`` is asked for.
 
     A run that has ended already is not touched. Raises RunBusy when another process has the run,
-    DatabaseError when the database fails for good.
+    RunElsewhere when another executor has its workflows, what the scenario's ``check_facts``
+    raises, and DatabaseUnreachable when the database fails for good.
     """
     bind_process(run_id=run.run_id, scenario=run.scenario, executor_id=settings.executor_id)
     async with exclusive(url, run.run_id, settings.executor_id) as connection:
         await _close_records_of_the_dead(connection, run.run_id, settings.executor_id)
-        if await _has_ended(connection, run):
+        if await has_ended(connection, run):
             return "completed"
+        await _refuse_foreign_work(connection, run, settings.executor_id)
+        parameters = scenario.validate(run.parameters)
+        if scenario.check_facts is not None:
+            await scenario.check_facts(parameters, run.facts)
         await record_start(connection, run.run_id, settings.executor_id)
         if crash_after is not None:
             progress.observe(partial(_kill_after, progress, crash_after))
+        work = _Work(run, scenario, parameters, settings, url, progress, connection, stop)
         try:
-            outcome = await _work(run, scenario, settings, url, progress, connection)
+            outcome = await work.carry_out()
         except DatabaseUnreachable:
             # Nothing can be recorded any more; the next process will note that this one vanished.
             raise
@@ -101,7 +112,20 @@ async def _close_records_of_the_dead(connection: Connection, run_id: str, execut
     )
 
 
-async def _has_ended(connection: Connection, run: Run) -> bool:
+async def _refuse_foreign_work(connection: Connection, run: Run, executor: str) -> None:
+    # DBOS recovers what is PENDING under its own executor id and leaves the rest for ever.
+    row = await connection.fetchrow(
+        "SELECT executor_id, count(*) AS n FROM dbos.workflow_status"
+        " WHERE application_version = $1 AND status = 'PENDING' AND executor_id <> $2"
+        " GROUP BY executor_id ORDER BY n DESC LIMIT 1",
+        run.application_version,
+        executor,
+    )
+    if row is not None:
+        raise RunElsewhere(run.run_id, row["executor_id"], row["n"])
+
+
+async def has_ended(connection: Connection, run: Run) -> bool:
     """Whether the root workflow has ended, and all others that the run started."""
     return await _root_has_ended(connection, run) and not await connection.fetchval(
         "SELECT EXISTS (SELECT FROM dbos.workflow_status WHERE application_version = $1"
@@ -118,108 +142,95 @@ async def _root_has_ended(connection: Connection, run: Run) -> bool:
     return status is not None and status not in _UNFINISHED
 
 
-async def _work(
-    run: Run,
-    scenario: Scenario[Any],
-    settings: Settings,
-    url: DatabaseUrl,
-    progress: Progress,
-    connection: Connection,
-) -> Outcome:
-    parameters = scenario.validate(run.parameters)
-    if scenario.check_facts is not None:
-        await scenario.check_facts(parameters, run.facts)
-    schedules = scenario.schedules(parameters)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one process does on a run that it holds."""
 
-    async def resources(runtime: Runtime) -> AsyncIterator[None]:
-        if scenario.resources is None:
+    run: Run
+    scenario: Scenario[Any]
+    parameters: Any
+    settings: Settings
+    url: DatabaseUrl
+    progress: Progress
+    connection: Connection
+    stop: Stop
+
+    async def carry_out(self) -> Outcome:
+        """Launch DBOS, start the root workflow, and see everything end, or drain."""
+        schedules = self.scenario.schedules(self.parameters)
+        async with open_runtime(
+            self.settings,
+            self.url,
+            scope=self.run.run_id,
+            session_name=session_name(self.run.run_id, self.settings.executor_id),
+            queues=self.scenario.queues(self.parameters),
+            listen_to_all=self.scenario.listens_to_all_queues,
+            schedules=schedules,
+            progress=self.progress,
+            resources=self._resources,
+        ) as runtime:
+            await self._start()
+            if not await self._await(_root_has_ended):
+                await runtime.drain()
+                return "interrupted"
+            await retire(runtime, schedules)
+            # What the root started and did not wait for belongs to the run too.
+            if not await self._await(has_ended):
+                await runtime.drain()
+                return "interrupted"
+            await remove_queues(runtime)
+            log.info("run.ended")
+            return "completed"
+
+    async def _resources(self, runtime: Runtime) -> AsyncIterator[None]:
+        if self.scenario.resources is None:
             yield
             return
-        async with asynccontextmanager(scenario.resources)(runtime, run):
+        opened = asynccontextmanager(self.scenario.resources)(runtime, self.run)
+        with scenario_code(self.scenario, "resources"):
+            await opened.__aenter__()
+        try:
             yield
+        finally:
+            with scenario_code(self.scenario, "resources"):
+                await opened.__aexit__(None, None, None)
 
-    async with (
-        open_runtime(
-            settings,
-            url,
-            application_version=run.application_version,
-            application_name=application_name(run.run_id, settings.executor_id),
-            queues=scenario.queues(parameters),
-            listen_to_all=scenario.listens_to_all_queues,
-            schedules=schedules,
-            progress=progress,
-            resources=resources,
-        ) as runtime,
-        _stop_on_signal(runtime),
-    ):
-        with SetWorkflowID(run.run_id):
-            await DBOS.enqueue_workflow_async(ROOT_QUEUE, scenario.workflow, **run.parameters)
-        log.info("run.started", parameters=dict(run.parameters))
-        if not await _await(_root_has_ended, connection, run, runtime):
-            return "interrupted"
-        await remove_schedules(schedules)
-        # What the root started and did not wait for belongs to the run too.
-        if not await _await(_has_ended, connection, run, runtime):
-            return "interrupted"
-        log.info("run.ended")
-        return "completed"
+    async def _start(self) -> None:
+        arguments = self.scenario.arguments(self.parameters)
+        positional, named = bind(self.scenario.workflow, arguments)
+        with SetWorkflowID(self.run.run_id):
+            await DBOS.enqueue_workflow_async(
+                ROOT_QUEUE, self.scenario.workflow, *positional, **named
+            )
+        log.info("run.started", parameters=dict(self.run.parameters))
 
-
-async def _await(
-    condition: Callable[[Connection, Run], Awaitable[bool]],
-    connection: Connection,
-    run: Run,
-    runtime: Runtime,
-) -> bool:
-    """True when ``condition`` has come true, False when the runtime drained before."""
-    interval = _POLL_S
-    try:
-        while not await condition(connection, run):
-            if runtime.draining.is_set():
-                return False
-            await anyio.sleep(interval)
-            interval = min(interval * 1.1, _SLOWEST_POLL_S)
-    except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
-        raise DatabaseUnreachable(
-            f"the connection to the database was lost: {error};"
-            f" nothing is lost: `aexp resume {run.run_id}` goes on"
-        ) from error
-    return True
+    async def _await(self, condition: Callable[[Connection, Run], Awaitable[bool]]) -> bool:
+        """True when ``condition`` has come true, False when a stop was asked for before."""
+        interval = _POLL_S
+        try:
+            while not await condition(self.connection, self.run):
+                with anyio.move_on_after(interval):
+                    await self.stop.event.wait()
+                    return False
+                interval = min(interval * 1.1, _SLOWEST_POLL_S)
+        except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+            raise DatabaseUnreachable(
+                f"the connection to the database was lost: {error};"
+                f" nothing is lost: `aexp resume {self.run.run_id}` goes on"
+            ) from error
+        return True
 
 
-@asynccontextmanager
-async def _stop_on_signal(runtime: Runtime) -> AsyncIterator[None]:
-    """SIGINT and SIGTERM drain; a second one ends the process at once."""
-    drained = anyio.Event()
-
-    async def watch() -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for number in signals:
-                if runtime.draining.is_set():
-                    os._exit(130)
-                log.warning("run.interrupted", signal=number.name)
-                group.start_soon(drain)
-
-    async def drain() -> None:
-        await runtime.drain()
-        drained.set()
-
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(watch)
-            yield
-            if runtime.draining.is_set():
-                await drained.wait()
-            group.cancel_scope.cancel()
-    except BaseExceptionGroup as wrapped:
-        # One error of the body, as the caller would have seen it without the group.
-        if len(wrapped.exceptions) == 1:
-            raise wrapped.exceptions[0] from wrapped.exceptions[0].__cause__
-        raise
+def leave_terminal_clean() -> None:
+    """Show the cursor again, which a progress bar has hidden, before this process just ends."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\x1b[?25h\n")
+        sys.stderr.flush()
 
 
 def _kill_after(progress: Progress, units: int) -> None:
     """SIGKILL this very process once it has done so many units itself."""
     if progress.own >= units:
         log.warning("run.killing_itself", after=progress.own)
+        leave_terminal_clean()
         os.kill(os.getpid(), signal.SIGKILL)

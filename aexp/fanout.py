@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 from dbos import DBOS, EnqueueOptions
 
-from aexp.registration import class_name, workflow_name
+from aexp.registration import bind, class_name, workflow_name
 from aexp.runtime import Runtime, current_runtime
 
 __all__ = ["ChildFailed", "fan_out"]
@@ -125,7 +125,7 @@ async def _enqueue(
     stem = f"{DBOS.workflow_id}.{DBOS.step_id}"
     common: EnqueueOptions = {
         "workflow_name": workflow_name(workflow),
-        "queue_name": queue,
+        "queue_name": runtime.queue_name(queue),
         "app_version": runtime.application_version,
     }
     instance = getattr(workflow, "__self__", None)
@@ -138,8 +138,9 @@ async def _enqueue(
             for workflow_id, kwargs in zip(
                 _child_ids(stem, len(arguments)), arguments, strict=True
             ):
+                positional, named = bind(workflow, kwargs)
                 runtime.client.enqueue_in_transaction(
-                    connection, {**common, "workflow_id": workflow_id}, **kwargs
+                    connection, {**common, "workflow_id": workflow_id}, *positional, **named
                 )
 
     await anyio.to_thread.run_sync(enqueue)

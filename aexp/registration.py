@@ -7,6 +7,7 @@ takes the registry. All of it is read here and nowhere else; dbos is pinned to 3
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from dbos._dbos import _get_or_create_dbos_registry
@@ -17,7 +18,7 @@ from dbos._registrations import (
     get_func_info,
 )
 
-__all__ = ["class_name", "is_workflow", "lacks_instance", "workflow_name"]
+__all__ = ["bind", "class_name", "is_workflow", "lacks_instance", "workflow_name"]
 
 
 def workflow_name(workflow: Any) -> str:
@@ -29,6 +30,15 @@ def class_name(instance: object) -> str:
     """The name under which DBOS finds the class of a configured instance again."""
     info = get_class_info(type(instance))
     return info.registered_name if info is not None else type(instance).__qualname__
+
+
+def bind(workflow: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """``arguments`` by position as far as the signature allows.
+
+    DBOS takes a workflow's arguments beside its own, whose names they may share.
+    """
+    bound = inspect.signature(workflow).bind(**arguments)
+    return bound.args, bound.kwargs
 
 
 def is_workflow(function: Any) -> bool:

@@ -22,18 +22,19 @@ from aexp.errors import RunBusy, RunMismatch, UnknownRun, UsageError
 __all__ = [
     "ProcessRecord",
     "Run",
-    "application_name",
     "begin_run",
     "check_run_id",
     "check_same",
     "exclusive",
     "find_run",
     "get_run",
+    "is_held",
     "list_processes",
     "list_runs",
     "new_run_id",
     "record_end",
     "record_start",
+    "session_name",
 ]
 
 # A dot separates a run from the children that fan_out makes for it, see aexp.fanout.
@@ -91,7 +92,7 @@ def new_run_id(scenario: str) -> str:
     return f"{stem[:60]}-{secrets.token_hex(4)}"
 
 
-def application_name(run_id: str, executor_id: str) -> str:
+def session_name(run_id: str, executor_id: str) -> str:
     """What PostgreSQL calls the connections of one process of a run; at most 63 bytes."""
     digest = hashlib.sha256(f"{run_id}\0{executor_id}".encode()).hexdigest()[:16]
     return f"aexp {run_id[:40]} {digest}"
@@ -135,8 +136,18 @@ async def list_runs(connection: Connection, limit: int) -> Sequence[Run]:
 async def begin_run(connection: Connection, run: Run) -> Run:
     """Record ``run``, or return the one that has its id already.
 
-    Raises RunMismatch when that one is of another scenario or has other parameters.
+    Raises RunMismatch when that one is of another scenario or has other parameters, and UsageError
+    when a workflow that is no run has the id.
     """
+    taken = await connection.fetchval(
+        "SELECT name FROM dbos.workflow_status WHERE workflow_uuid = $1"
+        " AND NOT EXISTS (SELECT FROM aexp.runs WHERE run_id = $1)",
+        run.run_id,
+    )
+    if taken is not None:
+        raise UsageError(
+            f"{run.run_id!r} is the id of a workflow {taken!r} already: choose another --run-id"
+        )
     row = await connection.fetchrow(
         "INSERT INTO aexp.runs"  # noqa: S608 - our own columns
         " (run_id, scenario, target, parameters, facts, application_version)"
@@ -200,18 +211,32 @@ async def record_end(
     pid: int,
     ended: str,
     memory: Mapping[str, Any] | None,
-) -> None:
-    """Record how the run's latest process of this pid ended; what is known already stays."""
-    await connection.execute(
-        "UPDATE aexp.processes SET ended = coalesce(ended, $3), memory = coalesce($4, memory),"
-        " ended_at = coalesce(ended_at, clock_timestamp())"
+) -> bool:
+    """Record how the run's latest process of this pid ended; False when that is known already."""
+    number = await connection.fetchval(
+        "UPDATE aexp.processes SET ended = $3, memory = $4, ended_at = clock_timestamp()"
         " WHERE process_no = (SELECT max(process_no) FROM aexp.processes"
-        " WHERE run_id = $1 AND pid = $2)",
+        "  WHERE run_id = $1 AND pid = $2) AND ended IS NULL RETURNING process_no",
         run_id,
         pid,
         ended,
         memory,
     )
+    return number is not None
+
+
+async def is_held(connection: Connection, run_id: str) -> bool:
+    """Whether a living process works on the run, under whatever executor id."""
+    executors = await connection.fetch(
+        "SELECT DISTINCT executor_id FROM aexp.processes WHERE run_id = $1 AND ended IS NULL",
+        run_id,
+    )
+    for row in executors:
+        key = _lock_key(run_id, row["executor_id"])
+        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+            return True
+        await connection.execute("SELECT pg_advisory_unlock($1)", key)
+    return False
 
 
 @asynccontextmanager
@@ -238,7 +263,7 @@ async def _acquire(connection: Connection, run_id: str, executor_id: str) -> Non
             await anyio.sleep(_POLL_S)
     if waiting.cancelled_caught:
         raise busy
-    name = application_name(run_id, executor_id)
+    name = session_name(run_id, executor_id)
     with anyio.move_on_after(_SESSIONS_TIMEOUT_S) as waiting:
         while await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -23,6 +23,7 @@ from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSClient, DBOSConfig
 
 from aexp.database import Database, DatabaseUrl, open_database
 from aexp.errors import DatabaseError
+from aexp.log import expect_cancellations
 from aexp.progress import Progress
 from aexp.settings import Settings
 
@@ -32,9 +33,11 @@ __all__ = [
     "Queue",
     "Runtime",
     "Schedule",
+    "application_version",
     "current_runtime",
     "open_runtime",
-    "remove_schedules",
+    "remove_queues",
+    "retire",
 ]
 
 APPLICATION_NAME = "aexp"
@@ -49,9 +52,14 @@ class Queue:
 
     ``worker_concurrency`` bounds one process, ``global_concurrency`` all of them together;
     ``limiter`` is (starts, period in seconds). ``poll_interval_s`` None takes the setting's.
+
+    A queue belongs to its run: DBOS knows it as ``NAME.RUN_ID``, and :func:`aexp.fan_out` and
+    :meth:`Runtime.queue_name` translate, so that no run's limits or abandoned work touch another's.
+    With ``shared`` it has the name as it stands, for code that enqueues on it by that name.
     """
 
     name: str
+    shared: bool = False
     worker_concurrency: int | None = None
     global_concurrency: int | None = None
     limiter: tuple[int, float] | None = None
@@ -82,9 +90,19 @@ class Runtime:
     datasource: AsyncSQLAlchemyDatasource
     client: DBOSClient
     enqueuing: sqlalchemy.Engine
+    scope: str
     application_version: str
+    queue_names: Mapping[str, str]
     progress: Progress
     draining: anyio.Event = field(default_factory=anyio.Event)
+
+    def queue_name(self, name: str) -> str:
+        """What DBOS calls the queue ``name``; one that was not declared keeps its name."""
+        return self.queue_names.get(name, name)
+
+    def schedule_name(self, schedule: Schedule) -> str:
+        """What DBOS calls ``schedule``: it belongs to its run."""
+        return f"{schedule.name}.{self.scope}"
 
     async def drain(self) -> None:
         """Claim nothing more and wait for steps in flight, ``drain_timeout_s`` at most.
@@ -93,6 +111,7 @@ class Runtime:
         not ended is left as it is, for the next process to recover.
         """
         log.info("runtime.drain_began", timeout_s=self.settings.drain_timeout_s)
+        expect_cancellations()
         self.draining.set()
         await _destroy(math.ceil(self.settings.drain_timeout_s))
         log.info("runtime.drained")
@@ -122,17 +141,21 @@ def current_runtime() -> Runtime:
 
 
 def _config(
-    settings: Settings, url: DatabaseUrl, application_name: str, application_version: str
+    settings: Settings,
+    url: DatabaseUrl,
+    application: str,
+    application_version: str,
+    session_name: str,
 ) -> DBOSConfig:
     return {
-        "name": APPLICATION_NAME,
+        "name": application,
         "system_database_url": url.libpq,
         "application_version": application_version,
         "executor_id": settings.executor_id,
         # DBOS's default is unbounded: a thousand gathered calls would make a thousand threads.
         "max_executor_threads": settings.executor_threads,
         "sys_db_pool_size": settings.system_pool_size,
-        "db_engine_kwargs": {"connect_args": {"application_name": application_name}},
+        "db_engine_kwargs": {"connect_args": {"application_name": session_name}},
         "notification_listener_polling_interval_sec": 0.1,
         "scheduler_polling_interval_sec": 1.0,
         # What aexp.log has set: DBOS would set its logger back to INFO.
@@ -146,8 +169,8 @@ async def open_runtime(
     settings: Settings,
     url: DatabaseUrl,
     *,
-    application_version: str,
-    application_name: str = "aexp",
+    scope: str,
+    session_name: str = "aexp",
     queues: Sequence[Queue] = (),
     listen_to_all: bool = False,
     schedules: Sequence[Schedule] = (),
@@ -156,6 +179,10 @@ async def open_runtime(
 ) -> AsyncIterator[Runtime]:
     """Launch DBOS on the running loop for the life of the context.
 
+    ``scope`` is the run, or another name that keeps this work apart: its workflows carry the
+    application version ``run-SCOPE``, and only they are recovered and claimed. PostgreSQL knows our
+    sessions as ``session_name``.
+
     ``resources`` is entered after the database is open and before DBOS launches, so that recovered
     workflows find it. Unless ``listen_to_all``, only ``queues`` and the root queue are polled.
     On the way out nothing blocks the loop: DBOS is destroyed from a thread.
@@ -163,42 +190,41 @@ async def open_runtime(
     global _current  # noqa: PLW0603 - see current_runtime
     if _current is not None:
         raise RuntimeError("a runtime is already open in this process")
+    # DBOS lets every process of an application fire its schedules, and gives the ticks to the
+    # latest version: only an application of its own keeps a run's schedules to the run.
+    application = f"{APPLICATION_NAME}-{scope.lower()}" if schedules else APPLICATION_NAME
     async with AsyncExitStack() as stack:
         try:
             database = await stack.enter_async_context(
                 open_database(
-                    url, application_name=application_name, pool_size=settings.database_pool_size
+                    url, application_name=session_name, pool_size=settings.database_pool_size
                 )
             )
             # A module of the user's may have made a DBOS of its own at import; its registrations
             # stay, its configuration must not win over ours.
             await _destroy()
-            DBOS(config=_config(settings, url, application_name, application_version))
+            DBOS(
+                config=_config(settings, url, application, application_version(scope), session_name)
+            )
             stack.push_async_callback(_destroy)
-            datasource = await AsyncSQLAlchemyDatasource.create(
-                url.libpq, engine=database.engine, run_migrations=False
-            )
-            enqueuing = _psycopg_engine(url, application_name)
+            enqueuing = _psycopg_engine(url, session_name)
             stack.callback(enqueuing.dispose)
-            client = DBOSClient(
-                system_database_engine=enqueuing, application_name=APPLICATION_NAME, lazy=True
-            )
             runtime = Runtime(
                 settings=settings,
                 database=database,
-                datasource=datasource,
-                client=client,
+                datasource=await AsyncSQLAlchemyDatasource.create(
+                    url.libpq, engine=database.engine, run_migrations=False
+                ),
+                client=DBOSClient(
+                    system_database_engine=enqueuing, application_name=application, lazy=True
+                ),
                 enqueuing=enqueuing,
-                application_version=application_version,
+                scope=scope,
+                application_version=application_version(scope),
+                queue_names={q.name: q.name if q.shared else f"{q.name}.{scope}" for q in queues},
                 progress=progress or Progress(),
             )
-            # Queues that are in the table when DBOS launches are polled at once; DBOS looks for
-            # later ones only each second.
-            polled = [Queue(name=ROOT_QUEUE), *queues]
-            await anyio.to_thread.run_sync(_register, client, settings, polled)
-            await anyio.to_thread.run_sync(_make_latest, client, application_version)
-            if not listen_to_all:
-                DBOS.listen_queues([queue.name for queue in polled])
+            await _prepare(runtime, queues, listen_to_all=listen_to_all)
             _current = runtime
             stack.callback(_forget)
             if resources is not None:
@@ -211,9 +237,17 @@ async def open_runtime(
             reason = " ".join(str(getattr(error, "orig", error)).split())
             raise DatabaseError(f"cannot launch DBOS on {url}: {reason}") from error
         for schedule in schedules:
-            await _apply(schedule)
-        log.debug("runtime.launched", application_version=application_version)
+            await _apply(runtime, schedule)
         yield runtime
+
+
+def application_version(scope: str) -> str:
+    """The application version that the workflows of a run carry.
+
+    One for each run: a process recovers and claims the work of its run and of no other, and an
+    edit of the workflow's source does not strand it.
+    """
+    return f"run-{scope}"
 
 
 def _forget() -> None:
@@ -221,42 +255,55 @@ def _forget() -> None:
     _current = None
 
 
-def _psycopg_engine(url: DatabaseUrl, application_name: str) -> sqlalchemy.Engine:
+def _psycopg_engine(url: DatabaseUrl, session_name: str) -> sqlalchemy.Engine:
     # Enqueuing many workflows in one transaction goes through the driver that DBOS compiles its
     # statements for: over another one it would compile each of them again.
     return sqlalchemy.create_engine(
         sqlalchemy.make_url(url.libpq).set(drivername="postgresql+psycopg"),
         pool_size=2,
         max_overflow=0,
-        connect_args={"application_name": application_name},
+        connect_args={"application_name": session_name},
     )
 
 
-def _register(client: DBOSClient, settings: Settings, queues: Sequence[Queue]) -> None:
+async def _prepare(runtime: Runtime, queues: Sequence[Queue], *, listen_to_all: bool) -> None:
+    """Register what must be in the database before DBOS launches."""
+    # Queues that are in the table by then are polled at once; DBOS looks for later ones only each
+    # second.
+    polled = [
+        Queue(name=ROOT_QUEUE),
+        *(replace(queue, name=runtime.queue_name(queue.name)) for queue in queues),
+    ]
+    await anyio.to_thread.run_sync(_register, runtime, polled)
+    if not listen_to_all:
+        DBOS.listen_queues([queue.name for queue in polled])
+
+
+def _register(runtime: Runtime, queues: Sequence[Queue]) -> None:
+    # Registered by no application in particular: those with schedules have a name of their own.
+    registrar = DBOSClient(system_database_engine=runtime.enqueuing, lazy=True)
     for queue in queues:
-        client.register_queue(
+        registrar.register_queue(
             queue.name,
             worker_concurrency=queue.worker_concurrency,
             global_concurrency=queue.global_concurrency,
             limiter=(
                 {"limit": queue.limiter[0], "period": queue.limiter[1]} if queue.limiter else None
             ),
-            polling_interval_sec=queue.poll_interval_s or settings.poll_interval_s,
+            polling_interval_sec=queue.poll_interval_s or runtime.settings.poll_interval_s,
         )
+    # A version that is new becomes the latest when DBOS launches, one that is resumed does not,
+    # and DBOS gives the ticks of schedules to the latest version only.
+    versions = runtime.client.list_application_versions()
+    if runtime.application_version in {known["version_name"] for known in versions}:
+        runtime.client.set_latest_application_version(runtime.application_version)
 
 
-def _make_latest(client: DBOSClient, version: str) -> None:
-    # A version that is new becomes the latest when DBOS launches; one that is resumed does not,
-    # and DBOS enqueues the ticks of schedules for the latest version only.
-    if version in {known["version_name"] for known in client.list_application_versions()}:
-        client.set_latest_application_version(version)
-
-
-async def _apply(schedule: Schedule) -> None:
+async def _apply(runtime: Runtime, schedule: Schedule) -> None:
     await DBOS.apply_schedules_async(
         [
             {
-                "schedule_name": schedule.name,
+                "schedule_name": runtime.schedule_name(schedule),
                 "workflow_fn": schedule.workflow,
                 "schedule": schedule.cron,
                 "context": schedule.context,
@@ -266,8 +313,16 @@ async def _apply(schedule: Schedule) -> None:
     )
 
 
-async def remove_schedules(schedules: Sequence[Schedule]) -> None:
-    """Remove ``schedules`` from the database; those that are gone already are no error."""
+async def retire(runtime: Runtime, schedules: Sequence[Schedule]) -> None:
+    """Remove the ``schedules`` of a run that has ended; one that is gone already is no error."""
     for schedule in schedules:
-        if await DBOS.get_schedule_async(schedule.name) is not None:
-            await DBOS.delete_schedule_async(schedule.name)
+        name = runtime.schedule_name(schedule)
+        if await DBOS.get_schedule_async(name) is not None:
+            await DBOS.delete_schedule_async(name)
+
+
+async def remove_queues(runtime: Runtime) -> None:
+    """Remove the queues of a run that has ended; shared ones stay."""
+    for name, known_as in runtime.queue_names.items():
+        if name != known_as:
+            await runtime.client.delete_queue_async(known_as)

@@ -7,7 +7,16 @@ import json
 import types
 import typing
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +30,7 @@ from pydantic import (
 )
 
 from aexp.database.connect import Connection
-from aexp.errors import InvalidParameter, InvalidTarget
+from aexp.errors import AexpError, InvalidParameter, InvalidTarget, ScenarioError
 from aexp.promise import Promise
 from aexp.registration import is_workflow, lacks_instance, workflow_name
 from aexp.runs import ProcessRecord, Run
@@ -33,6 +42,7 @@ __all__ = [
     "Parameters",
     "Scenario",
     "bare_scenario",
+    "scenario_code",
 ]
 
 E = TypeVar("E")
@@ -58,6 +68,27 @@ class Ending:
     processes: Sequence[ProcessRecord]
 
 
+@contextmanager
+def scenario_code(scenario: Scenario[Any], part: str) -> Iterator[None]:
+    """Say whose code it was when ``part`` of a scenario raises; errors of ours pass as they are."""
+    try:
+        yield
+    except AexpError:
+        raise
+    except Exception as error:
+        raise ScenarioError(scenario.name, part, error) from error
+
+
+def json_arguments(parameters: BaseModel) -> Mapping[str, Any]:
+    """The parameters as JSON values, by name."""
+    return parameters.model_dump(mode="json")
+
+
+def typed_arguments(parameters: BaseModel) -> Mapping[str, Any]:
+    """The parameters as the values that their types say, by name."""
+    return {name: getattr(parameters, name) for name in type(parameters).model_fields}
+
+
 async def _no_facts(_parameters: Any) -> Mapping[str, Any]:
     return {}
 
@@ -75,8 +106,9 @@ class Scenario(Generic[E]):
     """A durable story: a workflow, what it needs in each process, and what it promises.
 
     The workflow is an async DBOS workflow, a function or the bound method of a configured
-    instance. It is called with the parameters as keyword arguments, as JSON values, and started
-    under the run's id. Callables that take ``parameters`` get an instance of the model.
+    instance. It is started under the run's id with the parameters by name: as JSON values, unless
+    ``arguments`` makes something else of the model. Callables that take ``parameters`` get an
+    instance of the model.
 
     ``facts`` notes what the run depends on outside the database (an input file's fingerprint);
     they are noted again on each resume, and ``check_facts`` raises when they no longer agree.
@@ -91,6 +123,7 @@ class Scenario(Generic[E]):
     summary: str
     workflow: Callable[..., Coroutine[Any, Any, Any]]
     parameters: type[BaseModel] = Parameters
+    arguments: Callable[[Any], Mapping[str, Any]] = json_arguments
     queues: Callable[[Any], Sequence[Queue]] = field(default=lambda _parameters: ())
     schedules: Callable[[Any], Sequence[Schedule]] = field(default=lambda _parameters: ())
     resources: Callable[[Runtime, Run], AsyncIterator[None]] | None = None
@@ -168,6 +201,8 @@ def bare_scenario(name: str, workflow: Any) -> Scenario[Any]:
         summary=summary or f"The workflow {workflow_name(workflow)}.",
         workflow=workflow,
         parameters=_model_of(name, workflow),
+        # Its arguments have the types that its author gave them.
+        arguments=typed_arguments,
         listens_to_all_queues=True,
     )
 

@@ -22,7 +22,7 @@ from pydantic_settings import (
 
 from aexp.errors import UsageError
 
-__all__ = ["Settings", "load_settings", "user_environment"]
+__all__ = ["Settings", "load_settings", "psql_environment", "user_environment"]
 
 CONFIG_FILE = Path("dbos-config.yaml")
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
@@ -149,6 +149,13 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         raise UsageError(f"setting {name}: {first['msg']}") from error
 
 
-def user_environment(overrides: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a child process: ours, with ``overrides`` on top."""
-    return {**os.environ, **overrides}
+def user_environment(overrides: Mapping[str, str], *, python_path: str) -> dict[str, str]:
+    """The environment for a child process: ours, with ``overrides`` and ``python_path`` first."""
+    known = os.environ.get("PYTHONPATH")
+    path = f"{python_path}{os.pathsep}{known}" if known else python_path
+    return {**os.environ, **overrides, "PYTHONPATH": path}
+
+
+def psql_environment(password: str | None) -> dict[str, str]:
+    """The environment for psql: ours, with the password, if there is one."""
+    return {**os.environ, **({"PGPASSWORD": password} if password is not None else {})}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import subprocess
@@ -16,21 +17,30 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import anyio
 import anyio.abc
 import structlog
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+import aexp
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.errors import WorkerFailed
 from aexp.progress import Progress, Snapshot
 from aexp.runs import Run, record_end
 from aexp.settings import Settings, user_environment
+from aexp.stopping import Stop
 
-__all__ = ["KillPlan", "Supervision", "report_progress", "supervise"]
+__all__ = [
+    "KillPlan",
+    "Supervision",
+    "Supervisor",
+    "await_supervisor_gone",
+    "report_progress",
+]
 
 log = structlog.stdlib.get_logger("aexp.supervisor")
 
@@ -69,7 +79,7 @@ class KillPlan:
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """What a supervised run came to: kills that landed, and how the last child ended."""
+    """What a supervised run came to."""
 
     landed: int
     restarts: int
@@ -80,35 +90,60 @@ class Supervision:
 Watcher = Callable[[int, Snapshot], None]
 
 
-async def supervise(
-    run: Run,
-    settings: Settings,
-    url: DatabaseUrl,
-    plan: KillPlan,
-    on_progress: Watcher,
-) -> Supervision:
-    """Work on ``run`` in child processes, each killed at the plan's next moment but the last.
+class Supervisor:
+    """Works on a run in child processes, each killed at the plan's next moment but the last."""
 
-    ``on_progress`` is called with the number of restarts so far and the child's state. Raises
-    WorkerFailed when a child ends on its own with an error.
-    """
-    restarts = 0
-    while True:
-        child = await _Child.start(run, settings, url)
-        try:
-            ended = await child.follow(plan, partial(on_progress, restarts))
-        finally:
-            await child.end()
-        if not child.was_killed:
-            if child.returncode == 130:
-                return Supervision(plan.landed, restarts, interrupted=True)
-            if child.returncode != 0:
-                raise WorkerFailed(child.pid, ended, child.last_words())
-            return Supervision(plan.landed, restarts, interrupted=False)
-        async with connected(url) as connection:
-            await record_end(connection, run.run_id, child.pid, ended, child.memory)
-        log.warning("supervisor.process_killed", killed_pid=child.pid, landed=plan.landed)
-        restarts += 1
+    def __init__(
+        self,
+        run: Run,
+        settings: Settings,
+        url: DatabaseUrl,
+        plan: KillPlan,
+        on_progress: Watcher,
+    ) -> None:
+        self._run = run
+        self._settings = settings
+        self._url = url
+        self._plan = plan
+        self._on_progress = on_progress
+        self._child: _Child | None = None
+
+    async def supervise(self, stop: Stop) -> Supervision:
+        """See the run to its end, or until ``stop`` is asked for: then the child drains.
+
+        Raises WorkerFailed when a child ends on its own with an error.
+        """
+        restarts = 0
+        while not stop.asked():
+            child = self._child = await _Child.start(self._run, self._settings, self._url)
+            try:
+                code = await child.follow(self._plan, partial(self._on_progress, restarts), stop)
+            finally:
+                await child.end()
+            if stop.asked():
+                break
+            if not child.was_killed:
+                if code != 0:
+                    raise WorkerFailed(child.pid, code, child.last_words())
+                return Supervision(self._plan.landed, restarts, interrupted=False)
+            if not await self._record_kill(child):
+                # It had recorded its own end already: the kill found nothing to interrupt.
+                return Supervision(self._plan.landed, restarts, interrupted=False)
+            self._plan.landed += 1
+            restarts += 1
+            log.warning("supervisor.process_killed", killed_pid=child.pid, landed=restarts)
+        return Supervision(self._plan.landed, restarts, interrupted=True)
+
+    async def _record_kill(self, child: _Child) -> bool:
+        async with connected(self._url) as connection:
+            return await record_end(
+                connection, self._run.run_id, child.pid, "killed by SIGKILL", child.memory
+            )
+
+    def kill(self) -> None:
+        """Kill the child of this moment, if there is one: this process is about to end."""
+        if self._child is not None:
+            self._child.kill()
 
 
 class _Child:
@@ -124,41 +159,40 @@ class _Child:
 
     @classmethod
     async def start(cls, run: Run, settings: Settings, url: DatabaseUrl) -> _Child:
-        command = [sys.executable, "-m", "aexp", "work", run.run_id, *_flags(settings)]
+        # Safe path: the working folder is the user's, and what lies there must not take the place
+        # of the standard library. Ours is named, for a checkout that is not installed.
+        package = str(Path(aexp.__file__).parent.parent)
+        command = [sys.executable, "-P", "-m", "aexp", "work", run.run_id, *_flags(settings)]
         process = await anyio.open_process(
             command,
-            stdin=subprocess.DEVNULL,
+            # Held open for as long as we live: at its end the child knows that it is alone.
+            stdin=subprocess.PIPE,
             # A signal from the terminal goes to the whole group: ours decides what it means.
             start_new_session=True,
-            env=user_environment({"DBOS_SYSTEM_DATABASE_URL": "", "AEXP_DATABASE_URL": url.libpq}),
+            env=user_environment(
+                {"AEXP_DATABASE_URL": url.libpq, "DBOS_SYSTEM_DATABASE_URL": ""},
+                python_path=package,
+            ),
         )
         return cls(process)
-
-    @property
-    def returncode(self) -> int | None:
-        return self._process.returncode
 
     def last_words(self) -> str:
         """The last line that the child wrote on stderr, without the name of the command."""
         words = next((line for line in reversed(self._stderr) if line.strip()), "it said nothing")
         return words.removeprefix("aexp: error: ")
 
-    async def follow(self, plan: KillPlan, on_progress: Callable[[Snapshot], None]) -> str:
-        """See the child to its end, by the plan's next moment or its own; how it ended."""
+    async def follow(
+        self, plan: KillPlan, on_progress: Callable[[Snapshot], None], stop: Stop
+    ) -> int:
+        """See the child to its end, by the plan's next moment or its own; its exit code."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._relay_stderr)
-            group.start_soon(self._forward_signals)
+            group.start_soon(self._pass_on, stop)
             await self._read(plan, on_progress, group)
-            await self._process.wait()
+            code = await self._process.wait()
             group.cancel_scope.cancel()
-        code = self._process.returncode
-        assert code is not None
-        if self._aimed and code == -signal.SIGKILL:
-            self.was_killed = True
-            plan.landed += 1
-        if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
-        return f"exited with {code}"
+        self.was_killed = self._aimed and code == -signal.SIGKILL
+        return code
 
     async def _read(
         self, plan: KillPlan, on_progress: Callable[[Snapshot], None], group: anyio.abc.TaskGroup
@@ -180,9 +214,9 @@ class _Child:
                 moment = plan.next_moment(state.done / state.total if state.total else 0.0)
             if moment is not None and not aimed and state.steps >= moment[0]:
                 aimed = True
-                group.start_soon(self._kill, moment[1])
+                group.start_soon(self._kill_after, moment[1])
 
-    async def _kill(self, delay_s: float) -> None:
+    async def _kill_after(self, delay_s: float) -> None:
         await anyio.sleep(delay_s)
         if self._process.returncode is None:
             self._aimed = True
@@ -200,11 +234,15 @@ class _Child:
             if line.startswith("{") or not line.startswith("aexp: "):
                 print(line, file=sys.stderr)  # noqa: T201 - the child's log lines, as they are
 
-    async def _forward_signals(self) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for number in signals:
-                if self._process.returncode is None:
-                    self._process.send_signal(number)
+    async def _pass_on(self, stop: Stop) -> None:
+        await stop.event.wait()
+        if self._process.returncode is None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """Kill the child, whatever it does."""
+        if self._process.returncode is None:
+            self._process.kill()
 
     async def end(self) -> None:
         """Kill the child if it still runs, and wait for it: no process is left behind."""
@@ -230,8 +268,8 @@ def _flags(settings: Settings) -> Sequence[str]:
     return flags
 
 
-async def report_progress(progress: Progress) -> None:
-    """Tell the supervisor on stdout how far ``progress`` has come, until cancelled.
+async def report_progress(progress: Progress, out: TextIO) -> None:
+    """Tell the supervisor on ``out`` how far ``progress`` has come, until cancelled.
 
     A line for each change that it can keep up with, flushed at once: the process may be killed in
     the next instant.
@@ -253,6 +291,16 @@ async def report_progress(progress: Progress) -> None:
             "steps": state.steps,
             "memory": state.memory,
         }
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
+        out.write(json.dumps(line) + "\n")
+        out.flush()
         await anyio.sleep(_LEAST_INTERVAL_S)
+
+
+async def await_supervisor_gone(stop: Stop) -> None:
+    """Ask to stop when the supervisor at the other end of stdin is no more."""
+    while True:
+        await anyio.wait_readable(sys.stdin)
+        if not os.read(sys.stdin.fileno(), 1):
+            log.warning("supervisor.gone")
+            stop.ask()
+            return

@@ -18,16 +18,28 @@ from aexp.scenario import Scenario, bare_scenario
 __all__ = ["is_path", "load_object", "nearest", "normalise"]
 
 
+_FOLDER = " in "
+
+
 def is_path(target: str) -> bool:
     """Whether ``target`` names an object in a module rather than a scenario."""
     return ":" in target
 
 
 def normalise(target: str) -> str:
-    """``target`` such that it finds the same object from any working folder."""
+    """``target`` such that it names the same object from any working folder.
+
+    A module that lies in the working folder becomes ``package.module:NAME in FOLDER``.
+    """
     module, separator, attribute = target.rpartition(":")
-    if separator and module.endswith(".py"):
+    if not separator or _FOLDER in target:
+        return target
+    if module.endswith(".py"):
         return f"{Path(module).absolute()}:{attribute}"
+    top = module.partition(".")[0]
+    here = Path.cwd()
+    if (here / top).is_dir() or (here / f"{top}.py").is_file():
+        return f"{target}{_FOLDER}{here}"
     return target
 
 
@@ -36,10 +48,11 @@ def load_object(target: str) -> Scenario[Any]:
 
     Raises InvalidTarget with the reason in one line.
     """
+    target, _, folder = target.partition(_FOLDER)
     module_name, _, attribute = target.rpartition(":")
     if not module_name or not attribute:
         raise InvalidTarget(f"{target!r} names no object: write path/to/flows.py:checkout")
-    module = _import(module_name)
+    module = _import(module_name, folder)
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -60,12 +73,12 @@ def _hint(module: ModuleType, attribute: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _import(name: str) -> ModuleType:
+def _import(name: str, folder: str) -> ModuleType:
     try:
         if name.endswith(".py"):
             return _import_file(Path(name))
-        # As `python -m` does, a module of the working folder can be named.
-        sys.path.insert(0, str(Path.cwd()))
+        if folder:
+            sys.path.insert(0, folder)
         return importlib.import_module(name)
     except InvalidTarget:
         raise

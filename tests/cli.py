@@ -60,7 +60,8 @@ class Cli(AbstractContextManager["Cli"]):
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ``aexp ARGUMENTS`` and return at once."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "aexp", *arguments],
+            # As the console command is: without the working folder on the path.
+            [sys.executable, "-P", "-m", "aexp", *arguments],
             cwd=self.folder,
             env=self._environment(),
             stdin=subprocess.DEVNULL,

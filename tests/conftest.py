@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -61,7 +62,7 @@ def server() -> Iterator[DatabaseUrl]:
     """An embedded server with a migrated template."""
     with server_folder() as folder:
         url = embedded.start(folder / ".aexp").with_name(TEMPLATE)
-        assert anyio.run(ensure_schema, url)
+        assert anyio.run(partial(ensure_schema, url, create=True))
         yield url
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date, datetime
+from enum import Enum
 from typing import Any
 
 from dbos import DBOS
@@ -52,6 +53,44 @@ async def failing() -> None:
 async def careless() -> None:
     """Starts a child and does not wait for it."""
     await DBOS.start_workflow_async(checkout, "late", 10)
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@DBOS.workflow()
+async def chatty() -> str:
+    print("hello from the workflow")  # noqa: T201 - this is what is tested
+    for item in range(6):
+        await reserve("said", item)
+    return "said"
+
+
+@DBOS.workflow()
+async def typed(  # type: ignore[no-untyped-def]
+    day: date = date(2024, 5, 1),
+    colour: Colour = Colour.RED,
+    count: int = 1,
+    untyped=(1, 2),  # noqa: ANN001
+) -> Any:
+    return [day.year, type(colour).__name__, type(count).__name__, type(list(untyped)).__name__]
+
+
+@DBOS.workflow()
+async def names(func: str, queue_name: str) -> str:
+    return func + queue_name
+
+
+@DBOS.workflow()
+async def odd() -> Any:
+    return {(1, 2): {3}, "nan": float("nan")}
+
+
+@DBOS.workflow()
+async def exiting() -> None:
+    raise SystemExit(3)
 
 
 async def plain() -> None:
@@ -141,4 +180,14 @@ SCHEDULED: Scenario[None] = Scenario(
     parameters=Ticks,
     schedules=lambda parameters: [Schedule(name="every-second", workflow=tick, cron="* * * * * *")],
     listens_to_all_queues=True,
+)
+
+
+async def raising(runtime: Runtime, run: Run) -> AsyncIterator[None]:
+    1 / 0  # noqa: B018
+    yield
+
+
+FRAGILE: Scenario[None] = Scenario(
+    name="fragile", summary="Cannot open its resources.", workflow=failing, resources=raising
 )

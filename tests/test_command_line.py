@@ -20,6 +20,7 @@ from tests.cli import Cli
         (["run", "resume", "--set", "messages=many"], "parameter messages='many'"),
         (["run", "resume", "--set", "messages=0"], "greater than or equal to 1"),
         (["run", "resume", "--set", "messages=-5"], "greater than or equal to 1"),
+        (["run", "resume", "--set", "messages=null"], "give messages, or an input"),
         (["run", "resume", "--set", "delivery=twice"], "'at-least-once'"),
         (["run", "resume", "--set", "messages"], "write --set key=value"),
         (["run", "resume", "--set", "chunk=1", "--set", "chunk=2"], "set twice"),
@@ -186,3 +187,19 @@ def test_an_external_server_given_by_flag_and_by_file(cli: Cli, database: Databa
     cli.url = database
     assert cli.query("SELECT count(*) FROM aexp.publications") == [(2,)]
     assert not (cli.folder / ".aexp").exists()
+
+
+def test_looking_makes_no_database(cli: Cli, database: DatabaseUrl) -> None:
+    missing = database.with_name("no_such_database")
+    for command in (["runs"], ["audit", "x"], ["resume", "x"]):
+        failed = cli(*command, "--database-url", missing.libpq)
+        assert failed.code == 3
+        assert "no database 'no_such_database'" in failed.error
+    assert cli.query("SELECT 1 FROM pg_database WHERE datname = 'no_such_database'") == []
+
+
+def test_looking_needs_no_more_than_reading(cli: Cli, database: DatabaseUrl) -> None:
+    assert cli("run", "resume", "--run-id", "x", "--set", "messages=1").code == 0
+    cli.query(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
+    assert cli("runs").code == 0
+    assert cli("audit", "x").code == 0

@@ -63,6 +63,32 @@ def test_a_pid_file_that_a_crash_left_behind_is_no_obstacle(alone: Cli) -> None:
     assert embedded.running_pid(alone.folder / ".aexp") not in {None, os.getpid()}
 
 
+def test_stopping_one_server_never_stops_another(alone: Cli) -> None:
+    for home in ("a", "b"):
+        assert alone("db", "start", "--home", home).code == 0
+    other = embedded.running_pid(alone.folder / "b")
+    assert other is not None
+    assert alone("db", "stop", "--home", "a").code == 0
+    data = embedded.data_folder(alone.folder / "a")
+    (data / "postmaster.pid").write_text(f"{other}\n{data}\n1\n5432\n{data}\n\n\nready\n")
+    try:
+        assert alone("db", "stop", "--home", "a").stdout.strip() == "PostgreSQL was not running"
+        assert embedded.running_pid(alone.folder / "b") == other
+        assert alone("db", "start", "--home", "a").code == 0
+    finally:
+        embedded.stop(alone.folder / "a")
+        embedded.stop(alone.folder / "b")
+
+
+def test_a_folder_that_is_not_empty_gives_the_reason_of_initdb(alone: Cli) -> None:
+    data = embedded.data_folder(alone.folder / ".aexp")
+    data.mkdir(parents=True)
+    (data / "theirs").write_text("")
+    failed = alone("db", "start")
+    assert failed.code == 3
+    assert "exists but is not empty" in failed.error
+
+
 def test_a_garbled_pid_file_is_no_obstacle(alone: Cli) -> None:
     alone("db", "start")
     alone("db", "stop")

@@ -88,7 +88,7 @@ async def runtime(database: DatabaseUrl) -> AsyncIterator[Runtime]:
     async with open_runtime(
         Settings(poll_interval_s=0.02),
         database,
-        application_version="test",
+        scope="test",
         queues=[Queue(name=QUEUE, worker_concurrency=50)],
     ) as runtime:
         yield runtime
@@ -201,7 +201,7 @@ async def test_a_parent_that_is_recovered_finds_the_same_children(database: Data
     begun.clear()
     settings = Settings(poll_interval_s=0.02)
     # Nothing listens to the children's queue, so the parent waits for ever.
-    async with open_runtime(settings, database, application_version="test") as first:
+    async with open_runtime(settings, database, scope="test") as first:
         await anyio.to_thread.run_sync(lambda: first.client.register_queue(QUEUE))
         with SetWorkflowID("r"):
             await DBOS.enqueue_workflow_async("aexp", parent, list(range(30)), batch=10)
@@ -214,8 +214,8 @@ async def test_a_parent_that_is_recovered_finds_the_same_children(database: Data
     async with open_runtime(
         settings,
         database,
-        application_version="test",
-        queues=[Queue(name=QUEUE, worker_concurrency=50)],
+        scope="test",
+        queues=[Queue(name=QUEUE, shared=True, worker_concurrency=50)],
     ) as second:
         handle: WorkflowHandleAsync[list[int]] = await DBOS.retrieve_workflow_async("r")
         result = await handle.get_result(polling_interval_sec=0.05)

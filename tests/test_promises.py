@@ -193,7 +193,7 @@ def broken(promises: Sequence[Promise[Any]], evidence: Any) -> dict[str, list[tu
     return {
         verdict.name: [(anomaly.summary, list(anomaly.rows)) for anomaly in verdict.anomalies]
         for verdict in judge(promises, evidence)
-        if not verdict.held
+        if verdict.anomalies
     }
 
 
@@ -347,3 +347,21 @@ def test_the_account_explains_what_is_allowed_and_what_was_not_checked() -> None
     assert account(unread)["unchecked"] == "bodies were not compared: cannot read in.jsonl"
     assert "unchecked" not in account(ALL_PUBLISHED)
     assert account(replace(ALL_PUBLISHED, counters=None))["counters"] == {}
+
+
+def test_counters_that_nobody_told_are_not_judged() -> None:
+    verdicts = {
+        verdict.name: verdict
+        for verdict in judge(RESUME_PROMISES, replace(ALL_PUBLISHED, counters=None))
+    }
+    assert verdicts["counters_found_again"].held is None
+    assert verdicts["nothing_lost"].held is True
+
+
+def test_a_check_that_raises_is_no_pass() -> None:
+    def check(evidence: object) -> list[Anomaly]:
+        raise ZeroDivisionError("oops")
+
+    [verdict] = judge([Promise("fragile", "never raises", check)], None)
+    assert verdict.held is False
+    assert verdict.anomalies == [Anomaly("its check raised ZeroDivisionError: oops")]

@@ -77,7 +77,10 @@ def test_at_least_once_doubles_what_a_kill_caught_and_says_so(cli: Cli) -> None:
 
 
 def test_resumes_after_it_killed_itself_and_publishes_nothing_again(cli: Cli) -> None:
-    crashed = cli("run", "resume", "--run-id", "mine", "--crash-after", "5", "--set", "chunk=2")
+    crashed = cli(
+        "run", "resume", "--run-id", "mine", "--crash-after", "5", "--set", "chunk=2",
+        "--set", "concurrency=2",
+    )  # fmt: skip
     assert crashed.code == -9
     before = cli.query("SELECT position, pid FROM aexp.publications ORDER BY position")
     assert 5 <= len(before) < 20

@@ -266,7 +266,11 @@ def test_a_child_gets_our_environment_and_what_overrides_it(
     monkeypatch.setenv("KEPT", "kept")
     monkeypatch.setenv("REPLACED", "old")
 
-    environment = user_environment({"REPLACED": "new", "ADDED": "added"})
+    monkeypatch.setenv("PYTHONPATH", "theirs")
+
+    environment = user_environment({"REPLACED": "new", "ADDED": "added"}, python_path="ours")
+
+    assert environment["PYTHONPATH"] == f"ours{os.pathsep}theirs"
 
     assert environment["KEPT"] == "kept"
     assert (environment["REPLACED"], environment["ADDED"]) == ("new", "added")

@@ -117,3 +117,78 @@ def test_killing_the_supervisor_loses_nothing(cli: Cli) -> None:
     resumed = cli("resume", "s", "--json")
     assert resumed.code == 0, resumed.stderr
     assert resumed.json["account"]["messages"]["once"] == 120
+
+
+def test_a_signal_while_a_child_starts_is_an_interrupt_too(cli: Cli) -> None:
+    process = cli.start("run", "resume", "--run-id", "s", "--kills", "2", *LONG)
+    deadline = time.monotonic() + TIMEOUT_S
+    while not psutil.Process(process.pid).children():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    result = cli.wait(process)
+
+    assert result.code == 130, result.stderr
+    assert "`aexp resume s` goes on" in result.error
+
+
+def test_another_executor_is_told_where_the_work_is(cli: Cli) -> None:
+    crashed = cli("run", "resume", "--run-id", "s", "--crash-after", "2", "--set", "latency_s=0.3")
+    assert crashed.code == -9
+
+    refused = cli("resume", "s", "--executor-id", "other")
+
+    assert refused.code == 2
+    assert "give --executor-id local" in refused.error
+    assert cli("resume", "s").code == 0
+
+
+def test_runs_of_other_concurrency_do_not_touch_each_other(cli: Cli) -> None:
+    slow = cli.start("run", "resume", "--run-id", "slow", *LONG)
+    await_publications(cli, 1)
+    assert cli("run", "resume", "--set", "messages=2", "--set", "concurrency=50").code == 0
+    limits = cli.query(
+        "SELECT worker_concurrency FROM dbos.queues WHERE name = 'publisher_queue.slow'"
+    )
+    assert limits == [(4,)]
+    slow.send_signal(signal.SIGTERM)
+    assert cli.wait(slow).code == 130
+
+
+def test_an_audit_of_a_run_that_is_under_way_judges_nothing(cli: Cli) -> None:
+    process = cli.start("run", "resume", "--run-id", "s", *LONG)
+    await_publications(cli, 1)
+    audited = cli("audit", "s", "--json")
+    assert audited.code == 1
+    assert {promise["held"] for promise in audited.json["promises"]} == {None}
+    process.send_signal(signal.SIGTERM)
+    cli.wait(process)
+
+
+def test_kills_of_a_run_that_has_ended_are_refused(cli: Cli) -> None:
+    assert cli("run", "resume", "--run-id", "s", "--set", "messages=1").code == 0
+    refused = cli("resume", "s", "--kills", "1")
+    assert refused.code == 2
+    assert "nothing to kill" in refused.error
+
+
+def test_kills_that_do_not_land_are_no_pass(cli: Cli) -> None:
+    (cli.folder / "quick.py").write_text(
+        "from dbos import DBOS\n@DBOS.workflow()\nasync def quick() -> int:\n    return 1\n"
+    )
+    result = cli("run", "quick.py:quick", "--kills", "1", "--json")
+    assert result.code == 1
+    assert result.json["account"]["kills"]["landed"] == 0
+    assert "only 0 of 1 kills landed" in result.stderr
+
+
+def test_the_error_of_a_child_is_that_of_the_command(cli: Cli) -> None:
+    (cli.folder / "in.jsonl").write_text('{"a": 1}\n' * 30)
+    crashed = cli("run", "resume", "--run-id", "s", "--set", "input=in.jsonl", "--crash-after", "1")
+    assert crashed.code == -9
+    (cli.folder / "in.jsonl").unlink()
+    result = cli("resume", "s", "--kills", "1")
+    assert result.code == 2
+    assert result.error.startswith("cannot read input")
+    # A resume that was refused before it did anything is no process of the run.
+    assert cli.query("SELECT count(*) FROM aexp.processes") == [(1,)]

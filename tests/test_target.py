@@ -191,7 +191,9 @@ def test_a_module_of_the_working_folder_is_found() -> None:
     write("package/__init__.py", "")
     write("package/orders.py", "from flows import Flows")
 
-    assert find_scenario("flows:checkout")[0] == "flows:checkout"
+    target, scenario = find_scenario("flows:checkout")
+    assert target == f"flows:checkout in {Path.cwd()}"
+    assert find_scenario(target)[1].workflow is scenario.workflow
     assert find_scenario("package.orders:Flows.story")[1].name == "story"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli import Cli
+from tests.cli import TIMEOUT_S, Cli
 
 FLOWS = Path(__file__).with_name("flows.py")
 
@@ -131,6 +132,87 @@ def test_what_is_no_workflow_is_one_clear_line(flows: Cli, target: str, reason: 
     assert result.code == 2
     assert reason in result.error
     assert result.stdout == ""
+
+
+def test_what_a_workflow_prints_stays_off_stdout(flows: Cli) -> None:
+    for options in ([], ["--kills", "1"]):
+        result = flows("run", "flows.py:chatty", *options, "--json")
+        assert result.code == 0, result.stderr
+        assert result.json["result"] == "said"
+        assert "hello from the workflow" in result.stderr
+
+
+def test_arguments_have_the_types_that_the_workflow_says(flows: Cli) -> None:
+    given = flows("run", "flows.py:typed", "--set", "colour=blue", "--json")
+    assert given.code == 0, given.stderr
+    assert given.json["result"] == [2024, "Colour", "int", "list"]
+
+
+def test_arguments_may_be_named_as_those_of_dbos(flows: Cli) -> None:
+    result = flows(
+        "run", "flows.py:names", "--set", "func=a", "--set", "queue_name=b", "--json"
+    )  # fmt: skip
+    assert result.code == 0, result.stderr
+    assert result.json["result"] == "ab"
+
+
+def test_a_result_that_is_no_json_is_told_as_text(flows: Cli) -> None:
+    result = flows("run", "flows.py:odd", "--json")
+    assert result.code == 0, result.stderr
+    assert result.json["result"]["nan"] == "NaN"
+
+
+def test_a_workflow_that_exits_is_one_clear_line(flows: Cli) -> None:
+    result = flows("run", "flows.py:exiting")
+    assert result.code == 1
+    assert "SystemExit(3)" in result.error
+
+
+def test_code_of_a_scenario_that_raises_is_named(flows: Cli) -> None:
+    result = flows("run", "flows.py:FRAGILE")
+    assert result.code == 1
+    assert "resources of scenario 'fragile' raised ZeroDivisionError" in result.error
+
+
+def test_a_schedule_that_a_crash_left_behind_touches_no_other_run(flows: Cli) -> None:
+    process = flows.start("run", "flows.py:SCHEDULED", "--set", "ticks=1000", "--run-id", "old")
+    deadline = time.monotonic() + TIMEOUT_S
+    while not flows.query("SELECT 1 FROM dbos.workflow_status WHERE name = 'flows.tick'"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert flows.query("SELECT count(*) FROM dbos.workflow_schedules") == [(1,)]
+
+    other = flows("run", "resume", "--set", "messages=40", "--set", "concurrency=1", "--json")
+
+    assert other.code == 0, other.stderr
+    assert other.json["account"]["workflows"] == {"SUCCESS": 41}
+
+
+def test_a_run_id_that_is_a_child_workflow_is_refused(flows: Cli) -> None:
+    assert flows("run", "flows.py:parent", "--run-id", "xx").code == 0
+    [(child,)] = flows.query(
+        "SELECT workflow_uuid FROM dbos.workflow_status WHERE workflow_uuid LIKE 'xx-%%' LIMIT 1"
+    )
+    refused = flows("run", "resume", "--run-id", child)
+    assert refused.code == 2
+    assert "is the id of a workflow" in refused.error
+
+
+def test_a_module_in_the_folder_does_not_shadow_the_standard_library(flows: Cli) -> None:
+    (flows.folder / "select.py").write_text("raise RuntimeError('shadowed')\n")
+    result = flows("run", "flows.py:checkout", "--set", "order=1", "--kills", "1", "--json")
+    assert result.code == 0, result.stderr
+
+
+def test_a_module_target_is_resumed_from_anywhere(flows: Cli) -> None:
+    assert flows("run", "flows:checkout", "--set", "order=1", "--run-id", "m").code == 0
+    elsewhere = flows.folder / "elsewhere"
+    elsewhere.mkdir()
+    flows.folder = elsewhere
+    audited = flows("audit", "m", "--json")
+    assert audited.code == 0, audited.stderr
 
 
 def test_a_module_that_makes_its_own_dbos_runs_on_ours(flows: Cli) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,12 +12,13 @@ from aexp.audit.promises import PROMISES
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.promise import Verdict, judge
-from aexp.runs import ProcessRecord, Run
-from aexp.scenario import Scenario
+from aexp.runs import ProcessRecord, Run, is_held
+from aexp.scenario import Scenario, scenario_code
 
 __all__ = ["Report", "audit_run"]
 
 VANISHED = "vanished"
+ENDED = frozenset({"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,10 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether the workflow ended well and every promise held."""
-        return self.status == "SUCCESS" and all(verdict.held for verdict in self.verdicts)
+        """Whether the workflow ended well and no promise is broken."""
+        return self.status == "SUCCESS" and all(
+            verdict.held is not False for verdict in self.verdicts
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values, in the order in which it is written."""
@@ -57,7 +60,7 @@ class Report:
                     "held": verdict.held,
                     "anomalies": [
                         {"summary": anomaly.summary, "rows": [dict(row) for row in anomaly.rows]}
-                        for anomaly in verdict.anomalies
+                        for anomaly in verdict.anomalies or ()
                     ],
                 }
                 for verdict in self.verdicts
@@ -80,15 +83,22 @@ async def audit_run(
     """Gather the evidence of ``run`` and judge it; ``extra`` joins the account."""
     ending = await read_ending(url, connection, run)
     history = await read_history(connection, run, ending)
-    evidence = await scenario.gather(connection, run, ending)
+    with scenario_code(scenario, "the evidence"):
+        evidence = await scenario.gather(connection, run, ending)
+    with scenario_code(scenario, "the account"):
+        told = scenario.account(evidence)
+    verdicts = [*judge(PROMISES, history), *judge(scenario.promises, evidence)]
+    if ending.status not in ENDED and await is_held(connection, run.run_id):
+        # It is not over: what has not happened yet is no anomaly.
+        verdicts = [replace(verdict, anomalies=None) for verdict in verdicts]
     return Report(
         run=run,
         status=ending.status,
         result=ending.result if ending.status == "SUCCESS" else ending.error,
         processes=ending.processes,
-        verdicts=[*judge(PROMISES, history), *judge(scenario.promises, evidence)],
+        verdicts=verdicts,
         account={
-            **scenario.account(evidence),
+            **told,
             "workflows": dict(history.workflows),
             "checkpoints": history.steps,
             **(extra or {}),

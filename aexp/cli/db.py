@@ -8,11 +8,12 @@ import shutil
 import click
 
 from aexp.cli.options import with_settings
+from aexp.cli.output import out, restore_stdout
 from aexp.database import DatabaseUrl, embedded, ensure_schema, locate_database
 from aexp.database.connect import connected
 from aexp.errors import UsageError
 from aexp.execution import run_on_loop
-from aexp.settings import Settings
+from aexp.settings import Settings, psql_environment
 
 __all__ = ["db"]
 
@@ -34,7 +35,7 @@ def _embedded_only(settings: Settings, what: str) -> None:
 @with_settings
 def url(settings: Settings) -> int:
     """Print the database's URL, password included; starts the embedded server."""
-    click.echo(locate_database(settings).libpq)
+    click.echo(locate_database(settings).libpq, file=out())
     return 0
 
 
@@ -48,8 +49,12 @@ def psql(settings: Settings, arguments: tuple[str, ...]) -> int:
     command = str(bundled) if bundled.exists() else shutil.which("psql")
     if command is None:
         raise UsageError("no psql found: install PostgreSQL's client")
-    # Replaces this process, so that psql has the terminal and its signals to itself.
-    os.execv(command, [command, located.libpq, *arguments])  # noqa: S606 - no shell is wanted
+    restore_stdout()
+    # Replaces this process, so that psql has the terminal and its signals to itself. The password
+    # goes by the environment, since everybody may see a command's arguments.
+    os.execve(  # noqa: S606 - no shell is wanted
+        command, [command, located.without_password, *arguments], psql_environment(located.password)
+    )
 
 
 @db.command
@@ -58,7 +63,9 @@ def start(settings: Settings) -> int:
     """Start the embedded server; it stays up until `aexp db stop`."""
     _embedded_only(settings, "start")
     located = locate_database(settings)
-    click.echo(f"PostgreSQL is up at {located} (process {embedded.running_pid(settings.home)})")
+    click.echo(
+        f"PostgreSQL is up at {located} (process {embedded.running_pid(settings.home)})", file=out()
+    )
     return 0
 
 
@@ -68,7 +75,7 @@ def stop(settings: Settings) -> int:
     """Stop the embedded server. Its data stays."""
     _embedded_only(settings, "stop")
     stopped = embedded.stop(settings.home)
-    click.echo("PostgreSQL has stopped" if stopped else "PostgreSQL was not running")
+    click.echo("PostgreSQL has stopped" if stopped else "PostgreSQL was not running", file=out())
     return 0
 
 
@@ -79,10 +86,10 @@ def migrate(settings: Settings) -> int:
     located = locate_database(settings)
 
     async def main() -> bool:
-        return await ensure_schema(located)
+        return await ensure_schema(located, create=True)
 
     changed = run_on_loop(settings.loop, main)
-    click.echo(f"{located} {'has been migrated' if changed else 'is up to date'}")
+    click.echo(f"{located} {'has been migrated' if changed else 'is up to date'}", file=out())
     return 0
 
 
@@ -95,13 +102,13 @@ def reset(settings: Settings, yes: bool) -> int:  # noqa: FBT001
     if not yes:
         click.confirm(f"Drop all runs and workflows in {located}?", abort=True)
     run_on_loop(settings.loop, lambda: _reset(located))
-    click.echo(f"{located} is empty")
+    click.echo(f"{located} is empty", file=out())
     return 0
 
 
 async def _reset(located: DatabaseUrl) -> None:
     # First of all, so that a database which is not ours is refused and not emptied.
-    await ensure_schema(located)
+    await ensure_schema(located, create=True)
     async with connected(located) as connection, connection.transaction():
         await connection.execute("DROP SCHEMA aexp CASCADE")
         await connection.execute("DROP SCHEMA dbos CASCADE")

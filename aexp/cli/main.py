@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,6 +14,7 @@ import click
 import aexp
 from aexp.cli.db import db
 from aexp.cli.options import State
+from aexp.cli.output import out
 from aexp.cli.run import resume, run, work
 from aexp.cli.show import audit, describe, list_scenarios, runs
 from aexp.errors import AexpError
@@ -40,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _fail("interrupted", 130)
     except KeyboardInterrupt:
         code = _fail("interrupted", 130)
+    except SystemExit as error:
+        code = _fail(f"the workflow or its module ended the process: SystemExit({error.code})", 1)
     except click.ClickException as error:
         code = _fail(_one_line(error.format_message()), error.exit_code)
     except Exception as error:
@@ -55,7 +60,11 @@ def _explain(error: Exception, state: State) -> int:
     if cause is not None:
         return _fail(_one_line(str(cause)), cause.exit_code)
     if isinstance(error, BrokenPipeError):
+        # Whoever read our stdout has read enough. Python must not try to flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out().fileno())
         return 1
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return _fail(f"cannot write: {error.strerror}", 1)
     what = f"{type(error).__name__}: {_one_line(str(error))}"
     return _fail(f"{what} (a bug in aexp: --debug shows where)", 1)
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from aexp.cli.output import reserve_stdout
 from aexp.log import configure_logging
 from aexp.settings import Settings, load_settings
 
@@ -61,6 +62,7 @@ def with_settings(command: F) -> F:
         if state is not None:
             state.debug = settings.debug
         configure_logging(settings.log_format, settings.log_level)
+        reserve_stdout()
         return command(settings, **options)
 
     for option in reversed(_OPTIONS):

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import click
+from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from aexp.audit import Report
+from aexp.cli.output import out
 
 __all__ = ["print_json", "print_report", "print_table"]
 
 # Rows of an anomaly that the terminal shows; --json has all that were gathered.
 SHOWN = 5
+_MARKS = {
+    True: Text("held", "green"),
+    False: Text("BROKEN", "bold red"),
+    None: Text("not judged", "yellow"),
+}
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    click.echo(json.dumps(value, default=str, indent=2, ensure_ascii=False))
+    """One JSON document on stdout. What JSON does not know stands there as text."""
+    document = to_json(value, indent=2, serialize_unknown=True, inf_nan_mode="strings")
+    out().write(document.decode() + "\n")
+    out().flush()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -31,7 +38,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    Console().print(table)
+    console().print(table)
+
+
+def console() -> Console:
+    """A console on the real stdout."""
+    return Console(file=out(), highlight=False)
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
@@ -39,25 +51,25 @@ def print_report(report: Report, *, as_json: bool) -> None:
     if as_json:
         print_json(report.as_json())
         return
-    console = Console(highlight=False)
-    console.print(_heading(report))
-    console.print(_processes(report))
+    screen = console()
+    screen.print(_heading(report))
+    screen.print(_processes(report))
     for title, section in report.account.items():
         if isinstance(section, Mapping) and section:
-            console.print()
-            console.print(_section(title, section))
+            screen.print()
+            screen.print(_section(title, section))
         elif not isinstance(section, Mapping):
-            console.print()
-            console.print(Text(f"{_words(title)}  ", style="bold").append(str(section), "not bold"))
-    console.print()
-    console.print(_promises(report))
+            screen.print()
+            screen.print(Text(f"{_words(title)}  ", style="bold").append(str(section), "not bold"))
+    screen.print()
+    screen.print(_promises(report))
     for verdict in report.verdicts:
-        for anomaly in verdict.anomalies:
-            console.print(Text(f"\n{verdict.name}: {anomaly.summary}", style="red"))
+        for anomaly in verdict.anomalies or ():
+            screen.print(Text(f"\n{verdict.name}: {anomaly.summary}", style="red"))
             for row in anomaly.rows[:SHOWN]:
-                console.print(Text("  " + json.dumps(dict(row), default=str)))
+                screen.print(Text("  " + to_json(dict(row), serialize_unknown=True).decode()))
             if len(anomaly.rows) > SHOWN:
-                console.print(f"  … {len(anomaly.rows) - SHOWN} more with --json")
+                screen.print(f"  … {len(anomaly.rows) - SHOWN} more with --json")
 
 
 def _words(name: str) -> str:
@@ -111,6 +123,5 @@ def _promises(report: Report) -> Table:
     table.add_column(style="bold")
     table.add_column()
     for verdict in report.verdicts:
-        mark = Text("held", "green") if verdict.held else Text("BROKEN", "bold red")
-        table.add_row(mark, verdict.name, Text(verdict.statement))
+        table.add_row(_MARKS[verdict.held], verdict.name, Text(verdict.statement))
     return table

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,25 +14,31 @@ import click
 from aexp.audit import Report, audit_run
 from aexp.cli.live import show_progress
 from aexp.cli.options import assignments, with_settings
+from aexp.cli.output import out
 from aexp.cli.render import print_report
 from aexp.database import DatabaseUrl, ensure_schema, locate_database
 from aexp.database.connect import connected
-from aexp.errors import Interrupted, UsageError
-from aexp.execution import execute, run_on_loop
-from aexp.log import bind_process, watch_steps
+from aexp.errors import Interrupted, RunEnded, UsageError
+from aexp.execution import execute, has_ended, leave_terminal_clean, run_on_loop
+from aexp.log import bind_process, configure_logging, watch_steps
 from aexp.progress import Progress, Snapshot
 from aexp.runs import Run, begin_run, check_run_id, check_same, find_run, get_run, new_run_id
-from aexp.scenario import Scenario
+from aexp.runtime import application_version
+from aexp.scenario import Scenario, scenario_code
 from aexp.scenarios import find_scenario
 from aexp.settings import Settings
-from aexp.supervisor import KillPlan, report_progress, supervise
+from aexp.stopping import stop_on_signals
+from aexp.supervisor import KillPlan, Supervisor, await_supervisor_gone, report_progress
 
 __all__ = ["resume", "run", "work"]
+
+# DBOS dead-letters a workflow after 100 recoveries.
+MOST_KILLS = 90
 
 _EXECUTION_OPTIONS = (
     click.option(
         "--kills",
-        type=click.IntRange(0, 1000),
+        type=click.IntRange(0, MOST_KILLS),
         default=0,
         metavar="N",
         help="Run in a child process, kill it N times with SIGKILL, start it again.",
@@ -92,6 +98,8 @@ def run(
     """
     carry_out = Order(**order)
     normal, scenario = find_scenario(target)
+    # A module that makes a DBOS of its own has given its logger a handler of its own.
+    configure_logging(settings.log_format, settings.log_level)
     parameters = scenario.from_text(given)
     explicit = parameters.model_dump(mode="json", include=set(given))
     run_id = check_run_id(run_id) if run_id is not None else new_run_id(scenario.name)
@@ -101,14 +109,12 @@ def run(
         target=normal,
         parameters=parameters.model_dump(mode="json"),
         facts={},
-        # One of its own: a process recovers and claims the work of its run and of no other, and an
-        # edit of the workflow's source does not strand it.
-        application_version=f"run-{run_id}",
+        application_version=application_version(run_id),
     )
     url = locate_database(settings)
 
     async def main() -> int:
-        await ensure_schema(url)
+        await ensure_schema(url, create=True)
         begun = await _begin(url, scenario, wanted, explicit, parameters)
         return await _carry_out(begun, scenario, settings, url, carry_out)
 
@@ -128,7 +134,8 @@ async def _begin(
         if known is not None:
             check_same(known, wanted.scenario, wanted.target, explicit)
             return known
-        facts = await scenario.facts(parameters)
+        with scenario_code(scenario, "facts"):
+            facts = await scenario.facts(parameters)
         return await begin_run(connection, replace(wanted, facts=facts))
 
 
@@ -144,6 +151,7 @@ def resume(settings: Settings, run_id: str, **order: Any) -> int:
     async def main() -> int:
         await ensure_schema(url)
         known, scenario = await load_run(url, run_id)
+        configure_logging(settings.log_format, settings.log_level)
         return await _carry_out(known, scenario, settings, url, carry_out)
 
     return run_on_loop(settings.loop, main)
@@ -151,7 +159,7 @@ def resume(settings: Settings, run_id: str, **order: Any) -> int:
 
 async def load_run(url: DatabaseUrl, run_id: str) -> tuple[Run, Scenario[Any]]:
     """A recorded run and its scenario."""
-    async with connected(url) as connection:
+    async with connected(url, read_only=True) as connection:
         known = await get_run(connection, run_id)
     _, scenario = find_scenario(known.target)
     return known, scenario
@@ -176,17 +184,33 @@ def finish(report: Report, *, as_json: bool) -> int:
     """Print ``report``; the exit code that it means."""
     print_report(report, as_json=as_json)
     kills = report.account.get("kills")
-    landed = kills is None or kills["landed"] == kills["asked"]
-    return 0 if report.ok and landed else 1
+    if kills is not None and kills["landed"] < kills["asked"]:
+        click.echo(
+            f"aexp: only {kills['landed']} of {kills['asked']} kills landed before the run ended,"
+            " which proves less than you asked for: give it more to do, or another --seed",
+            err=True,
+        )
+        return 1
+    return 0 if report.ok else 1
+
+
+def _end_at_once(run_id: str) -> None:
+    """A second signal: say how to go on, and end, whatever this process is doing."""
+    leave_terminal_clean()
+    click.echo(f"aexp: error: {Interrupted(run_id)}", err=True)
+    os._exit(Interrupted.exit_code)
 
 
 async def _in_this_process(
     begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
 ) -> Mapping[str, Any]:
     progress = Progress()
-    async with show_progress(begun.run_id, lambda: (progress.snapshot(), 0)):
+    async with (
+        stop_on_signals(partial(_end_at_once, begun.run_id)) as stop,
+        show_progress(begun.run_id, lambda: (progress.snapshot(), 0)),
+    ):
         outcome = await execute(
-            begun, scenario, settings, url, progress, crash_after=order.crash_after
+            begun, scenario, settings, url, progress, stop, crash_after=order.crash_after
         )
     if outcome == "interrupted":
         raise Interrupted(begun.run_id)
@@ -196,6 +220,9 @@ async def _in_this_process(
 async def _supervised(
     begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
 ) -> Mapping[str, Any]:
+    async with connected(url) as connection:
+        if await has_ended(connection, begun):
+            raise RunEnded(begun.run_id)
     parameters = scenario.validate(begun.parameters)
     plan = KillPlan(order.kills, order.seed, scenario.steps(parameters, begun.facts))
     latest: list[tuple[Snapshot, int]] = [(Snapshot(0, None, 0, None), 0)]
@@ -203,8 +230,14 @@ async def _supervised(
     def remember(restarts: int, state: Snapshot) -> None:
         latest[0] = (state, restarts)
 
-    async with show_progress(begun.run_id, lambda: latest[0]):
-        supervision = await supervise(begun, settings, url, plan, remember)
+    supervisor = Supervisor(begun, settings, url, plan, remember)
+
+    def end_at_once() -> None:
+        supervisor.kill()
+        _end_at_once(begun.run_id)
+
+    async with stop_on_signals(end_at_once) as stop, show_progress(begun.run_id, lambda: latest[0]):
+        supervision = await supervisor.supervise(stop)
     if supervision.interrupted:
         raise Interrupted(begun.run_id)
     return {"kills": {"asked": order.kills, "landed": supervision.landed, "seed": order.seed}}
@@ -219,13 +252,17 @@ def work(settings: Settings, run_id: str) -> int:
 
     async def main() -> int:
         known, scenario = await load_run(url, run_id)
+        configure_logging(settings.log_format, settings.log_level)
         progress = Progress()
         watch_steps(progress.step_began)
-        async with AsyncExitStack() as stack:
-            group = await stack.enter_async_context(anyio.create_task_group())
-            group.start_soon(partial(report_progress, progress))
-            outcome = await execute(known, scenario, settings, url, progress)
+        async with (
+            stop_on_signals(partial(_end_at_once, run_id)) as stop,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(report_progress, progress, out())
+            group.start_soon(await_supervisor_gone, stop)
+            outcome = await execute(known, scenario, settings, url, progress, stop)
             group.cancel_scope.cancel()
-        return 0 if outcome == "completed" else 130
+        return 0 if outcome == "completed" else Interrupted.exit_code
 
     return run_on_loop(settings.loop, main)

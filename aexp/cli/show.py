@@ -8,9 +8,10 @@ import click
 
 from aexp.audit import audit_run
 from aexp.cli.options import with_settings
+from aexp.cli.output import out
 from aexp.cli.render import print_json, print_table
 from aexp.cli.run import finish, load_run
-from aexp.database import ensure_schema, locate_database
+from aexp.database import locate_database, require_schema
 from aexp.database.connect import connected
 from aexp.execution import run_on_loop
 from aexp.runs import list_runs
@@ -56,7 +57,7 @@ def describe(settings: Settings, target: str, as_json: bool) -> int:  # noqa: AR
             }
         )
         return 0
-    click.echo(f"{scenario.name}: {scenario.summary}\n")
+    click.echo(f"{scenario.name}: {scenario.summary}\n", file=out())
     print_table(
         ["parameter", "takes", "default", "what it is"],
         [
@@ -70,7 +71,7 @@ def describe(settings: Settings, target: str, as_json: bool) -> int:  # noqa: AR
         ],
     )
     if scenario.promises:
-        click.echo()
+        click.echo(file=out())
         print_table(
             ["promise", "what must hold"],
             [(promise.name, promise.statement) for promise in scenario.promises],
@@ -109,8 +110,8 @@ def runs(settings: Settings, limit: int, as_json: bool) -> int:  # noqa: FBT001
     url = locate_database(settings)
 
     async def main() -> int:
-        await ensure_schema(url)
-        async with connected(url) as connection:
+        await require_schema(url)
+        async with connected(url, read_only=True) as connection:
             found = await list_runs(connection, limit)
         if as_json:
             print_json(
@@ -146,9 +147,9 @@ def audit(settings: Settings, run_id: str, as_json: bool) -> int:  # noqa: FBT00
     url = locate_database(settings)
 
     async def main() -> int:
-        await ensure_schema(url)
+        await require_schema(url)
         run, scenario = await load_run(url, run_id)
-        async with connected(url) as connection:
+        async with connected(url, read_only=True) as connection:
             report = await audit_run(url, connection, run, scenario, settings=settings.echo())
         return finish(report, as_json=as_json)
 

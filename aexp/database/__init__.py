@@ -2,7 +2,7 @@
 
 from aexp.database.connect import Database, open_database
 from aexp.database.locate import locate_database
-from aexp.database.schema import SCHEMA_REVISION, ensure_schema
+from aexp.database.schema import SCHEMA_REVISION, ensure_schema, require_schema
 from aexp.database.url import DatabaseUrl
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "ensure_schema",
     "locate_database",
     "open_database",
+    "require_schema",
 ]

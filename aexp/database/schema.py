@@ -21,7 +21,7 @@ from aexp.errors import DatabaseError, DatabaseNotOurs, DatabaseTooNew, Database
 if TYPE_CHECKING:
     import sqlalchemy
 
-__all__ = ["SCHEMA_REVISION", "ensure_schema", "migrations_folder"]
+__all__ = ["SCHEMA_REVISION", "ensure_schema", "migrations_folder", "require_schema"]
 
 # Head of migrations/: known without importing Alembic, which takes 0.4 s. A test compares them.
 SCHEMA_REVISION = "0001"
@@ -62,6 +62,11 @@ async def _is_current(connection: Connection) -> bool:
             )
         return False
     revision = await connection.fetchval("SELECT version_num FROM aexp.alembic_version")
+    if revision is None and await connection.fetchval("SELECT to_regclass('aexp.runs')"):
+        raise DatabaseNotOurs(
+            "the database has aexp's tables but no revision in aexp.alembic_version:"
+            f" restore it, or write {SCHEMA_REVISION} there if you know that to be right"
+        )
     if revision is not None and revision > SCHEMA_REVISION:
         raise DatabaseTooNew(
             f"the database is at revision {revision}, this aexp knows {SCHEMA_REVISION}:"
@@ -75,16 +80,25 @@ async def _is_current(connection: Connection) -> bool:
     return bool(migrated_with == _dbos_version())
 
 
-async def ensure_schema(url: DatabaseUrl) -> bool:
+async def require_schema(url: DatabaseUrl) -> None:
+    """Raise DatabaseError unless the database has this code's schema. Changes nothing."""
+    async with connected(url, read_only=True) as connection:
+        if not await _is_current(connection):
+            raise DatabaseError(
+                f"database {url} is not migrated to this version of aexp: run `aexp db migrate`"
+            )
+
+
+async def ensure_schema(url: DatabaseUrl, *, create: bool = False) -> bool:
     """Bring the database to this code's schema; True when anything had to be done.
 
-    Makes the database too when the server has none of that name. Several processes may call it
-    at once: one migrates, the others wait for it. Raises DatabaseError.
+    With ``create`` the database itself is made when the server has none of that name. Several
+    processes may call it at once: one migrates, the others wait for it. Raises DatabaseError.
     """
     try:
         connection = await connect(url)
     except DatabaseUnreachable as error:
-        if not isinstance(error.__cause__, asyncpg.InvalidCatalogNameError):
+        if not create or not isinstance(error.__cause__, asyncpg.InvalidCatalogNameError):
             raise
         await _create_database(url)
         connection = await connect(url)

@@ -50,12 +50,12 @@ class DatabaseUrl:
             parsed = make_url(text)
         except (ArgumentError, ValueError) as error:
             raise UsageError(
-                "the database URL cannot be read: write postgresql://user:password@host:port/name"
+                "the database URL cannot be read: write postgresql://user@host:port/name"
             ) from error
         if parsed.drivername.partition("+")[0] not in {"postgres", "postgresql"}:
             raise UsageError(
                 f"the database URL names {parsed.drivername!r}, but aexp needs PostgreSQL:"
-                " write postgresql://user:password@host:port/name"
+                " write postgresql://user@host:port/name"
             )
         if not parsed.database:
             raise UsageError("the database URL names no database: end it with /name")
@@ -71,6 +71,16 @@ class DatabaseUrl:
     def libpq(self) -> str:
         """For psql and psycopg (DBOS), password included."""
         return _render(self.parsed)
+
+    @property
+    def password(self) -> str | None:
+        """The password that stands before the host, if any."""
+        return str(self.parsed.password) if self.parsed.password else None
+
+    @property
+    def without_password(self) -> str:
+        """For libpq, which is given the password in another way."""
+        return _render(self.parsed.set(password=None))
 
     @property
     def dsn(self) -> str:

@@ -73,7 +73,11 @@ class ResumeParameters(Parameters):
     @model_validator(mode="before")
     @classmethod
     def _one_source(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("input") is None:
+        if not isinstance(given, dict):
+            return given
+        if given.get("input") is None:
+            if "messages" in given and given["messages"] is None:
+                raise ValueError("give messages, or an input")
             return given
         if given.get("messages") is not None:
             raise ValueError("messages and input exclude each other: give one of them")

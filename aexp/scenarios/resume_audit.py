@@ -30,7 +30,7 @@ class PublicationEvidence:
     Counts are of messages, ``rows`` of rows. ``duplicates``, ``lost``, ``altered`` and ``strays``
     are samples: rows, positions, rows, rows. ``unchecked`` says why bodies could not be compared.
     ``counters`` is by channel: what the last process that ended in order held in memory beside the
-    durable count; None where no process did.
+    durable count; None where none did, or where several executors shared the run.
     """
 
     delivery: str
@@ -89,10 +89,12 @@ def _unaltered(evidence: PublicationEvidence) -> Sequence[Anomaly]:
     return anomalies
 
 
-def _counters_agree(evidence: PublicationEvidence) -> Sequence[Anomaly]:
+def _counters_agree(evidence: PublicationEvidence) -> Sequence[Anomaly] | None:
+    if evidence.counters is None:
+        return None
     wrong = [
         {"channel": channel, **counter}
-        for channel, counter in (evidence.counters or {}).items()
+        for channel, counter in evidence.counters.items()
         if not counter["local"] == counter["global"] == counter["durable"]
     ]
     if not wrong:
@@ -323,6 +325,8 @@ def _lines(path: Path, first: int, count: int) -> list[str]:
 async def _counters(
     connection: Connection, run: Run, ending: Ending
 ) -> Mapping[str, Mapping[str, int | None]] | None:
+    if len({process.executor_id for process in ending.processes}) > 1:
+        return None
     memory = next(
         (
             process.memory
