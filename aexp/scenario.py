@@ -114,7 +114,7 @@ class Scenario(Generic[E]):
     they are noted again on each resume, and ``check_facts`` raises when they no longer agree.
     ``resources`` is an async generator with one ``yield``, entered in every process before DBOS
     launches. ``total`` is how many units ``Progress.advance`` will count, and ``steps`` about how
-    many step bodies run, from which ``--kills`` chooses its moments.
+    many step bodies run, from which ``--kills`` chooses its moments; None when nobody knows.
     ``gather`` reads the evidence when the run has ended, ``promises`` judge it, ``account`` tells
     what happened as JSON values.
     """
@@ -132,7 +132,9 @@ class Scenario(Generic[E]):
     total: Callable[[Any, Mapping[str, Any]], int | None] = field(
         default=lambda _parameters, _facts: None
     )
-    steps: Callable[[Any, Mapping[str, Any]], int] = field(default=lambda _parameters, _facts: 4)
+    steps: Callable[[Any, Mapping[str, Any]], int | None] = field(
+        default=lambda _parameters, _facts: None
+    )
     gather: Callable[[Connection, Run, Ending], Awaitable[E]] = _no_evidence  # type: ignore[assignment]
     promises: Sequence[Promise[E]] = ()
     account: Callable[[E], Account] = _no_account

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -44,37 +46,66 @@ __all__ = [
 
 log = structlog.stdlib.get_logger("aexp.supervisor")
 
-# The longest wait between the step body that a kill aims at and the kill itself: about as long as
-# a step takes, so that kills fall before its effect, after it, and after its checkpoint.
+# Between the step body that a kill aims at and the kill itself, in seconds. Half of them are drawn
+# evenly, half evenly by magnitude: some steps take a tenth of a second, some a millisecond.
+SHORTEST_DELAY_S = 0.0002
 LONGEST_DELAY_S = 0.12
+# A run of so few steps may be over before a delay is: its next step is the moment at the latest.
+_FEW_STEPS = 6
+_MOST_UNKNOWN = 20
 _LINE_LIMIT = 16 * 1024 * 1024
-_LEAST_INTERVAL_S = 0.005
+_LEAST_INTERVAL_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When to kill a process: ``delay_s`` after it has begun ``steps`` step bodies, or as soon as
+    it has begun ``further`` more, so that a quick workflow does not end first."""
+
+    steps: int
+    delay_s: float
+    further: int
 
 
 @dataclass(slots=True)
 class KillPlan:
-    """When to kill: after which step body, and how long after it. The same for the same seed."""
+    """When to kill; the same for the same seed.
+
+    ``steps`` is about how many step bodies the run has, None when nobody knows.
+    """
 
     kills: int
     seed: int
-    steps: int
+    steps: int | None
     landed: int = 0
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # noqa: S311 - chooses moments, guards nothing
 
-    def next_moment(self, done: float = 0.0) -> tuple[int, float] | None:
-        """(step bodies that the next process begins before its kill, seconds after the last).
+    def next_moment(self, done: float = 0.0) -> Moment | None:
+        """The moment for the next process; None when all kills have landed.
 
         ``done`` is the share of the work that is done already, 0 to 1.
         """
         left = self.kills - self.landed
         if left <= 0:
             return None
+        magnitude = self._random.uniform(math.log(SHORTEST_DELAY_S), math.log(LONGEST_DELAY_S))
+        evenly = self._random.uniform(SHORTEST_DELAY_S, LONGEST_DELAY_S)
+        delay_s = self._random.choice([math.exp(magnitude), evenly])
+        if self.steps is None:
+            # Each further step half as likely: a short run is hit, a long one not only at its
+            # beginning.
+            steps = next(n for n in count(1) if self._random.random() < 0.5 or n == _MOST_UNKNOWN)
+            return Moment(steps, delay_s, further=1)
         # Spread over what is left; half a share is kept back, so that the run does not end first.
         reach = max(1, int(self.steps * (1 - done) / (left + 0.5)))
-        return self._random.randint(1, reach), self._random.uniform(0, LONGEST_DELAY_S)
+        return Moment(
+            steps=self._random.randint(1, reach),
+            delay_s=delay_s,
+            further=self._random.randint(1, max(1, self.steps - _FEW_STEPS)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +187,7 @@ class _Child:
         self.memory: Mapping[str, Any] | None = None
         self.was_killed = False
         self._aimed = False
+        self._waiting = False
 
     @classmethod
     async def start(cls, run: Run, settings: Settings, url: DatabaseUrl) -> _Child:
@@ -197,8 +229,7 @@ class _Child:
     async def _read(
         self, plan: KillPlan, on_progress: Callable[[Snapshot], None], group: anyio.abc.TaskGroup
     ) -> None:
-        moment: tuple[int, float] | None = None
-        aimed = False
+        moment: Moment | None = None
         assert self._process.stdout is not None
         lines = BufferedByteReceiveStream(self._process.stdout)
         while True:
@@ -210,14 +241,21 @@ class _Child:
             state = Snapshot(told["done"], told["total"], told["steps"], told["memory"])
             self.memory = state.memory
             on_progress(state)
-            if moment is None and not aimed:
+            if moment is None:
                 moment = plan.next_moment(state.done / state.total if state.total else 0.0)
-            if moment is not None and not aimed and state.steps >= moment[0]:
-                aimed = True
-                group.start_soon(self._kill_after, moment[1])
+            if moment is None:
+                continue
+            if state.steps >= moment.steps + moment.further:
+                self._kill()
+            elif state.steps >= moment.steps and not self._waiting:
+                self._waiting = True
+                group.start_soon(self._kill_after, moment.delay_s)
 
     async def _kill_after(self, delay_s: float) -> None:
         await anyio.sleep(delay_s)
+        self._kill()
+
+    def _kill(self) -> None:
         if self._process.returncode is None:
             self._aimed = True
             self._process.kill()

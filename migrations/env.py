@@ -8,10 +8,9 @@ import asyncio
 
 import sqlalchemy
 from alembic import context
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from aexp.database import DatabaseUrl, locate_database
-from aexp.database.connect import Connection, connect
+from aexp.database.connect import asyncpg_engine
 from aexp.settings import load_settings
 
 
@@ -26,10 +25,7 @@ def migrate(connection: sqlalchemy.Connection) -> None:
 
 
 async def connect_and_migrate(url: DatabaseUrl) -> None:
-    async def dial(*_args: object, **_kwargs: object) -> Connection:
-        return await connect(url)
-
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=dial)
+    engine = asyncpg_engine(url, {"application_name": "alembic"})
     try:
         async with engine.begin() as connection:
             await connection.run_sync(migrate)

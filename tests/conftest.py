@@ -66,24 +66,28 @@ def server() -> Iterator[DatabaseUrl]:
         yield url
 
 
+@contextmanager
+def scratch(server: DatabaseUrl, template: str) -> Iterator[DatabaseUrl]:
+    """A copy of ``template`` that is dropped at the end, whoever is still connected to it."""
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(server.with_name("postgres").libpq, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield server.with_name(name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def database(server: DatabaseUrl) -> Iterator[DatabaseUrl]:
     """A migrated database of this test alone."""
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(server.with_name("postgres").libpq, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-        yield server.with_name(name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with scratch(server, TEMPLATE) as url:
+        yield url
 
 
 @pytest.fixture
 def empty_database(server: DatabaseUrl) -> Iterator[DatabaseUrl]:
     """A database that nothing has migrated."""
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(server.with_name("postgres").libpq, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield server.with_name(name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with scratch(server, "template0") as url:
+        yield url
 
 
 @pytest_asyncio.fixture

@@ -13,11 +13,9 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from aexp.progress import Progress, Snapshot
-from aexp.supervisor import LONGEST_DELAY_S, KillPlan
+from aexp.supervisor import LONGEST_DELAY_S, SHORTEST_DELAY_S, KillPlan, Moment
 
 moderate = effort(max_examples=50, deadline=None, database=None)
-
-Moment = tuple[int, float]
 
 seeds = st.integers(-(2**31), 2**63)
 shares = st.floats(0, 1)
@@ -70,9 +68,9 @@ def test_a_moment_is_within_the_steps_and_the_longest_delay(
     moment = KillPlan(kills, seed, steps).next_moment(done)
 
     assert moment is not None
-    step, delay_s = moment
-    assert 1 <= step <= max(1, steps)
-    assert 0 <= delay_s <= LONGEST_DELAY_S
+    assert 1 <= moment.steps <= max(1, steps)
+    assert 1 <= moment.further <= max(1, steps)
+    assert SHORTEST_DELAY_S * 0.999 <= moment.delay_s <= LONGEST_DELAY_S * 1.001
 
 
 @given(data=st.data(), seed=seeds, steps=st.integers(1, 200))
@@ -83,7 +81,7 @@ def test_all_kills_fall_before_the_run_ends(data: st.DataObject, seed: int, step
 
     begun = 0
     while (moment := plan.next_moment(begun / steps)) is not None:
-        begun += moment[0]
+        begun += moment.steps
         plan.landed += 1
 
     assert plan.landed == kills
@@ -94,9 +92,9 @@ def test_early_and_late_moments_are_both_chosen() -> None:
     planned = [KillPlan(1, seed, 30).next_moment() for seed in range(200)]
     found = [moment for moment in planned if moment is not None]
 
-    assert {step for step, _ in found} == set(range(1, 21)), "two thirds of the steps"
-    assert min(delay_s for _, delay_s in found) < 0.1 * LONGEST_DELAY_S
-    assert max(delay_s for _, delay_s in found) > 0.9 * LONGEST_DELAY_S
+    assert {moment.steps for moment in found} == set(range(1, 21)), "two thirds of the steps"
+    assert min(moment.delay_s for moment in found) < 2 * SHORTEST_DELAY_S
+    assert max(moment.delay_s for moment in found) > 0.5 * LONGEST_DELAY_S
 
 
 @pytest.mark.parametrize(("kills", "landed"), [(0, 0), (3, 3), (3, 4)])
@@ -219,3 +217,12 @@ def test_without_its_lock_a_change_would_be_lost(counter: str) -> None:
     progress._lock = contextlib.nullcontext()  # type: ignore[assignment]
 
     assert count_on_two_threads(progress, counter, meeting_s=30) == 1
+
+
+def test_of_a_run_of_unknown_length_the_first_steps_are_the_likeliest() -> None:
+    found = [KillPlan(1, seed, None).next_moment() for seed in range(400)]
+    steps = [moment.steps for moment in found if moment is not None]
+
+    assert steps.count(1) > steps.count(2) > steps.count(4) > 0
+    assert max(steps) > 4
+    assert {moment.further for moment in found if moment is not None} == {1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,7 +17,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from aexp.database.url import DatabaseUrl
 from aexp.errors import DatabaseReadOnly, DatabaseTooOld, DatabaseUnreachable
 
-__all__ = ["Connection", "Database", "close", "connect", "connected", "open_database"]
+__all__ = [
+    "Connection",
+    "Database",
+    "asyncpg_engine",
+    "close",
+    "connect",
+    "connected",
+    "open_database",
+]
 
 OLDEST_SERVER = 14
 CLOSE_TIMEOUT_S = 3.0
@@ -114,6 +122,20 @@ async def _check_server(url: DatabaseUrl, connection: Connection, *, read_only: 
         raise DatabaseReadOnly(f"database {url} is {what}: give the URL of one that takes writes")
 
 
+def asyncpg_engine(
+    url: DatabaseUrl, server_settings: Mapping[str, str], **options: Any
+) -> AsyncEngine:
+    """A SQLAlchemy engine whose connections asyncpg itself makes from the URL, so that the same
+    options mean the same everywhere. ``options`` go to create_async_engine."""
+
+    async def dial(*_args: Any, **_kwargs: Any) -> Connection:
+        return await asyncpg.connect(
+            url.dsn, timeout=url.connect_timeout_s, server_settings=dict(server_settings)
+        )
+
+    return create_async_engine("postgresql+asyncpg://", async_creator=dial, **options)
+
+
 @asynccontextmanager
 async def open_database(
     url: DatabaseUrl, *, application_name: str, pool_size: int
@@ -123,16 +145,7 @@ async def open_database(
     At most ``pool_size`` connections for the datasource and half as many for our own statements.
     """
     server_settings = {"application_name": application_name}
-
-    async def dial(*_args: Any, **_kwargs: Any) -> Connection:
-        return await asyncpg.connect(
-            url.dsn, timeout=url.connect_timeout_s, server_settings=server_settings
-        )
-
-    # asyncpg itself reads the URL for both, so that both understand the same options.
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=dial, pool_size=pool_size, max_overflow=0
-    )
+    engine = asyncpg_engine(url, server_settings, pool_size=pool_size, max_overflow=0)
     pool = await asyncpg.create_pool(
         url.dsn,
         min_size=1,

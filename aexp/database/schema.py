@@ -8,13 +8,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 import asyncpg
 
-from aexp.database.connect import Connection, close, connect, connected
+from aexp.database.connect import Connection, asyncpg_engine, close, connect, connected
 from aexp.database.url import DatabaseUrl
 from aexp.errors import DatabaseError, DatabaseNotOurs, DatabaseTooNew, DatabaseUnreachable
 
@@ -162,7 +162,6 @@ async def _migrate(url: DatabaseUrl) -> None:
 async def _upgrade(url: DatabaseUrl) -> None:
     import alembic.command  # noqa: PLC0415 - 0.4 s, only when there is something to migrate
     import alembic.config  # noqa: PLC0415
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
     config = alembic.config.Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
@@ -171,10 +170,7 @@ async def _upgrade(url: DatabaseUrl) -> None:
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
 
-    async def dial(*_args: Any, **_kwargs: Any) -> Connection:
-        return await connect(url)
-
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=dial)
+    engine = asyncpg_engine(url, {"application_name": "aexp migration"})
     try:
         async with engine.begin() as connection:
             await connection.run_sync(upgrade)
