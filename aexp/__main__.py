@@ -12,6 +12,7 @@ def main() -> NoReturn:
         # Absolute: a relative import here breaks anyio.to_process, which imports this module again.
         from aexp.cli import main as run  # noqa: PLC0415
     except KeyboardInterrupt:
+        sys.stderr.write("aexp: error: interrupted\n")
         sys.exit(130)
     run()
 

@@ -17,6 +17,7 @@ from dbos import DBOS
 from sqlalchemy import text
 
 from aexp import ledger
+from aexp.database.connect import is_connection_error, patiently
 from aexp.messages import Message
 from aexp.runtime import Runtime
 
@@ -25,6 +26,7 @@ __all__ = ["Batch", "Delivery", "DeliveryMode", "PublishRefused", "deliver"]
 STEP = "publish"
 MAX_ATTEMPTS = 3
 RETRY_INTERVAL_S = 0.05
+MOST_LOST_CONNECTIONS = 20
 
 _COLUMNS = ("run_id", "position", "channel", "body", "pid")
 
@@ -87,7 +89,8 @@ def _records(run_id: str, messages: Sequence[tuple[str, Message]]) -> list[tuple
 async def _exactly_once(runtime: Runtime, batch: Batch, published: Published) -> int:
     """Rows and the step's record in one commit: COPY inside DBOS's datasource transaction.
 
-    The broker's latency passes before the transaction, which would else hold a connection for it.
+    The broker's latency passes before the transaction, which would else hold a connection for it;
+    a chunk that is recovered after its step's checkpoint waits for it once more.
     DBOS does not retry a transactional step, so each attempt is a step of its own: the count of
     attempts is durable here and survives a kill.
     """
@@ -116,15 +119,22 @@ async def _exactly_once(runtime: Runtime, batch: Batch, published: Published) ->
 
     if batch.latency_s:
         await anyio.sleep(batch.latency_s)
-    for attempt in range(1, MAX_ATTEMPTS + 1):
+    refused = lost = 0
+    while True:
         try:
             rows = await runtime.datasource.run_tx_step_async(
-                {"name": STEP, "isolation_level": "READ COMMITTED"}, copy, attempt
+                {"name": STEP, "isolation_level": "READ COMMITTED"}, copy, refused + 1
             )
         except PublishRefused:
-            if attempt == MAX_ATTEMPTS:
+            refused += 1
+            if refused == MAX_ATTEMPTS:
                 raise
-            await anyio.sleep(RETRY_INTERVAL_S * 2 ** (attempt - 1))
+            await anyio.sleep(RETRY_INTERVAL_S * 2**refused)
+        except Exception as error:
+            lost += 1
+            if not is_connection_error(error) or lost == MOST_LOST_CONNECTIONS:
+                raise
+            await anyio.sleep(min(RETRY_INTERVAL_S * 2**lost, 2.0))
         else:
             break
     if written:
@@ -141,14 +151,15 @@ def _plain(statement: str) -> Delivery:
             status = DBOS.step_status
             batch.refuse(1 + (status.current_attempt or 0 if status is not None else 0))
             messages = await batch.load()
-            rows = await runtime.database.pool.fetch(
-                statement,
+            values = (
                 batch.run_id,
                 [message.position for _, message in messages],
                 [channel for channel, _ in messages],
                 [message.body for _, message in messages],
                 os.getpid(),
             )
+            # Sent again after a lost connection, as after a lost process: each mode allows it.
+            rows = await patiently(lambda: runtime.database.pool.fetch(statement, *values))
             counts: dict[str, int] = {}
             for row in rows:
                 counts[row["channel"]] = counts.get(row["channel"], 0) + 1

@@ -100,17 +100,14 @@ class RunMismatch(UsageError):
 
 
 class RunBusy(UsageError):
-    """Another living process works on the same run under the same executor id."""
+    """Another living process works on the same run."""
 
-    def __init__(self, run_id: str, executor_id: str, pid: int | None) -> None:
+    def __init__(self, run_id: str, pid: int | None, executor_id: str | None) -> None:
         self.run_id = run_id
-        self.executor_id = executor_id
         self.pid = pid
-        holder = f"process {pid}" if pid is not None else "another process"
-        super().__init__(
-            f"{holder} is already working on run {run_id!r} as executor {executor_id!r}:"
-            " wait for it, or end it"
-        )
+        self.executor_id = executor_id
+        holder = f"process {pid} (executor {executor_id!r})" if pid else "another process"
+        super().__init__(f"{holder} is already working on run {run_id!r}: wait for it, or end it")
 
 
 class RunElsewhere(UsageError):

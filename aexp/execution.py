@@ -21,7 +21,7 @@ from aexp.database.connect import Connection
 from aexp.errors import DatabaseUnreachable, RunElsewhere
 from aexp.log import bind_process
 from aexp.progress import Progress
-from aexp.registration import bind
+from aexp.registration import UNFINISHED, bind
 from aexp.runs import (
     Run,
     exclusive,
@@ -41,7 +41,6 @@ Outcome = Literal["completed", "interrupted"]
 
 _POLL_S = 0.02
 _SLOWEST_POLL_S = 0.1
-_UNFINISHED = ["PENDING", "ENQUEUED", "DELAYED"]
 
 log = structlog.stdlib.get_logger("aexp.execution")
 
@@ -70,8 +69,8 @@ async def execute(
     raises, and DatabaseUnreachable when the database fails for good.
     """
     bind_process(run_id=run.run_id, scenario=run.scenario, executor_id=settings.executor_id)
-    async with exclusive(url, run.run_id, settings.executor_id) as connection:
-        await _close_records_of_the_dead(connection, run.run_id, settings.executor_id)
+    async with exclusive(url, run.run_id) as connection:
+        await _close_records_of_the_dead(connection, run.run_id)
         if await has_ended(connection, run):
             return "completed"
         await _refuse_foreign_work(connection, run, settings.executor_id)
@@ -102,13 +101,10 @@ async def _record_end(
         await record_end(connection, run.run_id, os.getpid(), ended, progress.snapshot().memory)
 
 
-async def _close_records_of_the_dead(connection: Connection, run_id: str, executor: str) -> None:
+async def _close_records_of_the_dead(connection: Connection, run_id: str) -> None:
     # We hold the lock, so none of these lives, and nobody saw how they ended.
     await connection.execute(
-        "UPDATE aexp.processes SET ended = 'vanished'"
-        " WHERE run_id = $1 AND executor_id = $2 AND ended IS NULL",
-        run_id,
-        executor,
+        "UPDATE aexp.processes SET ended = 'vanished' WHERE run_id = $1 AND ended IS NULL", run_id
     )
 
 
@@ -131,7 +127,7 @@ async def has_ended(connection: Connection, run: Run) -> bool:
         "SELECT EXISTS (SELECT FROM dbos.workflow_status WHERE application_version = $1"
         " AND status = ANY($2::text[]))",
         run.application_version,
-        _UNFINISHED,
+        UNFINISHED,
     )
 
 
@@ -139,7 +135,7 @@ async def _root_has_ended(connection: Connection, run: Run) -> bool:
     status = await connection.fetchval(
         "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = $1", run.run_id
     )
-    return status is not None and status not in _UNFINISHED
+    return status is not None and status not in UNFINISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +158,14 @@ class _Work:
             self.settings,
             self.url,
             scope=self.run.run_id,
-            session_name=session_name(self.run.run_id, self.settings.executor_id),
+            session_name=session_name(self.run.run_id),
             queues=self.scenario.queues(self.parameters),
             listen_to_all=self.scenario.listens_to_all_queues,
             schedules=schedules,
             progress=self.progress,
             resources=self._resources,
         ) as runtime:
-            await self._start()
+            await self._start(runtime)
             if not await self._await(_root_has_ended):
                 await runtime.drain()
                 return "interrupted"
@@ -195,12 +191,12 @@ class _Work:
             with scenario_code(self.scenario, "resources"):
                 await opened.__aexit__(None, None, None)
 
-    async def _start(self) -> None:
+    async def _start(self, runtime: Runtime) -> None:
         arguments = self.scenario.arguments(self.parameters)
         positional, named = bind(self.scenario.workflow, arguments)
         with SetWorkflowID(self.run.run_id):
             await DBOS.enqueue_workflow_async(
-                ROOT_QUEUE, self.scenario.workflow, *positional, **named
+                runtime.queue_name(ROOT_QUEUE), self.scenario.workflow, *positional, **named
             )
         log.info("run.started", parameters=dict(self.run.parameters))
 

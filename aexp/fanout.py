@@ -8,7 +8,6 @@ moment finds the same children again: none is lost, none is started twice.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -18,14 +17,14 @@ import anyio
 import anyio.to_thread
 from dbos import DBOS, EnqueueOptions
 
-from aexp.registration import bind, class_name, workflow_name
+from aexp.database.connect import patiently
+from aexp.registration import UNFINISHED, bind, class_name, workflow_name
 from aexp.runtime import Runtime, current_runtime
 
 __all__ = ["ChildFailed", "fan_out"]
 
 R = TypeVar("R")
 
-_UNFINISHED = ["ENQUEUED", "PENDING", "DELAYED"]
 # At most two batches are on their way: while one is awaited, the next keeps the queue full.
 _BATCHES_IN_FLIGHT = 2
 _POLL_S = 0.02
@@ -82,11 +81,30 @@ async def fan_out(
     have ended; with ``return_exceptions`` its error stands in its place, as in asyncio.gather.
 
     Costs two steps of the parent for each ``batch`` of children. Raises ValueError outside a
-    workflow.
+    workflow, and when the workflow has another fan_out under way: which of two comes first to its
+    next step is not the same on each replay, so let two children do one each.
     """
-    if DBOS.workflow_id is None or DBOS.step_id is not None:
+    workflow_id = DBOS.workflow_id
+    if workflow_id is None or DBOS.step_id is not None:
         raise ValueError("fan_out is called from a workflow, and not from inside a step")
     runtime = current_runtime()
+    if workflow_id in runtime.fanning_out:
+        raise ValueError(f"workflow {workflow_id} has another fan_out under way: do one at a time")
+    runtime.fanning_out.add(workflow_id)
+    try:
+        return await _fan_out(runtime, workflow, arguments, queue, return_exceptions, batch)
+    finally:
+        runtime.fanning_out.discard(workflow_id)
+
+
+async def _fan_out(
+    runtime: Runtime,
+    workflow: Callable[..., Any],
+    arguments: Iterable[Mapping[str, Any]],
+    queue: str,
+    return_exceptions: bool,  # noqa: FBT001
+    batch: int,
+) -> list[Any]:
     results: list[Any] = []
     waiting: deque[tuple[str, int]] = deque()
     for chunk in _batches(arguments, batch):
@@ -143,13 +161,14 @@ async def _enqueue(
                     connection, {**common, "workflow_id": workflow_id}, *positional, **named
                 )
 
-    await anyio.to_thread.run_sync(enqueue)
+    # Enqueued again, a child is found by its id and not started twice.
+    await patiently(lambda: anyio.to_thread.run_sync(enqueue))
     return stem
 
 
 async def _collect(runtime: Runtime, stem: str, count: int, return_exceptions: bool) -> list[Any]:  # noqa: FBT001
     outcomes = await DBOS.run_step_async(
-        {"name": "fan_out.collect", "preemptible": True}, _await_all, runtime, stem, count
+        {"name": f"fan_out.collect {stem}", "preemptible": True}, _await_all, runtime, stem, count
     )
     if not return_exceptions:
         for error, _ in outcomes:
@@ -164,9 +183,7 @@ async def _await_all(runtime: Runtime, stem: str, count: int) -> list[tuple[Exce
     interval = _POLL_S
     while await _any_unfinished(runtime, ids):
         if runtime.draining.is_set():
-            # Leaves this workflow unfinished, for the next process to recover: DBOS records
-            # nothing for a task that is cancelled.
-            raise asyncio.CancelledError
+            await runtime.park()
         await anyio.sleep(interval)
         interval = min(interval * 1.25, _SLOWEST_POLL_S)
     ended = await DBOS.list_workflows_async(workflow_ids=ids, load_input=False)
@@ -174,18 +191,25 @@ async def _await_all(runtime: Runtime, stem: str, count: int) -> list[tuple[Exce
     outcomes: list[tuple[Exception | None, Any]] = []
     for workflow_id in ids:
         status = by_id[workflow_id]
+        # Typed as an exception, but text when it cannot be unpickled.
+        error: object = status.error
         if status.status == "SUCCESS":
             outcomes.append((None, status.output))
+        elif isinstance(error, Exception):
+            outcomes.append((error, None))
         else:
-            outcomes.append((status.error or ChildFailed(workflow_id, status.status), None))
+            reason = f"{status.status}: {error}" if error else status.status
+            outcomes.append((ChildFailed(workflow_id, reason), None))
     return outcomes
 
 
 async def _any_unfinished(runtime: Runtime, ids: Sequence[str]) -> bool:
-    found: bool = await runtime.database.pool.fetchval(
-        "SELECT EXISTS (SELECT FROM dbos.workflow_status"
-        " WHERE workflow_uuid = ANY($1::text[]) AND status = ANY($2::text[]))",
-        ids,
-        _UNFINISHED,
+    found = await patiently(
+        lambda: runtime.database.pool.fetchval(
+            "SELECT EXISTS (SELECT FROM dbos.workflow_status"
+            " WHERE workflow_uuid = ANY($1::text[]) AND status = ANY($2::text[]))",
+            ids,
+            UNFINISHED,
+        )
     )
-    return found
+    return bool(found)

@@ -7,25 +7,34 @@ before the body has any effect, so that a body which was killed or raised is cou
 from __future__ import annotations
 
 import os
-import time
 
 from dbos import DBOS
 
+from aexp.database.connect import patiently
 from aexp.runtime import Runtime
 
 __all__ = ["enter"]
 
+# Whether the step had a durable checkpoint by then is asked in the same statement: it tells a body
+# that ran again although it must not, without comparing clocks.
+_ENTER = """
+    INSERT INTO aexp.ledger (run_id, workflow_id, step, step_id, pid, executor_id, checkpointed)
+    SELECT $1, $2, $3, $4, $5, $6,
+        EXISTS (SELECT FROM dbos.operation_outputs
+                WHERE workflow_uuid = $2 AND function_id = $4)
+        OR EXISTS (SELECT FROM dbos.datasource_outputs
+                   WHERE workflow_id = $2 AND step_id = $4)
+"""
+
 
 async def enter(runtime: Runtime, run_id: str, step: str) -> None:
     """Record that the body of ``step`` begins, in the workflow that calls it."""
-    await runtime.database.pool.execute(
-        "INSERT INTO aexp.ledger (run_id, workflow_id, step, pid, executor_id, began_at)"
-        " VALUES ($1, $2, $3, $4, $5, to_timestamp($6))",
+    row = (
         run_id,
         DBOS.workflow_id,
         step,
+        DBOS.step_id,
         os.getpid(),
         runtime.settings.executor_id,
-        # The clock that DBOS stamps the step's checkpoint with, so that the two can be compared.
-        time.time(),
     )
+    await patiently(lambda: runtime.database.pool.execute(_ENTER, *row))

@@ -1,7 +1,8 @@
-"""What DBOS knows of a registered function, and says nowhere in public.
+"""What DBOS knows of itself, and says nowhere in public.
 
-Enqueuing many workflows in one transaction takes their names, and telling a workflow from a step
-takes the registry. All of it is read here and nowhere else; dbos is pinned to 3.4 for it.
+Enqueuing many workflows in one transaction takes their names, telling a workflow from a step takes
+the registry, and draining takes what is active. All of it is read here and nowhere else; dbos is
+pinned to 3.4 for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from dbos import DBOS
 from dbos._dbos import _get_or_create_dbos_registry
 from dbos._registrations import (
     DBOSFuncType,
@@ -18,7 +20,19 @@ from dbos._registrations import (
     get_func_info,
 )
 
-__all__ = ["bind", "class_name", "is_workflow", "lacks_instance", "workflow_name"]
+__all__ = [
+    "UNFINISHED",
+    "active_workflows",
+    "bind",
+    "class_name",
+    "is_workflow",
+    "lacks_instance",
+    "stop_claiming",
+    "workflow_name",
+]
+
+# States of a workflow that has not ended.
+UNFINISHED = ("DELAYED", "ENQUEUED", "PENDING")
 
 
 def workflow_name(workflow: Any) -> str:
@@ -56,3 +70,14 @@ def lacks_instance(workflow: Any) -> bool:
         and info.func_type is DBOSFuncType.Instance
         and not hasattr(workflow, "__self__")
     )
+
+
+def stop_claiming(dbos: DBOS) -> None:
+    """Claim no more work from queues and fire no more schedules, as DBOS.destroy does first."""
+    for event in dbos.background_thread_stop_events:
+        event.set()
+
+
+def active_workflows(dbos: DBOS) -> set[str]:
+    """Ids of the workflows that run in this process."""
+    return set(dbos._active_workflows_set.activeList())  # noqa: SLF001 - see above

@@ -92,14 +92,14 @@ def new_run_id(scenario: str) -> str:
     return f"{stem[:60]}-{secrets.token_hex(4)}"
 
 
-def session_name(run_id: str, executor_id: str) -> str:
-    """What PostgreSQL calls the connections of one process of a run; at most 63 bytes."""
-    digest = hashlib.sha256(f"{run_id}\0{executor_id}".encode()).hexdigest()[:16]
+def session_name(run_id: str) -> str:
+    """What PostgreSQL calls the sessions that work on a run; at most 63 bytes."""
+    digest = hashlib.sha256(run_id.encode()).hexdigest()[:16]
     return f"aexp {run_id[:40]} {digest}"
 
 
-def _lock_key(run_id: str, executor_id: str) -> int:
-    digest = hashlib.sha256(f"aexp run {run_id}\0{executor_id}".encode()).digest()
+def _lock_key(run_id: str) -> int:
+    digest = hashlib.sha256(f"aexp run {run_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
@@ -226,60 +226,51 @@ async def record_end(
 
 
 async def is_held(connection: Connection, run_id: str) -> bool:
-    """Whether a living process works on the run, under whatever executor id."""
-    executors = await connection.fetch(
-        "SELECT DISTINCT executor_id FROM aexp.processes WHERE run_id = $1 AND ended IS NULL",
-        run_id,
-    )
-    for row in executors:
-        key = _lock_key(run_id, row["executor_id"])
-        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
-            return True
-        await connection.execute("SELECT pg_advisory_unlock($1)", key)
+    """Whether a living process works on the run."""
+    key = _lock_key(run_id)
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+        return True
+    await connection.execute("SELECT pg_advisory_unlock($1)", key)
     return False
 
 
 @asynccontextmanager
-async def exclusive(url: DatabaseUrl, run_id: str, executor_id: str) -> AsyncIterator[Connection]:
+async def exclusive(url: DatabaseUrl, run_id: str) -> AsyncIterator[Connection]:
     """Hold the run for this process alone, on a connection that lives as long as the context.
 
-    Enters when no other process of this executor id holds the run *and* the server has ended every
-    session of the ones that did: a statement of a killed process may outlive it, and nothing that
-    we read before that is final. Raises RunBusy when another process keeps the run.
+    Enters when no other process holds the run *and* the server has ended every session of the ones
+    that did: a statement of a killed process may outlive it, and nothing that we read before that
+    is final. Raises RunBusy when another process keeps the run.
     """
     connection = await connect(url, application_name="aexp lock")
     try:
-        await _acquire(connection, run_id, executor_id)
+        await _acquire(connection, run_id)
         yield connection
     finally:
         await close(connection)
 
 
-async def _acquire(connection: Connection, run_id: str, executor_id: str) -> None:
-    key = _lock_key(run_id, executor_id)
-    busy = RunBusy(run_id, executor_id, await _holder(connection, run_id, executor_id))
+async def _acquire(connection: Connection, run_id: str) -> None:
     with anyio.move_on_after(_LOCK_TIMEOUT_S) as waiting:
-        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _lock_key(run_id)):
             await anyio.sleep(_POLL_S)
     if waiting.cancelled_caught:
-        raise busy
-    name = session_name(run_id, executor_id)
+        raise await _busy(connection, run_id)
     with anyio.move_on_after(_SESSIONS_TIMEOUT_S) as waiting:
         while await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = $1",
-            name,
+            session_name(run_id),
         ):
             await anyio.sleep(_POLL_S)
     if waiting.cancelled_caught:
-        raise busy
+        raise await _busy(connection, run_id)
 
 
-async def _holder(connection: Connection, run_id: str, executor_id: str) -> int | None:
-    pid: int | None = await connection.fetchval(
-        "SELECT pid FROM aexp.processes WHERE run_id = $1 AND executor_id = $2 AND ended IS NULL"
+async def _busy(connection: Connection, run_id: str) -> RunBusy:
+    row = await connection.fetchrow(
+        "SELECT pid, executor_id FROM aexp.processes WHERE run_id = $1 AND ended IS NULL"
         " ORDER BY process_no DESC LIMIT 1",
         run_id,
-        executor_id,
     )
-    return pid
+    return RunBusy(run_id, row["pid"] if row else None, row["executor_id"] if row else None)

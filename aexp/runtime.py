@@ -8,11 +8,10 @@ psycopg pool in bounded threads, what a step writes goes through our asyncpg con
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import anyio.to_thread
@@ -25,6 +24,7 @@ from aexp.database import Database, DatabaseUrl, open_database
 from aexp.errors import DatabaseError
 from aexp.log import expect_cancellations
 from aexp.progress import Progress
+from aexp.registration import active_workflows, stop_claiming
 from aexp.settings import Settings
 
 __all__ = [
@@ -42,6 +42,8 @@ __all__ = [
 
 APPLICATION_NAME = "aexp"
 ROOT_QUEUE = "aexp"
+DRAIN_POLL_S = 0.02
+SCHEDULER_POLL_S = 0.25
 
 log = structlog.stdlib.get_logger("aexp.runtime")
 
@@ -94,7 +96,10 @@ class Runtime:
     application_version: str
     queue_names: Mapping[str, str]
     progress: Progress
+    dbos: DBOS
     draining: anyio.Event = field(default_factory=anyio.Event)
+    parked: set[str] = field(default_factory=set)
+    fanning_out: set[str] = field(default_factory=set)
 
     def queue_name(self, name: str) -> str:
         """What DBOS calls the queue ``name``; one that was not declared keeps its name."""
@@ -107,23 +112,38 @@ class Runtime:
     async def drain(self) -> None:
         """Claim nothing more and wait for steps in flight, ``drain_timeout_s`` at most.
 
-        A workflow that only waits for its children stops waiting (see aexp.fanout); whatever has
-        not ended is left as it is, for the next process to recover.
+        A workflow that only waits for its children is parked (see aexp.fanout) and not waited for;
+        whatever has not ended is left as it is, for the next process to recover.
         """
         log.info("runtime.drain_began", timeout_s=self.settings.drain_timeout_s)
         expect_cancellations()
         self.draining.set()
-        await _destroy(math.ceil(self.settings.drain_timeout_s))
+        stop_claiming(self.dbos)
+        with anyio.move_on_after(self.settings.drain_timeout_s):
+            quiet = 0
+            # Twice in a row: what was claimed a moment ago is active only when its task has begun.
+            while quiet < 2:
+                await anyio.sleep(DRAIN_POLL_S)
+                quiet = quiet + 1 if active_workflows(self.dbos) <= self.parked else 0
+        await _destroy()
         log.info("runtime.drained")
 
+    async def park(self) -> NoReturn:
+        """Wait for the end of this process in the calling workflow, which stays unfinished.
 
-async def _destroy(drain_timeout_s: int = 0) -> None:
-    # From a thread: it joins threads and, when it drains, sleeps. Shielded: workflows that go on
-    # after their runtime has gone would be recorded as failed.
+        Nothing is raised: code of the workflow's that catches it would go on as if its children
+        had ended.
+        """
+        self.parked.add(str(DBOS.workflow_id))
+        await anyio.sleep_forever()
+        raise AssertionError("nobody wakes what sleeps for ever")
+
+
+async def _destroy() -> None:
+    # From a thread, since it joins threads. Shielded: workflows that go on after their runtime has
+    # gone would be recorded as failed.
     with anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(
-            lambda: DBOS.destroy(workflow_completion_timeout_sec=drain_timeout_s)
-        )
+        await anyio.to_thread.run_sync(DBOS.destroy)
 
 
 _current: Runtime | None = None
@@ -157,7 +177,7 @@ def _config(
         "sys_db_pool_size": settings.system_pool_size,
         "db_engine_kwargs": {"connect_args": {"application_name": session_name}},
         "notification_listener_polling_interval_sec": 0.1,
-        "scheduler_polling_interval_sec": 1.0,
+        "scheduler_polling_interval_sec": SCHEDULER_POLL_S,
         # What aexp.log has set: DBOS would set its logger back to INFO.
         "log_level": logging.getLevelName(logging.getLogger("dbos").getEffectiveLevel()),
         "run_migrations": False,
@@ -203,7 +223,7 @@ async def open_runtime(
             # A module of the user's may have made a DBOS of its own at import; its registrations
             # stay, its configuration must not win over ours.
             await _destroy()
-            DBOS(
+            dbos = DBOS(
                 config=_config(settings, url, application, application_version(scope), session_name)
             )
             stack.push_async_callback(_destroy)
@@ -221,8 +241,12 @@ async def open_runtime(
                 enqueuing=enqueuing,
                 scope=scope,
                 application_version=application_version(scope),
-                queue_names={q.name: q.name if q.shared else f"{q.name}.{scope}" for q in queues},
+                queue_names={
+                    queue.name: queue.name if queue.shared else f"{queue.name}.{scope}"
+                    for queue in (Queue(name=ROOT_QUEUE), *queues)
+                },
                 progress=progress or Progress(),
+                dbos=dbos,
             )
             await _prepare(runtime, queues, listen_to_all=listen_to_all)
             _current = runtime
@@ -262,6 +286,8 @@ def _psycopg_engine(url: DatabaseUrl, session_name: str) -> sqlalchemy.Engine:
         sqlalchemy.make_url(url.libpq).set(drivername="postgresql+psycopg"),
         pool_size=2,
         max_overflow=0,
+        # A connection that the server has ended is found out before it is used.
+        pool_pre_ping=True,
         connect_args={"application_name": session_name},
     )
 
@@ -271,8 +297,8 @@ async def _prepare(runtime: Runtime, queues: Sequence[Queue], *, listen_to_all: 
     # Queues that are in the table by then are polled at once; DBOS looks for later ones only each
     # second.
     polled = [
-        Queue(name=ROOT_QUEUE),
-        *(replace(queue, name=runtime.queue_name(queue.name)) for queue in queues),
+        replace(queue, name=runtime.queue_name(queue.name))
+        for queue in (Queue(name=ROOT_QUEUE), *queues)
     ]
     await anyio.to_thread.run_sync(_register, runtime, polled)
     if not listen_to_all:
@@ -314,11 +340,17 @@ async def _apply(runtime: Runtime, schedule: Schedule) -> None:
 
 
 async def retire(runtime: Runtime, schedules: Sequence[Schedule]) -> None:
-    """Remove the ``schedules`` of a run that has ended; one that is gone already is no error."""
+    """Remove the ``schedules`` of a run that has ended; one that is gone already is no error.
+
+    Returns when DBOS has noticed, so that no more ticks come.
+    """
+    if not schedules:
+        return
     for schedule in schedules:
         name = runtime.schedule_name(schedule)
         if await DBOS.get_schedule_async(name) is not None:
             await DBOS.delete_schedule_async(name)
+    await anyio.sleep(2 * SCHEDULER_POLL_S)
 
 
 async def remove_queues(runtime: Runtime) -> None:

@@ -7,6 +7,7 @@ it has come. The kill is a SIGKILL from outside, at whatever instruction the chi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -55,6 +56,7 @@ _FEW_STEPS = 6
 _MOST_UNKNOWN = 20
 _LINE_LIMIT = 16 * 1024 * 1024
 _LEAST_INTERVAL_S = 0.001
+_LAST_WORDS_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Moment:
 
 @dataclass(slots=True)
 class KillPlan:
-    """When to kill; the same for the same seed.
+    """When to kill: the same for the same seed, the same number of kills before, and as much done.
 
     ``steps`` is about how many step bodies the run has, None when nobody knows.
     """
@@ -78,10 +80,6 @@ class KillPlan:
     seed: int
     steps: int | None
     landed: int = 0
-    _random: random.Random = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)  # noqa: S311 - chooses moments, guards nothing
 
     def next_moment(self, done: float = 0.0) -> Moment | None:
         """The moment for the next process; None when all kills have landed.
@@ -91,20 +89,22 @@ class KillPlan:
         left = self.kills - self.landed
         if left <= 0:
             return None
-        magnitude = self._random.uniform(math.log(SHORTEST_DELAY_S), math.log(LONGEST_DELAY_S))
-        evenly = self._random.uniform(SHORTEST_DELAY_S, LONGEST_DELAY_S)
-        delay_s = self._random.choice([math.exp(magnitude), evenly])
+        # Anew for each kill, so that none depends on how many draws there were before.
+        draw = random.Random(f"{self.seed} {self.landed}")  # noqa: S311 - guards nothing
+        magnitude = draw.uniform(math.log(SHORTEST_DELAY_S), math.log(LONGEST_DELAY_S))
+        evenly = draw.uniform(SHORTEST_DELAY_S, LONGEST_DELAY_S)
+        delay_s = draw.choice([math.exp(magnitude), evenly])
         if self.steps is None:
             # Each further step half as likely: a short run is hit, a long one not only at its
             # beginning.
-            steps = next(n for n in count(1) if self._random.random() < 0.5 or n == _MOST_UNKNOWN)
+            steps = next(n for n in count(1) if draw.random() < 0.5 or n == _MOST_UNKNOWN)
             return Moment(steps, delay_s, further=1)
         # Spread over what is left; half a share is kept back, so that the run does not end first.
         reach = max(1, int(self.steps * (1 - done) / (left + 0.5)))
         return Moment(
-            steps=self._random.randint(1, reach),
+            steps=draw.randint(1, reach),
             delay_s=delay_s,
-            further=self._random.randint(1, max(1, self.steps - _FEW_STEPS)),
+            further=draw.randint(1, max(1, self.steps - _FEW_STEPS)),
         )
 
 
@@ -151,12 +151,12 @@ class Supervisor:
                 code = await child.follow(self._plan, partial(self._on_progress, restarts), stop)
             finally:
                 await child.end()
+            if code == 0:
+                return Supervision(self._plan.landed, restarts, interrupted=False)
             if stop.asked():
                 break
             if not child.was_killed:
-                if code != 0:
-                    raise WorkerFailed(child.pid, code, child.last_words())
-                return Supervision(self._plan.landed, restarts, interrupted=False)
+                raise WorkerFailed(child.pid, code, child.last_words())
             if not await self._record_kill(child):
                 # It had recorded its own end already: the kill found nothing to interrupt.
                 return Supervision(self._plan.landed, restarts, interrupted=False)
@@ -218,10 +218,14 @@ class _Child:
     ) -> int:
         """See the child to its end, by the plan's next moment or its own; its exit code."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._relay_stderr)
             group.start_soon(self._pass_on, stop)
-            await self._read(plan, on_progress, group)
-            code = await self._process.wait()
+            async with anyio.create_task_group() as reading:
+                reading.start_soon(self._relay_stderr)
+                reading.start_soon(self._read, plan, on_progress, group)
+                code = await self._process.wait()
+                # Its last words are still in the pipes; a process that it left behind may hold
+                # them open for ever.
+                reading.cancel_scope.deadline = anyio.current_time() + _LAST_WORDS_S
             group.cancel_scope.cancel()
         self.was_killed = self._aimed and code == -signal.SIGKILL
         return code
@@ -258,7 +262,7 @@ class _Child:
     def _kill(self) -> None:
         if self._process.returncode is None:
             self._aimed = True
-            self._process.kill()
+            self.kill()
 
     async def _relay_stderr(self) -> None:
         assert self._process.stderr is not None
@@ -269,7 +273,7 @@ class _Child:
             except (anyio.EndOfStream, anyio.IncompleteRead):
                 return
             self._stderr.append(line)
-            if line.startswith("{") or not line.startswith("aexp: "):
+            if not line.startswith("aexp: "):
                 print(line, file=sys.stderr)  # noqa: T201 - the child's log lines, as they are
 
     async def _pass_on(self, stop: Stop) -> None:
@@ -278,15 +282,14 @@ class _Child:
             self._process.terminate()
 
     def kill(self) -> None:
-        """Kill the child, whatever it does."""
-        if self._process.returncode is None:
-            self._process.kill()
+        """Kill the child, whatever it does, and the processes that it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     async def end(self) -> None:
-        """Kill the child if it still runs, and wait for it: no process is left behind."""
+        """Kill what is left of the child, and wait for it: no process is left behind."""
         with anyio.CancelScope(shield=True):
-            if self._process.returncode is None:
-                self._process.kill()
+            self.kill()
             await self._process.wait()
             await self._process.aclose()
 

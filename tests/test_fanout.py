@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID, WorkflowHandleAsyn
 
 from aexp import ChildFailed, fan_out
 from aexp.database import DatabaseUrl
+from aexp.database.connect import Connection
 from aexp.runtime import Queue, Runtime, current_runtime, open_runtime
 from aexp.settings import Settings
 
@@ -61,6 +63,42 @@ async def parent_of_sleepers() -> Any:
     arguments = [{"number": number} for number in range(2)]
     found = await fan_out(sleeper, arguments, queue=QUEUE, return_exceptions=True)
     return [item if isinstance(item, int) else str(item) for item in found]
+
+
+class Unpicklable(Exception):
+    """Pickles, but does not unpickle: its arguments are not those of its constructor."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"{number}: {reason}")
+
+
+@DBOS.workflow(name="test.unpicklable")
+async def unpicklable(number: int) -> int:
+    raise Unpicklable(number, "no")
+
+
+@DBOS.workflow(name="test.parent_of_unpicklable")
+async def parent_of_unpicklable() -> list[str]:
+    found = await fan_out(unpicklable, [{"number": 1}], queue=QUEUE, return_exceptions=True)
+    return [type(item).__name__ for item in found]
+
+
+@DBOS.workflow(name="test.two_at_once")
+async def two_at_once() -> Any:
+    arguments = [{"number": 1}]
+    return await asyncio.gather(
+        fan_out(child, arguments, queue=QUEUE), fan_out(child, arguments, queue=QUEUE)
+    )
+
+
+@DBOS.workflow(name="test.swallows")
+async def swallows() -> Any:
+    """Goes on whatever its fan_out raises, as gather with return_exceptions does."""
+    arguments = [{"number": 1}]
+    [outcome] = await asyncio.gather(
+        fan_out(sleeper, arguments, queue=QUEUE), return_exceptions=True
+    )
+    return repr(outcome)
 
 
 @DBOS.dbos_class("test.Multiplier")
@@ -122,7 +160,8 @@ async def test_batches_keep_the_order_and_are_enqueued_two_at_a_time(runtime: Ru
     for name in names:
         enqueued += 1 if name == "fan_out.enqueue" else -1
         assert 0 <= enqueued <= 2
-    assert names.count("fan_out.enqueue") == names.count("fan_out.collect") == 7
+    assert names.count("fan_out.enqueue") == 7
+    assert sum(name.startswith("fan_out.collect p.") for name in names) == 7
 
 
 @pytest.mark.asyncio
@@ -173,6 +212,52 @@ async def test_a_cancelled_child_is_an_error_that_names_it(runtime: Runtime) -> 
 
 
 @pytest.mark.asyncio
+async def test_an_error_that_cannot_be_unpickled_is_an_error_still(runtime: Runtime) -> None:
+    assert await parent_of_unpicklable() == ["ChildFailed"]
+
+
+@pytest.mark.asyncio
+async def test_two_at_once_in_one_workflow_are_refused(runtime: Runtime) -> None:
+    with pytest.raises(ValueError, match="another fan_out under way"):
+        await two_at_once()
+
+
+@pytest.mark.asyncio
+async def test_a_drain_ends_no_workflow_that_waits_for_its_children(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    settings = Settings(poll_interval_s=0.02, drain_timeout_s=0.5)
+    async with open_runtime(
+        settings, database, scope="test", queues=[Queue(name=QUEUE, worker_concurrency=5)]
+    ) as runtime:
+        with SetWorkflowID("s"):
+            await DBOS.enqueue_workflow_async(runtime.queue_name("aexp"), swallows)
+        with anyio.fail_after(30):
+            while not await connection.fetchval(
+                "SELECT count(*) FROM dbos.workflow_status"
+                " WHERE name = 'test.sleeper' AND status = 'PENDING'"
+            ):
+                await anyio.sleep(0.01)
+        await runtime.drain()
+    assert await connection.fetchval(
+        "SELECT array_agg(DISTINCT status) FROM dbos.workflow_status"
+    ) == ["PENDING"]
+
+
+@pytest.mark.asyncio
+async def test_lost_connections_are_waited_out(runtime: Runtime, connection: Connection) -> None:
+    with SetWorkflowID("p"):
+        handle = await DBOS.start_workflow_async(parent, list(range(40)), batch=10)
+    for _ in range(5):
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await anyio.sleep(0.05)
+    assert await handle.get_result(polling_interval_sec=0.05) == [n * n for n in range(40)]
+
+
+@pytest.mark.asyncio
 async def test_children_of_configured_instances_run_on_their_instance(runtime: Runtime) -> None:
     assert await doubler.multiply_all([1, 2]) == [2, 4]
     assert await tripler.multiply_all([1, 2]) == [3, 6]
@@ -204,7 +289,8 @@ async def test_a_parent_that_is_recovered_finds_the_same_children(database: Data
     async with open_runtime(settings, database, scope="test") as first:
         await anyio.to_thread.run_sync(lambda: first.client.register_queue(QUEUE))
         with SetWorkflowID("r"):
-            await DBOS.enqueue_workflow_async("aexp", parent, list(range(30)), batch=10)
+            root_queue = first.queue_name("aexp")
+            await DBOS.enqueue_workflow_async(root_queue, parent, list(range(30)), batch=10)
         with anyio.fail_after(30):
             while len(await children(first)) < 20:
                 await anyio.sleep(0.01)

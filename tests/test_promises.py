@@ -22,6 +22,7 @@ ENDED_WELL = History(
     error=None,
     workflows={"SUCCESS": 21},
     steps=23,
+    bodies=23,
     unfinished=(),
     repeated=(),
 )
@@ -87,7 +88,7 @@ BROKEN_WORKFLOWS = [
     Violation(
         "checkpointed_once",
         replace(ENDED_WELL, repeated=[REPEATED_ROW]),
-        [("step bodies began after their checkpoint was durable", [REPEATED_ROW])],
+        [("step bodies began although their checkpoint was durable", [REPEATED_ROW])],
     ),
 ]
 
@@ -365,3 +366,23 @@ def test_a_check_that_raises_is_no_pass() -> None:
     [verdict] = judge([Promise("fragile", "never raises", check)], None)
     assert verdict.held is False
     assert verdict.anomalies == [Anomaly("its check raised ZeroDivisionError: oops")]
+
+
+@pytest.mark.parametrize(
+    ("promises", "evidence", "unjudged"),
+    [
+        (WORKFLOW_PROMISES, replace(ENDED_WELL, bodies=0), {"checkpointed_once"}),
+        (WORKFLOW_PROMISES, replace(ENDED_WELL, workflows={}), {"nothing_left"}),
+        (RESUME_PROMISES, replace(ALL_PUBLISHED, unchecked="the file has gone"), {"unaltered"}),
+        (
+            RESUME_PROMISES,
+            replace(ALL_PUBLISHED, rows=0, once=0, never=20, reported_failed=20),
+            {"unaltered", "no_duplicates"},
+        ),
+    ],
+)
+def test_what_there_is_no_evidence_for_is_not_judged(
+    promises: Sequence[Promise[Any]], evidence: Any, unjudged: set[str]
+) -> None:
+    verdicts = judge(promises, evidence)
+    assert {verdict.name for verdict in verdicts if verdict.held is None} == unjudged

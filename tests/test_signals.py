@@ -99,7 +99,7 @@ def test_a_second_process_on_the_same_run_is_refused(cli: Cli) -> None:
     second = cli("resume", "s")
 
     assert second.code == 2
-    assert f"process {first.pid} is already working on run 's'" in second.error
+    assert f"process {first.pid} (executor 'local') is already working on run 's'" in second.error
     first.send_signal(signal.SIGTERM)
     assert cli.wait(first).code == 130
 
@@ -122,7 +122,7 @@ def test_killing_the_supervisor_loses_nothing(cli: Cli) -> None:
 def test_a_signal_while_a_child_starts_is_an_interrupt_too(cli: Cli) -> None:
     process = cli.start("run", "resume", "--run-id", "s", "--kills", "2", *LONG)
     deadline = time.monotonic() + TIMEOUT_S
-    while not psutil.Process(process.pid).children():
+    while not any("work" in child.cmdline() for child in psutil.Process(process.pid).children()):
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
@@ -179,6 +179,30 @@ def test_kills_that_do_not_land_are_no_pass(cli: Cli) -> None:
     result = cli("run", "quick.py:quick", "--kills", "1", "--json")
     assert result.code == 1
     assert result.json["account"]["kills"]["landed"] == 0
+    assert "only 0 of 1 kills landed" in result.stderr
+
+
+def test_a_child_that_has_forked_is_killed_with_what_it_forked(cli: Cli) -> None:
+    (cli.folder / "forks.py").write_text(
+        "import subprocess, sys\n"
+        "from dbos import DBOS\n"
+        "@DBOS.step()\n"
+        "async def fork(number: int) -> int:\n"
+        "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'])\n"
+        "    return number\n"
+        "@DBOS.workflow()\n"
+        "async def forks() -> int:\n"
+        "    return sum([await fork(number) for number in range(20)])\n"
+    )
+    result = cli("run", "forks.py:forks", "--kills", "1", "--json")
+    assert result.code == 0, result.stderr
+    left = [p for p in psutil.process_iter(["cmdline"]) if "time.sleep(300)" in str(p.info)]
+    assert left == []
+
+
+def test_a_crash_that_did_not_come_is_no_pass(cli: Cli) -> None:
+    result = cli("run", "resume", "--crash-after", "1000", "--set", "messages=2", "--json")
+    assert result.code == 1
     assert "only 0 of 1 kills landed" in result.stderr
 
 

@@ -69,7 +69,7 @@ def test_a_workflow_that_fails_is_exit_code_1_with_its_error(flows: Cli) -> None
     assert result.code == 1
     assert result.json["status"] == "ERROR"
     assert result.json["result"] == "ValueError: out of stock"
-    assert [p["name"] for p in result.json["promises"] if not p["held"]] == ["ends"]
+    assert [p["name"] for p in result.json["promises"] if p["held"] is False] == ["ends"]
 
 
 def test_a_scenario_brings_queues_resources_promises_and_account(flows: Cli) -> None:

@@ -17,9 +17,6 @@ from aexp.scenario import Scenario, scenario_code
 
 __all__ = ["Report", "audit_run"]
 
-VANISHED = "vanished"
-ENDED = frozenset({"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
-
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -33,6 +30,13 @@ class Report:
     account: Mapping[str, Any]
     elapsed_s: float
     settings: Mapping[str, Any] = field(default_factory=dict)
+    alive: bool = False
+
+    def ended(self, process: ProcessRecord) -> str:
+        """How ``process`` ended; one that nobody saw end has vanished, unless it still works."""
+        if process.ended is not None:
+            return process.ended
+        return "still working" if self.alive else "vanished"
 
     @property
     def ok(self) -> bool:
@@ -50,8 +54,7 @@ class Report:
             "result": self.result,
             "parameters": dict(self.run.parameters),
             "processes": [
-                {"pid": process.pid, "ended": process.ended or VANISHED}
-                for process in self.processes
+                {"pid": process.pid, "ended": self.ended(process)} for process in self.processes
             ],
             "promises": [
                 {
@@ -88,7 +91,8 @@ async def audit_run(
     with scenario_code(scenario, "the account"):
         told = scenario.account(evidence)
     verdicts = [*judge(PROMISES, history), *judge(scenario.promises, evidence)]
-    if ending.status not in ENDED and await is_held(connection, run.run_id):
+    alive = await is_held(connection, run.run_id)
+    if alive and (history.unfinished or not history.workflows):
         # It is not over: what has not happened yet is no anomaly.
         verdicts = [replace(verdict, anomalies=None) for verdict in verdicts]
     return Report(
@@ -103,16 +107,20 @@ async def audit_run(
             "checkpoints": history.steps,
             **(extra or {}),
         },
-        elapsed_s=_elapsed_s(ending.processes),
+        elapsed_s=_elapsed_s(ending.processes, alive=alive),
+        alive=alive,
         settings=settings or {},
     )
 
 
-def _elapsed_s(processes: Sequence[ProcessRecord]) -> float:
-    """Seconds in which a process worked on the run; the time between two of them is nobody's."""
+def _elapsed_s(processes: Sequence[ProcessRecord], *, alive: bool) -> float:
+    """Seconds in which a process worked on the run, as far as its end was seen."""
     now = datetime.now(UTC)
-    return sum(
-        ((process.ended_at or now) - process.started_at).total_seconds()
+    ends = [
+        process.ended_at or (now if alive and process is processes[-1] else process.started_at)
         for process in processes
-        if process.ended_at is not None or process is processes[-1]
+    ]
+    return sum(
+        (end - process.started_at).total_seconds()
+        for process, end in zip(processes, ends, strict=True)
     )

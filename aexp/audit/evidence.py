@@ -13,14 +13,15 @@ __all__ = ["History"]
 class History:
     """The workflows and steps of a run.
 
-    ``workflows`` counts by status, ``steps`` counts checkpoints. ``unfinished`` and ``repeated``
-    are samples of rows: workflows without an end, and step bodies that began after their step's
-    checkpoint was durable.
+    ``workflows`` counts by status, ``steps`` counts checkpoints, ``bodies`` counts the step bodies
+    that the ledger saw. ``unfinished`` and ``repeated`` are samples of rows: workflows without an
+    end, and step bodies that began although their step had a durable checkpoint.
     """
 
     root_status: str
     error: str | None
     workflows: Mapping[str, int]
     steps: int
+    bodies: int
     unfinished: Sequence[Mapping[str, Any]] = ()
     repeated: Sequence[Mapping[str, Any]] = ()

@@ -69,23 +69,17 @@ async def read_history(connection: Connection, run: Run, ending: Ending) -> Hist
         workflows={row["status"]: row["n"] for row in rows},
         steps=steps,
         unfinished=[dict(row) for row in unfinished],
+        bodies=await connection.fetchval(
+            "SELECT count(*) FROM aexp.ledger WHERE run_id = $1", run.run_id
+        ),
         repeated=await _repeated(connection, run),
     )
 
 
 async def _repeated(connection: Connection, run: Run) -> list[Mapping[str, Any]]:
-    # Both times come from the worker's clock. A step that DBOS retried in the workflow has one
-    # checkpoint, an attempt of its own has another: the last one of the name counts.
     rows = await connection.fetch(
-        "SELECT ledger.workflow_id, ledger.step, ledger.pid, ledger.began_at::text AS began_at,"
-        "  to_timestamp(steps.completed_at / 1000.0)::text AS checkpoint_at"
-        " FROM aexp.ledger JOIN ("
-        "  SELECT workflow_uuid, function_name, max(completed_at_epoch_ms) AS completed_at"
-        "  FROM dbos.operation_outputs GROUP BY workflow_uuid, function_name) AS steps"
-        " ON steps.workflow_uuid = ledger.workflow_id AND steps.function_name = ledger.step"
-        " WHERE ledger.run_id = $1"
-        "  AND floor(extract(epoch FROM ledger.began_at) * 1000) > steps.completed_at"
-        " ORDER BY ledger.began_at LIMIT $2",
+        "SELECT workflow_id, step, step_id, pid, began_at::text AS began_at FROM aexp.ledger"
+        " WHERE run_id = $1 AND checkpointed ORDER BY began_at LIMIT $2",
         run.run_id,
         SAMPLE,
     )

@@ -91,7 +91,7 @@ def _processes(report: Report) -> Text:
     for number, process in enumerate(report.processes):
         told.append("" if number == 0 else "\n")
         told.append(f"process {process.pid}  ", "dim")
-        told.append(process.ended or "still running")
+        told.append(report.ended(process))
     return told
 
 

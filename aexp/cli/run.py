@@ -113,12 +113,13 @@ def run(
     )
     url = locate_database(settings)
 
-    async def main() -> int:
+    async def main() -> tuple[Run, Mapping[str, Any]]:
         await ensure_schema(url, create=True)
         begun = await _begin(url, scenario, wanted, explicit, parameters)
-        return await _carry_out(begun, scenario, settings, url, carry_out)
+        return begun, await _carry_out(begun, scenario, settings, url, carry_out)
 
-    return run_on_loop(settings.loop, main)
+    begun, extra = run_on_loop(settings.loop, main)
+    return _report(begun, scenario, settings, url, carry_out, extra)
 
 
 async def _begin(
@@ -148,13 +149,14 @@ def resume(settings: Settings, run_id: str, **order: Any) -> int:
     carry_out = Order(**order)
     url = locate_database(settings)
 
-    async def main() -> int:
+    async def main() -> tuple[Run, Scenario[Any], Mapping[str, Any]]:
         await ensure_schema(url)
         known, scenario = await load_run(url, run_id)
         configure_logging(settings.log_format, settings.log_level)
-        return await _carry_out(known, scenario, settings, url, carry_out)
+        return known, scenario, await _carry_out(known, scenario, settings, url, carry_out)
 
-    return run_on_loop(settings.loop, main)
+    known, scenario, extra = run_on_loop(settings.loop, main)
+    return _report(known, scenario, settings, url, carry_out, extra)
 
 
 async def load_run(url: DatabaseUrl, run_id: str) -> tuple[Run, Scenario[Any]]:
@@ -167,17 +169,31 @@ async def load_run(url: DatabaseUrl, run_id: str) -> tuple[Run, Scenario[Any]]:
 
 async def _carry_out(
     begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
-) -> int:
+) -> Mapping[str, Any]:
+    """Carry the run out; what is to be added to its account."""
     bind_process(run_id=begun.run_id, scenario=begun.scenario)
     if order.kills:
-        extra = await _supervised(begun, scenario, settings, url, order)
-    else:
-        extra = await _in_this_process(begun, scenario, settings, url, order)
-    async with connected(url) as connection:
-        report = await audit_run(
-            url, connection, begun, scenario, extra=extra, settings=settings.echo()
-        )
-    return finish(report, as_json=order.as_json)
+        return await _supervised(begun, scenario, settings, url, order)
+    return await _in_this_process(begun, scenario, settings, url, order)
+
+
+def _report(
+    begun: Run,
+    scenario: Scenario[Any],
+    settings: Settings,
+    url: DatabaseUrl,
+    order: Order,
+    extra: Mapping[str, Any],
+) -> int:
+    async def main() -> Report:
+        async with connected(url) as connection:
+            return await audit_run(
+                url, connection, begun, scenario, extra=extra, settings=settings.echo()
+            )
+
+    # A loop of its own: DBOS has left the run's without an executor, and with whatever tasks the
+    # workflows forgot.
+    return finish(run_on_loop(settings.loop, main), as_json=order.as_json)
 
 
 def finish(report: Report, *, as_json: bool) -> int:
@@ -214,6 +230,9 @@ async def _in_this_process(
         )
     if outcome == "interrupted":
         raise Interrupted(begun.run_id)
+    if order.crash_after is not None:
+        # It would not be here had it killed itself.
+        return {"kills": {"asked": 1, "landed": 0, "after": order.crash_after}}
     return {}
 
 

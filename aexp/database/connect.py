@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
 import asyncpg
+import psycopg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from aexp.database.url import DatabaseUrl
@@ -29,6 +31,9 @@ __all__ = [
 
 OLDEST_SERVER = 14
 CLOSE_TIMEOUT_S = 3.0
+PATIENCE_S = 60.0
+
+R = TypeVar("R")
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -89,6 +94,41 @@ async def connected(url: DatabaseUrl, *, read_only: bool = False) -> AsyncIterat
         yield connection
     finally:
         await close(connection)
+
+
+def is_connection_error(error: BaseException) -> bool:
+    """Whether ``error`` says that the connection, and not the statement, has failed."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or is_connection_error(error.orig or Exception())
+    return isinstance(
+        error,
+        (
+            OSError,
+            asyncpg.InterfaceError,
+            # What asyncpg says of a connection that ends in the middle of an operation.
+            asyncpg.InternalClientError,
+            asyncpg.PostgresConnectionError,
+            asyncpg.OperatorInterventionError,
+            psycopg.OperationalError,
+        ),
+    )
+
+
+async def patiently(operation: Callable[[], Awaitable[R]]) -> R:
+    """Do ``operation``, again and again while its connection fails, for a minute at most.
+
+    For what may be done twice. DBOS itself waits for its database in the same way.
+    """
+    give_up_at = anyio.current_time() + PATIENCE_S
+    pause_s = 0.05
+    while True:
+        try:
+            return await operation()
+        except Exception as error:
+            if not is_connection_error(error) or anyio.current_time() > give_up_at:
+                raise
+        await anyio.sleep(pause_s)
+        pause_s = min(2 * pause_s, 2.0)
 
 
 def _unreachable(url: DatabaseUrl, error: BaseException) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import anyio.to_thread
 
 from aexp.database.connect import Connection
+from aexp.errors import BadInput
+from aexp.messages import fingerprint
 from aexp.promise import Anomaly, Promise
 from aexp.runs import Run
 from aexp.scenario import Account, Ending
@@ -68,7 +70,9 @@ def _nothing_lost(evidence: PublicationEvidence) -> Sequence[Anomaly]:
     ]
 
 
-def _no_duplicates(evidence: PublicationEvidence) -> Sequence[Anomaly]:
+def _no_duplicates(evidence: PublicationEvidence) -> Sequence[Anomaly] | None:
+    if not evidence.rows:
+        return None
     if not evidence.more_than_once or evidence.delivery == "at-least-once":
         return ()
     return [
@@ -80,13 +84,15 @@ def _no_duplicates(evidence: PublicationEvidence) -> Sequence[Anomaly]:
     ]
 
 
-def _unaltered(evidence: PublicationEvidence) -> Sequence[Anomaly]:
+def _unaltered(evidence: PublicationEvidence) -> Sequence[Anomaly] | None:
+    if not evidence.rows:
+        return None
     anomalies = []
     if evidence.altered:
         anomalies.append(Anomaly("messages differ from what was asked for", evidence.altered))
     if evidence.strays:
         anomalies.append(Anomaly("rows that were never asked for", evidence.strays))
-    return anomalies
+    return None if evidence.unchecked and not anomalies else anomalies
 
 
 def _counters_agree(evidence: PublicationEvidence) -> Sequence[Anomaly] | None:
@@ -166,7 +172,7 @@ async def gather(connection: Connection, run: Run, ending: Ending) -> Publicatio
     assert counts is not None
     never = asked - counts["once"] - counts["more_than_once"]
     lost, lost_count = await _lost(connection, run.run_id, asked, failed) if never else ([], 0)
-    altered, unchecked = await _altered(connection, run, asked)
+    altered, unchecked = await _altered(connection, run)
     attempts = await connection.fetchrow(
         "SELECT coalesce(sum(n), 0)::bigint AS bodies, count(*) AS chunks,"
         " coalesce(max(n), 0) AS most FROM (SELECT count(*) AS n FROM aexp.ledger"
@@ -242,9 +248,7 @@ async def _duplicates(connection: Connection, run_id: str) -> list[Mapping[str, 
     )
 
 
-async def _altered(
-    connection: Connection, run: Run, asked: int
-) -> tuple[list[Mapping[str, Any]], str | None]:
+async def _altered(connection: Connection, run: Run) -> tuple[list[Mapping[str, Any]], str | None]:
     """Rows whose channel or body is wrong, and why the bodies could not be compared, if so."""
     wrong = await _rows(
         connection,
@@ -261,10 +265,11 @@ async def _altered(
         return wrong, None
     path = Path(run.parameters["input"])
     try:
+        found = await anyio.to_thread.run_sync(fingerprint, path)
         digests = await anyio.to_thread.run_sync(lambda: list(_digests(path)))
-    except OSError as error:
-        return wrong, f"bodies were not compared: cannot read {path}: {error.strerror}"
-    if sum(count for count, _ in digests) != asked:
+    except (OSError, BadInput) as error:
+        return wrong, f"bodies were not compared: {error}"
+    if found != (run.facts["size"], run.facts["sha256"]):
         return wrong, f"bodies were not compared: {path} has changed"
     for block, (count, digest) in enumerate(digests):
         if len(wrong) >= SAMPLE:

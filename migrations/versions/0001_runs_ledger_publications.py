@@ -38,15 +38,18 @@ TABLES = (
     )
     """,
     "CREATE INDEX processes_run_id ON aexp.processes (run_id)",
-    # One row for each time that a step's body began, whatever became of it. Append-only.
+    # One row for each time that a step's body began, whatever became of it, and whether the step
+    # had a checkpoint by then. Append-only.
     """
     CREATE TABLE aexp.ledger (
         run_id text NOT NULL,
         workflow_id text NOT NULL,
         step text NOT NULL,
+        step_id integer NOT NULL,
         pid integer NOT NULL,
         executor_id text NOT NULL,
-        began_at timestamptz NOT NULL
+        checkpointed boolean NOT NULL,
+        began_at timestamptz NOT NULL DEFAULT clock_timestamp()
     )
     """,
     "CREATE INDEX ledger_run_id ON aexp.ledger USING brin (run_id)",
