@@ -144,15 +144,21 @@ def split_file(path: Path, size: int) -> Iterator[Chunk]:
 
 
 def read_chunk(path: Path | None, chunk: Chunk) -> Sequence[Message]:
-    """The messages of ``chunk``, from ``path`` or made up (``{"message": "Message i"}``)."""
+    """The messages of ``chunk``, from ``path`` or made up (``{"message": "Message i"}``).
+
+    Raises BadInput when the file cannot be read.
+    """
     if path is None:
         return [
             Message(position, json.dumps({"message": f"Message {position}"}))
             for position in range(chunk.first, chunk.first + chunk.count)
         ]
-    with path.open("rb") as file:
-        file.seek(chunk.offset)
-        lines = file.read(chunk.length).removesuffix(b"\n").split(b"\n")
+    try:
+        with path.open("rb") as file:
+            file.seek(chunk.offset)
+            lines = file.read(chunk.length).removesuffix(b"\n").split(b"\n")
+    except OSError as error:
+        raise BadInput(f"cannot read input {path}: {error.strerror}") from error
     return [
         Message(position, line.decode().strip())
         for position, line in enumerate(lines, start=chunk.first)

@@ -238,3 +238,8 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_refused(read: Any, name: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=f"^cannot read input .*: {reason}$"):
         read(tmp_path / name)
+
+
+def test_a_file_that_has_gone_is_bad_input_and_no_lost_connection(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot read input"):
+        read_chunk(tmp_path / "gone.jsonl", Chunk(0, 1, 0, 10))
