@@ -116,6 +116,26 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         raise AttributeError("the stream is always sys.stderr")
 
 
+def _closing(*, as_json: bool) -> list[Processor]:
+    """From an event to its line, for programs or for people."""
+    form = _rename_level if as_json else _for_people
+    renderer: Processor = (
+        structlog.processors.JSONRenderer(default=str)
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    )
+    return [
+        _adopt_dbos_fields,
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        form,
+        structlog.processors.format_exc_info,
+        _mask_values,
+        renderer,
+    ]
+
+
 def configure_logging(
     log_format: Literal["auto", "json", "console"] = "auto", log_level: str = "info"
 ) -> None:
@@ -129,26 +149,6 @@ def configure_logging(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _adopt_dbos_context,
     ]
-    closing: list[Processor] = [
-        _adopt_dbos_fields,
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-    ]
-    if as_json:
-        closing += [
-            _rename_level,
-            structlog.processors.format_exc_info,
-            _mask_values,
-            structlog.processors.JSONRenderer(default=str),
-        ]
-    else:
-        closing += [
-            _for_people,
-            structlog.processors.format_exc_info,
-            _mask_values,
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            ),
-        ]
 
     structlog.configure(
         processors=[
@@ -163,7 +163,8 @@ def configure_logging(
     handler = _StderrHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=[])], processors=closing
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=[])],
+            processors=_closing(as_json=as_json),
         )
     )
     level = logging.getLevelNamesMapping()[log_level.upper()]
