@@ -14,19 +14,16 @@ from typing import Any, Protocol
 
 import anyio
 from dbos import DBOS
-from sqlalchemy import text
 
 from aexp import ledger
-from aexp.database.connect import is_connection_error, patiently
+from aexp.database.connect import patiently
 from aexp.messages import Message
 from aexp.runtime import Runtime
+from aexp.transaction import MAX_ATTEMPTS, RETRY_INTERVAL_S, Transaction, exactly_once
 
 __all__ = ["Batch", "Delivery", "DeliveryMode", "PublishRefused", "deliver"]
 
 STEP = "publish"
-MAX_ATTEMPTS = 3
-RETRY_INTERVAL_S = 0.05
-MOST_LOST_CONNECTIONS = 20
 
 _COLUMNS = ("run_id", "position", "channel", "body", "pid")
 
@@ -87,27 +84,19 @@ def _records(run_id: str, messages: Sequence[tuple[str, Message]]) -> list[tuple
 
 
 async def _exactly_once(runtime: Runtime, batch: Batch, published: Published) -> int:
-    """Rows and the step's record in one commit: COPY inside DBOS's datasource transaction.
+    """Rows and the step's record in one commit, by COPY.
 
     The broker's latency passes before the transaction, which would else hold a connection for it;
     a chunk that is recovered after its step's checkpoint waits for it once more.
-    DBOS does not retry a transactional step, so each attempt is a step of its own: the count of
-    attempts is durable here and survives a kill.
     """
     written: dict[str, int] = {}
 
-    async def copy(attempt: int) -> int:
+    async def copy(transaction: Transaction) -> int:
         await ledger.enter(runtime, batch.run_id, STEP)
-        batch.refuse(attempt)
+        batch.refuse(transaction.attempt)
         messages = await batch.load()
-        session = runtime.datasource.sql_session()
-        # SQLAlchemy opens the transaction at the first statement that goes through it. READ
-        # COMMITTED because the datasource does not know asyncpg's serialisation errors; nothing
-        # else writes these rows.
-        await session.execute(text("SELECT 1"))
-        raw = await (await session.connection()).get_raw_connection()
-        assert raw.driver_connection is not None
-        await raw.driver_connection.copy_records_to_table(
+        connection = await transaction.connection()
+        await connection.copy_records_to_table(
             "publications",
             schema_name="aexp",
             columns=_COLUMNS,
@@ -119,24 +108,7 @@ async def _exactly_once(runtime: Runtime, batch: Batch, published: Published) ->
 
     if batch.latency_s:
         await anyio.sleep(batch.latency_s)
-    refused = lost = 0
-    while True:
-        try:
-            rows = await runtime.datasource.run_tx_step_async(
-                {"name": STEP, "isolation_level": "READ COMMITTED"}, copy, refused + 1
-            )
-        except PublishRefused:
-            refused += 1
-            if refused == MAX_ATTEMPTS:
-                raise
-            await anyio.sleep(RETRY_INTERVAL_S * 2**refused)
-        except Exception as error:
-            lost += 1
-            if not is_connection_error(error) or lost == MOST_LOST_CONNECTIONS:
-                raise
-            await anyio.sleep(min(RETRY_INTERVAL_S * 2**lost, 2.0))
-        else:
-            break
+    rows = await exactly_once(runtime, STEP, copy, retry_on=PublishRefused)
     if written:
         published(written)
     return rows

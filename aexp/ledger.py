@@ -1,19 +1,22 @@
-"""An append-only ledger: one row for each time that a step's body began.
+"""Append-only rows of what happened, however the process that wrote them ended.
 
-DBOS keeps the outcome of a step, not how often its body ran. The row is committed on its own
-before the body has any effect, so that a body which was killed or raised is counted too.
+DBOS keeps the outcome of a step, not how often its body ran. A row in ``aexp.ledger`` is committed
+on its own before the body has any effect, so that a body which was killed or raised is counted too.
+``aexp.events`` takes whatever else an audit wants to know of a process.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from dbos import DBOS
 
 from aexp.database.connect import patiently
 from aexp.runtime import Runtime
 
-__all__ = ["enter"]
+__all__ = ["enter", "note"]
 
 # Whether the step had a durable checkpoint by then is asked in the same statement: it tells a body
 # that ran again although it must not, without comparing clocks.
@@ -38,3 +41,19 @@ async def enter(runtime: Runtime, run_id: str, step: str) -> None:
         runtime.settings.executor_id,
     )
     await patiently(lambda: runtime.database.pool.execute(_ENTER, *row))
+
+
+async def note(runtime: Runtime, run_id: str, event: str, data: Mapping[str, Any]) -> None:
+    """Record that ``event`` happened in this process; ``data`` are JSON values.
+
+    In a workflow or a step it is recorded with the workflow's id. After a lost connection it may
+    be recorded twice.
+    """
+    row = (run_id, event, DBOS.workflow_id, os.getpid(), data)
+    await patiently(
+        lambda: runtime.database.pool.execute(
+            "INSERT INTO aexp.events (run_id, event, workflow_id, pid, data)"
+            " VALUES ($1, $2, $3, $4, $5)",
+            *row,
+        )
+    )

@@ -46,6 +46,10 @@ __all__ = [
 ]
 
 E = TypeVar("E")
+
+# What happened, in sections of JSON values. Each is shown as its shape asks: a mapping of mappings
+# or a list of mappings as a table, a mapping with "children" (a list of the like) as a tree, any
+# other mapping as a row of figures, and what is no mapping as it is.
 Account = Mapping[str, Any]
 
 

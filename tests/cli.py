@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,3 +105,11 @@ class Cli(AbstractContextManager["Cli"]):
             if process.poll() is None:
                 process.kill()
             process.communicate()
+
+
+def wait_until(condition: Callable[[], bool], *, poll_s: float = 0.02) -> None:
+    """Return when ``condition`` has come true; fails when it has not within TIMEOUT_S."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline, "it has not come true"
+        time.sleep(poll_s)

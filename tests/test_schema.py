@@ -27,7 +27,17 @@ from aexp.errors import (
 )
 
 ROOT = Path(__file__).parent.parent
-TABLES = {"alembic_version", "components", "ledger", "processes", "publications", "runs"}
+TABLES = {
+    "alembic_version",
+    "components",
+    "counters",
+    "events",
+    "ledger",
+    "objects",
+    "processes",
+    "publications",
+    "runs",
+}
 
 
 def tables(url: DatabaseUrl, schema: str) -> set[str]:

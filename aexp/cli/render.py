@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import to_json
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from aexp.audit import Report
 from aexp.cli.output import out
@@ -55,12 +56,9 @@ def print_report(report: Report, *, as_json: bool) -> None:
     screen.print(_heading(report))
     screen.print(_processes(report))
     for title, section in report.account.items():
-        if isinstance(section, Mapping) and section:
+        if section or not isinstance(section, (Mapping, list)):
             screen.print()
             screen.print(_section(title, section))
-        elif not isinstance(section, Mapping):
-            screen.print()
-            screen.print(Text(f"{_words(title)}  ", style="bold").append(str(section), "not bold"))
     screen.print()
     screen.print(_promises(report))
     for verdict in report.verdicts:
@@ -95,26 +93,54 @@ def _processes(report: Report) -> Text:
     return told
 
 
-def _section(title: str, section: Mapping[str, Any]) -> Table:
-    """A table: of rows when every value is a mapping, else one row of figures."""
-    table = Table(box=None, pad_edge=False, header_style="dim", title_style="bold")
+def _section(title: str, section: Any) -> RenderableType:
+    """A section of the account, in the form that its shape asks for (see aexp.scenario.Account)."""
+    heading = _words(title)
+    if isinstance(section, list):
+        return _rows(heading, [(row, "") for row in section])
+    if not isinstance(section, Mapping):
+        return Text(f"{heading}  ", style="bold").append(str(section), "not bold")
+    if "children" in section:
+        return _tree(section, Tree(Text(heading, style="bold")))
     if all(isinstance(value, Mapping) for value in section.values()):
-        columns = list(next(iter(section.values())))
-        table.add_column(_words(title), style="bold")
-        for column in columns:
-            table.add_column(_words(column), justify="right")
-        for name, values in section.items():
-            table.add_row(Text(name), *(_figure(values.get(column)) for column in columns))
-        return table
-    table.add_column(_words(title), style="bold")
-    for column in section:
+        return _rows(heading, [(values, name) for name, values in section.items()])
+    return _rows(heading, [(section, "")])
+
+
+def _rows(heading: str, rows: Sequence[tuple[Mapping[str, Any], str]]) -> Table:
+    """A table of named rows; its columns are those of all rows."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    columns = list(dict.fromkeys(column for values, _ in rows for column in values))
+    table.add_column(heading, style="bold")
+    for column in columns:
         table.add_column(_words(column), justify="right")
-    table.add_row("", *(_figure(value) for value in section.values()))
+    for values, name in rows:
+        table.add_row(Text(name), *(Text(_figure(values.get(column, ""))) for column in columns))
     return table
 
 
+def _tree(node: Mapping[str, Any], branch: Tree) -> Tree:
+    """``node`` and its children, each on a line; figures stand with their names."""
+    line = Text()
+    for key, value in node.items():
+        if key == "children" or value is None:
+            continue
+        if isinstance(value, str):
+            line.append(f"{value}  ", "not bold" if line else "bold")
+        else:
+            line.append(f"{_words(key)} ", "dim").append(f"{_figure(value)}  ", "not bold")
+    grown = branch.add(line)
+    for child in node["children"]:
+        _tree(child, grown)
+    return branch
+
+
 def _figure(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _promises(report: Report) -> Table:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA_REVISION", "ensure_schema", "migrations_folder", "require_schema"]
 
 # Head of migrations/: known without importing Alembic, which takes 0.4 s. A test compares them.
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 # One migration at a time in a database. The number only has to be ours: "aexp" in ASCII.
 MIGRATION_LOCK = 0x61657870
@@ -39,8 +39,9 @@ def migrations_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
-def _dbos_version() -> str:
-    return importlib.metadata.version("dbos")
+async def _dbos_version() -> str:
+    # It reads files.
+    return await anyio.to_thread.run_sync(importlib.metadata.version, "dbos")
 
 
 async def _is_current(connection: Connection) -> bool:
@@ -77,7 +78,7 @@ async def _is_current(connection: Connection) -> bool:
     migrated_with = await connection.fetchval(
         "SELECT version FROM aexp.components WHERE name = 'dbos'"
     )
-    return bool(migrated_with == _dbos_version())
+    return bool(migrated_with == await _dbos_version())
 
 
 async def require_schema(url: DatabaseUrl) -> None:
@@ -112,7 +113,7 @@ async def ensure_schema(url: DatabaseUrl, *, create: bool = False) -> bool:
         await connection.execute(
             "INSERT INTO aexp.components (name, version) VALUES ('dbos', $1)"
             " ON CONFLICT (name) DO UPDATE SET version = excluded.version",
-            _dbos_version(),
+            await _dbos_version(),
         )
     except asyncpg.PostgresError as error:
         raise DatabaseError(f"cannot migrate {url}: {error}") from error

@@ -1,0 +1,147 @@
+"""What ``fibonacci`` promises: right results, and an event loop that was free meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aexp.database.connect import Connection
+from aexp.fibonacci import fibonacci
+from aexp.lag import Histogram, merged, quantile
+from aexp.promise import Anomaly, Promise
+from aexp.runs import Run
+from aexp.scenario import Account, Ending
+
+__all__ = ["MOST_LAG_P99_MS", "PROMISES", "FibonacciEvidence", "account", "gather"]
+
+SAMPLE = 20
+MOST_LAG_P99_MS = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class FibonacciEvidence:
+    """What was computed, and what the processes measured while they did.
+
+    ``asked`` are the numbers by workflow, from index 1 on; ``steps`` the results of those that are
+    known, each ``{"index", "number", "value", "cpu_s", "wall_s", "pids"}``, None when the root has
+    no result. ``lag_ms``, ``measured_s`` and ``cpu_s`` are of all processes that told of
+    themselves together; ``cores`` is what the last of them had.
+    """
+
+    asked: Sequence[int]
+    steps: Sequence[Mapping[str, Any]] | None
+    offload: str
+    lag_ms: Histogram
+    measured_s: float
+    cpu_s: float
+    cores: int | None
+    workers: int | None
+
+
+def _results_right(evidence: FibonacciEvidence) -> Sequence[Anomaly] | None:
+    if evidence.steps is None:
+        return None
+    anomalies = []
+    found = {step["index"]: step for step in evidence.steps}
+    asked = dict(enumerate(evidence.asked, start=1))
+    missing = [{"index": index, "number": asked[index]} for index in asked if index not in found]
+    if missing:
+        anomalies.append(Anomaly(f"{len(missing)} numbers have no result", missing[:SAMPLE]))
+    wrong = [
+        {**step, "right": fibonacci(asked[index])}
+        for index, step in found.items()
+        if index in asked
+        and (step["number"], step["value"]) != (asked[index], fibonacci(asked[index]))
+    ]
+    if wrong:
+        anomalies.append(Anomaly(f"{len(wrong)} results are wrong", wrong[:SAMPLE]))
+    return anomalies
+
+
+def _loop_free(evidence: FibonacciEvidence) -> Sequence[Anomaly] | None:
+    p99_ms = quantile(evidence.lag_ms, 0.99)
+    if p99_ms is None:
+        return None
+    if p99_ms < MOST_LAG_P99_MS:
+        return ()
+    return [
+        Anomaly(
+            f"the loop was {p99_ms:g} ms late in one tick of a hundred:"
+            f" with offload={evidence.offload} other coroutines had to wait for the computing",
+            [_lag(evidence)],
+        )
+    ]
+
+
+PROMISES: Sequence[Promise[FibonacciEvidence]] = (
+    Promise("results_right", "every number is computed, and right", _results_right),
+    Promise(
+        "loop_free",
+        f"99 of 100 ticks of the event loop are less than {MOST_LAG_P99_MS:g} ms late",
+        _loop_free,
+    ),
+)
+
+
+def _lag(evidence: FibonacciEvidence) -> Mapping[str, Any]:
+    return {
+        "p50": quantile(evidence.lag_ms, 0.5),
+        "p99": quantile(evidence.lag_ms, 0.99),
+        "max": quantile(evidence.lag_ms, 1.0),
+        "ticks": sum(evidence.lag_ms.values()),
+    }
+
+
+def account(evidence: FibonacciEvidence) -> Account:
+    """The figures for people, as JSON values."""
+    steps = evidence.steps or ()
+    by_number: dict[int, list[Mapping[str, Any]]] = {}
+    for step in steps:
+        by_number.setdefault(step["number"], []).append(step)
+    wall_s = evidence.measured_s
+    return {
+        "results": [
+            {
+                "number": number,
+                "value": found[0]["value"],
+                "workflows": len(found),
+                "cpu_ms": _milliseconds(found, "cpu_s"),
+                "step_ms": _milliseconds(found, "wall_s"),
+            }
+            for number, found in sorted(by_number.items())
+        ],
+        "computing": {
+            "offload": evidence.offload,
+            "cores": evidence.cores,
+            "workers": evidence.workers,
+            "processes_used": len({pid for step in steps for pid in step["pids"]}),
+            "cpu_s": round(evidence.cpu_s, 3),
+            "elapsed_s": round(wall_s, 3),
+            # How many cores' worth of computing went on at a time.
+            "speed_up": round(evidence.cpu_s / wall_s, 2) if wall_s else None,
+        },
+        "loop_lag_ms": _lag(evidence),
+    }
+
+
+def _milliseconds(steps: Sequence[Mapping[str, Any]], name: str) -> float:
+    """The median of the steps' times."""
+    times = sorted(float(step[name]) for step in steps)
+    return round(times[len(times) // 2] * 1000, 2)
+
+
+async def gather(_connection: Connection, run: Run, ending: Ending) -> FibonacciEvidence:
+    """Read the root's result, and what the processes told of themselves."""
+    numbers, largest = run.parameters["numbers"], run.parameters["largest"]
+    memories = [process.memory for process in ending.processes if process.memory is not None]
+    return FibonacciEvidence(
+        asked=[min(index, largest) for index in range(1, numbers + 1)],
+        steps=ending.result if ending.status == "SUCCESS" else None,
+        offload=run.parameters["offload"],
+        lag_ms=merged(memory["lag_ms"] for memory in memories),
+        measured_s=sum(memory["measured_s"] for memory in memories),
+        cpu_s=sum(memory["cpu_s"] for memory in memories),
+        cores=memories[-1]["cores"] if memories else None,
+        workers=memories[-1]["workers"] if memories else None,
+    )

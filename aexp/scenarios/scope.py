@@ -1,0 +1,87 @@
+"""``scope``: thirty steps that count in five places, and which of these survive a kill.
+
+Each step adds one to an attribute of the instance, to one of the class, to a global of the module,
+and to a durable counter; the workflow counts in a variable of its own beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import ClassVar
+
+import structlog
+from dbos import DBOS, DBOSConfiguredInstance
+
+from aexp.runs import Run
+from aexp.runtime import Runtime
+from aexp.scenario import Scenario
+from aexp.scenarios.counting import CountParameters, Tally, add_one, begin
+from aexp.scenarios.counting_audit import PROMISES, account, gather
+
+__all__ = ["SCENARIO", "Counter"]
+
+log = structlog.stdlib.get_logger("aexp.scope")
+
+# The module's own count: it begins anew with the process, as the others in memory do.
+global_counter = 0
+
+
+@DBOS.dbos_class("scope.Counter")
+class Counter(DBOSConfiguredInstance):
+    """Counts on the instance, on the class and in the module."""
+
+    class_counter: ClassVar[int] = 0
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(config_name=instance_id)
+        self.instance_counter = 0
+        self.tally = Tally()
+
+    def read(self) -> Mapping[str, int]:
+        """What the counters in memory say."""
+        return {
+            "instance": self.instance_counter,
+            "class": Counter.class_counter,
+            "module": global_counter,
+        }
+
+    def add(self) -> None:
+        """One more in each of them."""
+        global global_counter  # noqa: PLW0603 - the scenario is about a global
+        self.instance_counter += 1
+        Counter.class_counter += 1
+        global_counter += 1
+
+    @DBOS.workflow(name="scope.count")
+    async def count(self, steps: int, pause_s: float) -> Mapping[str, int]:
+        """Count to ``steps``; what the workflow's variable and the durable counter came to."""
+        variable = durable = 0
+        for _ in range(steps):
+            durable = await add_one(
+                str(DBOS.workflow_id), self, self.tally, variable=variable, pause_s=pause_s
+            )
+            # It follows from nothing but the results of steps, so a replay brings it back.
+            variable += 1
+        log.info("scope.counted", variable=variable, durable=durable)
+        return {"variable": variable, "durable": durable}
+
+
+counter = Counter("counter1")
+
+
+def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
+    return begin(runtime, run, counter.tally)
+
+
+SCENARIO = Scenario(
+    name="scope",
+    summary="Count on an instance, a class, a module and durably: which counts survive a kill.",
+    workflow=counter.count,
+    parameters=CountParameters,
+    resources=_resources,
+    total=lambda parameters, _facts: int(parameters.steps),
+    steps=lambda parameters, _facts: int(parameters.steps),
+    gather=gather,
+    promises=PROMISES,
+    account=account,
+)

@@ -1,0 +1,65 @@
+"""``scope-functions``: the same count as ``scope``, by plain functions and a global."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+import structlog
+from dbos import DBOS
+
+from aexp.runs import Run
+from aexp.runtime import Runtime
+from aexp.scenario import Scenario
+from aexp.scenarios.counting import CountParameters, Tally, add_one, begin
+from aexp.scenarios.counting_audit import PROMISES, account, gather
+
+__all__ = ["SCENARIO"]
+
+log = structlog.stdlib.get_logger("aexp.scope")
+
+global_counter = 0
+
+
+class _Module:
+    """The module's global, as ``add_one`` reads and changes it."""
+
+    def read(self) -> Mapping[str, int]:
+        return {"module": global_counter}
+
+    def add(self) -> None:
+        global global_counter  # noqa: PLW0603 - the scenario is about a global
+        global_counter += 1
+
+
+module, tally = _Module(), Tally()
+
+
+@DBOS.workflow(name="scope_functions.count")
+async def count(steps: int, pause_s: float) -> Mapping[str, int]:
+    """Count to ``steps``; what the workflow's variable and the durable counter came to."""
+    variable = durable = 0
+    for _ in range(steps):
+        durable = await add_one(
+            str(DBOS.workflow_id), module, tally, variable=variable, pause_s=pause_s
+        )
+        variable += 1
+    log.info("scope.counted", variable=variable, durable=durable)
+    return {"variable": variable, "durable": durable}
+
+
+def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
+    return begin(runtime, run, tally)
+
+
+SCENARIO = Scenario(
+    name="scope-functions",
+    summary="Count in a module and durably, without a class: which counts survive a kill.",
+    workflow=count,
+    parameters=CountParameters,
+    resources=_resources,
+    total=lambda parameters, _facts: int(parameters.steps),
+    steps=lambda parameters, _facts: int(parameters.steps),
+    gather=gather,
+    promises=PROMISES,
+    account=account,
+)

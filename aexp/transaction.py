@@ -1,0 +1,77 @@
+"""A step whose writes and whose checkpoint are one commit: they happen exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+from sqlalchemy import text
+
+from aexp.database.connect import Connection, is_connection_error
+from aexp.runtime import Runtime
+
+__all__ = ["Transaction", "exactly_once"]
+
+MAX_ATTEMPTS = 3
+RETRY_INTERVAL_S = 0.05
+MOST_LOST_CONNECTIONS = 20
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What the body of a transactional step writes through. ``attempt`` counts from 1."""
+
+    runtime: Runtime
+    attempt: int
+
+    async def connection(self) -> Connection:
+        """The asyncpg connection whose next commit is that of the step's checkpoint."""
+        session = self.runtime.datasource.sql_session()
+        # SQLAlchemy opens the transaction at the first statement that goes through it.
+        await session.execute(text("SELECT 1"))
+        raw = await (await session.connection()).get_raw_connection()
+        connection: Connection | None = raw.driver_connection
+        assert connection is not None
+        return connection
+
+
+async def exactly_once(
+    runtime: Runtime,
+    name: str,
+    body: Callable[[Transaction], Awaitable[R]],
+    *,
+    retry_on: type[Exception] | tuple[type[Exception], ...] = (),
+) -> R:
+    """Run ``body`` as the step ``name`` of the calling workflow; its writes commit with it.
+
+    The body itself may run again, after a kill, a lost connection, or an error of ``retry_on``,
+    which is raised when the third attempt brings it too. DBOS does not retry a transactional step,
+    so each attempt is a step of its own: the count of attempts is durable and survives a kill.
+
+    READ COMMITTED, because the datasource does not know asyncpg's serialisation errors: let nobody
+    else write the same rows.
+    """
+
+    async def step(attempt: int) -> R:
+        return await body(Transaction(runtime, attempt))
+
+    failed = lost = 0
+    while True:
+        try:
+            return await runtime.datasource.run_tx_step_async(
+                {"name": name, "isolation_level": "READ COMMITTED"}, step, failed + 1
+            )
+        except retry_on:
+            failed += 1
+            if failed == MAX_ATTEMPTS:
+                raise
+            await anyio.sleep(RETRY_INTERVAL_S * 2**failed)
+        except Exception as error:
+            lost += 1
+            if not is_connection_error(error) or lost == MOST_LOST_CONNECTIONS:
+                raise
+            await anyio.sleep(min(RETRY_INTERVAL_S * 2**lost, 2.0))

@@ -1,0 +1,80 @@
+"""How late an event loop is, measured and told."""
+
+from __future__ import annotations
+
+import time
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aexp.lag import INTERVAL_S, LagMonitor, merged, quantile
+
+delays = st.lists(
+    st.sampled_from([0.1, 0.5, 1.0, 7.0, 49.0, 50.0, 120.0]), min_size=1, max_size=200
+)
+
+
+def counted(values: list[float]) -> dict[str, int]:
+    return {f"{value:.2g}": values.count(value) for value in set(values)}
+
+
+@given(delays, st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]))
+def test_a_quantile_is_the_least_delay_that_so_many_did_not_exceed(
+    values: list[float], share: float
+) -> None:
+    found = quantile(counted(values), share)
+
+    assert found is not None
+    within = sum(value <= found for value in values) / len(values)
+    below = sum(value < found for value in values) / len(values)
+    assert within >= share > below
+
+
+def test_without_ticks_there_is_no_quantile() -> None:
+    assert quantile({}, 0.99) is None
+
+
+@given(delays, delays)
+def test_merged_histograms_are_those_of_all_ticks(first: list[float], second: list[float]) -> None:
+    assert merged([counted(first), counted(second)]) == counted(first + second)
+
+
+@pytest.mark.asyncio
+async def test_a_stall_counts_with_every_tick_that_fell_into_it() -> None:
+    stall_s = 20 * INTERVAL_S
+    monitor = LagMonitor()
+    async with anyio.create_task_group() as group:
+        group.start_soon(monitor.tick)
+        with monitor.measuring():
+            while not monitor.histogram():
+                await anyio.sleep(INTERVAL_S)
+            time.sleep(stall_s)  # noqa: ASYNC251 - the stall that is to be seen
+            await anyio.sleep(2 * INTERVAL_S)
+        group.cancel_scope.cancel()
+
+    lag_ms = monitor.histogram()
+    longest = quantile(lag_ms, 1.0)
+    assert longest is not None
+    assert longest >= (stall_s - 2 * INTERVAL_S) * 1000
+    # One in each interval: half of them were late by half of the stall at least.
+    assert sum(n for late, n in lag_ms.items() if float(late) >= stall_s * 500) >= 8
+    assert monitor.measured_s >= stall_s
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_counted_while_nobody_measures() -> None:
+    monitor = LagMonitor()
+    async with anyio.create_task_group() as group:
+        group.start_soon(monitor.tick)
+        await anyio.sleep(4 * INTERVAL_S)
+        time.sleep(10 * INTERVAL_S)  # noqa: ASYNC251 - a stall that is not to be seen
+        with monitor.measuring(), monitor.measuring():
+            await anyio.sleep(4 * INTERVAL_S)
+        before = monitor.measured_s
+        await anyio.sleep(4 * INTERVAL_S)
+        group.cancel_scope.cancel()
+
+    assert monitor.measured_s == before
+    assert 0 < sum(monitor.histogram().values()) <= before / INTERVAL_S + 1
