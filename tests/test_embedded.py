@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from aexp.database import embedded
-from tests.cli import TIMEOUT_S, Cli
+from tests.cli import Cli, wait_until
 from tests.conftest import server_folder
 
 
@@ -136,10 +135,8 @@ def test_a_server_that_dies_in_the_middle_is_exit_code_3_and_loses_nothing(alone
         "run", "resume", "--run-id", "x", "--set", "messages=100", "--set", "concurrency=2"
     )
     alone.url = embedded.start(home)
-    deadline = time.monotonic() + TIMEOUT_S
     published = "SELECT count(*) FROM aexp.publications"
-    while alone("db", "psql", "-tAc", published).stdout.strip() in {"", "0"}:
-        assert time.monotonic() < deadline
+    wait_until(lambda: alone("db", "psql", "-tAc", published).stdout.strip() not in {"", "0"})
     pid = embedded.running_pid(home)
     assert pid is not None
     os.kill(pid, signal.SIGQUIT)  # immediate shutdown

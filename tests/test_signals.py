@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import psutil
 import pytest
 
-from tests.cli import TIMEOUT_S, Cli
+from tests.cli import TIMEOUT_S, Cli, children_running, wait_until
 
 LONG = ("--set", "messages=120", "--set", "concurrency=4", "--set", "latency_s=0.1")
 
 
 def await_publications(cli: Cli, least: int) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while cli.query("SELECT count(*) FROM aexp.publications")[0][0] < least:
-        assert time.monotonic() < deadline, "nothing was published"
-        time.sleep(0.02)
+    wait_until(lambda: cli.query("SELECT count(*) FROM aexp.publications")[0][0] >= least)
 
 
 def statuses(cli: Cli) -> dict[str, int]:
@@ -64,15 +60,13 @@ def test_a_second_signal_ends_at_once(cli: Cli) -> None:
     process = cli.start(
         "run", "resume", "--run-id", "s", "--set", "messages=40", "--set", "latency_s=30"
     )
-    deadline = time.monotonic() + TIMEOUT_S
-    while not cli.query("SELECT 1 FROM dbos.workflow_status WHERE status = 'PENDING' OFFSET 5"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    while process.poll() is None:
-        assert time.monotonic() < deadline
+    cli.await_row("SELECT 1 FROM dbos.workflow_status WHERE status = 'PENDING' OFFSET 5")
+
+    def has_ended() -> bool:
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.05)
+        return process.poll() is not None
+
+    wait_until(has_ended, poll_s=0.05)
 
     assert cli.wait(process).code == 130
     assert set(statuses(cli)) <= {"PENDING", "ENQUEUED"}
@@ -121,10 +115,7 @@ def test_killing_the_supervisor_loses_nothing(cli: Cli) -> None:
 
 def test_a_signal_while_a_child_starts_is_an_interrupt_too(cli: Cli) -> None:
     process = cli.start("run", "resume", "--run-id", "s", "--kills", "2", *LONG)
-    deadline = time.monotonic() + TIMEOUT_S
-    while not any("work" in child.cmdline() for child in psutil.Process(process.pid).children()):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: bool(children_running(process.pid, "work")), poll_s=0.005)
     process.send_signal(signal.SIGINT)
     result = cli.wait(process)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli import TIMEOUT_S, Cli
+from tests.cli import Cli
 
 FLOWS = Path(__file__).with_name("flows.py")
 
@@ -176,10 +175,7 @@ def test_code_of_a_scenario_that_raises_is_named(flows: Cli) -> None:
 
 def test_a_schedule_that_a_crash_left_behind_touches_no_other_run(flows: Cli) -> None:
     process = flows.start("run", "flows.py:SCHEDULED", "--set", "ticks=1000", "--run-id", "old")
-    deadline = time.monotonic() + TIMEOUT_S
-    while not flows.query("SELECT 1 FROM dbos.workflow_status WHERE name = 'flows.tick'"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    flows.await_row("SELECT 1 FROM dbos.workflow_status WHERE name = 'flows.tick'")
     process.kill()
     process.communicate()
     assert flows.query("SELECT count(*) FROM dbos.workflow_schedules") == [(1,)]

@@ -80,7 +80,7 @@ def describe(settings: Settings, target: str, as_json: bool) -> int:  # noqa: AR
 
 
 def _default(value: Any) -> str:
-    return "–" if value is None else str(value)
+    return "–" if value is None or value == () else str(value)
 
 
 def _takes(schema: dict[str, Any], field: dict[str, Any]) -> str:
@@ -92,6 +92,8 @@ def _takes(schema: dict[str, Any], field: dict[str, Any]) -> str:
         return " or ".join(kinds)
     if "enum" in field:
         return ", ".join(str(value) for value in field["enum"])
+    if field.get("type") == "array":
+        return f"list of {_takes(schema, field.get('items', {}))}"
     kind = str(field.get("format") or field.get("type") or "any")
     low, high = field.get("minimum"), field.get("maximum")
     if low is not None and high is not None:

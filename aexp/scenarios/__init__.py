@@ -17,8 +17,10 @@ ENTRY_POINT_GROUP = "aexp.scenarios"
 
 # Name → module:object. Imported one at a time: a run of one need not pay for the others.
 BUILT_IN: Mapping[str, str] = {
+    "credentials": "aexp.scenarios.credentials:SCENARIO",
     "fibonacci": "aexp.scenarios.fibonacci:SCENARIO",
     "nested": "aexp.scenarios.nested:SCENARIO",
+    "objects": "aexp.scenarios.objects:SCENARIO",
     "resume": "aexp.scenarios.resume:SCENARIO",
     "scope": "aexp.scenarios.scope:SCENARIO",
     "scope-functions": "aexp.scenarios.scope_functions:SCENARIO",

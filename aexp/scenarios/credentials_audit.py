@@ -1,0 +1,370 @@
+"""What ``credentials`` promises: the evidence in the database, and pure judgements of it.
+
+Nobody keeps the secrets, so the audit looks for what it can derive again: each token of the
+scenario's own endpoint carries a marker that follows from the run's id. Secrets of a foreign
+endpoint are known to the process that fetched them alone, which searches for them when it ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from aexp.database.connect import Connection
+from aexp.promise import Anomaly, Promise
+from aexp.runs import ProcessRecord, Run
+from aexp.scenario import Account, Ending
+from aexp.scenarios.secret_search import Search, search
+
+__all__ = [
+    "FETCHED",
+    "FETCH_FAILED",
+    "PROMISES",
+    "CredentialsEvidence",
+    "Fetch",
+    "ProcessFetches",
+    "account",
+    "gather",
+    "marker",
+    "step_name",
+]
+
+FETCHED = "credentials.fetched"
+FETCH_FAILED = "credentials.fetch_failed"
+# Rows that an anomaly shows: enough to look further, however many there are.
+SAMPLE = 20
+
+
+def marker(run_id: str) -> str:
+    """What each token of the run's own endpoint carries: 64 hexadecimal digits."""
+    return hashlib.sha256(f"credentials of {run_id}".encode()).hexdigest()
+
+
+def step_name(page: int | None = None, number: int | None = None) -> str:
+    """The name of the step that describes a user, or what all such names begin with."""
+    return "describe_user " + (f"{page}.{number}" if page is not None else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """One fetch; its times are seconds on the clock of the process that made it."""
+
+    fetched_at: float
+    expires_at: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFetches:
+    """What a process fetched, in order. ``log_leaks`` None: it was killed before it told."""
+
+    pid: int
+    ended: str | None
+    fetches: Sequence[Fetch] = ()
+    failed: int = 0
+    log_leaks: int | None = None
+
+    @property
+    def early(self) -> Sequence[tuple[Fetch, Fetch]]:
+        """Fetches while the credentials before them, which stand first, were still valid."""
+        return [
+            (before, after)
+            for before, after in pairwise(self.fetches)
+            if after.fetched_at < before.expires_at
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsEvidence:
+    """What was fetched, what was described, and where a secret was found.
+
+    Counts are of users; ``missing`` and ``repeated`` are samples of users, ``strays`` fetches of
+    processes that the run does not have. ``unsearched`` says why ``search`` does not tell, if so.
+    """
+
+    asked: int
+    described: int
+    reported_failed: int
+    missing: int
+    missing_sample: Sequence[str] = ()
+    repeated: Sequence[Mapping[str, Any]] = ()
+    processes: Sequence[ProcessFetches] = ()
+    strays: Sequence[Mapping[str, Any]] = ()
+    search: Search | None = None
+    unsearched: str | None = None
+
+    @property
+    def fetches(self) -> int:
+        """Fetches that brought credentials, in all processes."""
+        return sum(len(process.fetches) for process in self.processes)
+
+
+def _fetched_sparingly(evidence: CredentialsEvidence) -> Sequence[Anomaly] | None:
+    anomalies = []
+    early = [
+        {
+            "pid": process.pid,
+            "fetched_at": after.fetched_at,
+            "valid_until": before.expires_at,
+            "why": after.why,
+        }
+        for process in evidence.processes
+        for before, after in process.early
+    ]
+    if early:
+        anomalies.append(
+            Anomaly(
+                f"{len(early)} fetches while the process had credentials that were valid",
+                early[:SAMPLE],
+            )
+        )
+    if evidence.strays:
+        anomalies.append(
+            Anomaly("fetches by processes that did not work on the run", evidence.strays)
+        )
+    return anomalies if anomalies or evidence.fetches else None
+
+
+def _secret_kept(evidence: CredentialsEvidence) -> Sequence[Anomaly] | None:
+    anomalies = []
+    if evidence.search is not None and evidence.search.found:
+        anomalies.append(
+            Anomaly(
+                f"a secret stands in {evidence.search.found} rows",
+                evidence.search.sample,
+            )
+        )
+    logged = [
+        {"pid": process.pid, "lines": process.log_leaks}
+        for process in evidence.processes
+        if process.log_leaks
+    ]
+    if logged:
+        anomalies.append(Anomaly("a secret was logged, and masked in the line", logged))
+    if anomalies:
+        return anomalies
+    # Without a fetch there was no secret to keep.
+    return None if evidence.unsearched or not evidence.fetches else ()
+
+
+def _described_once(evidence: CredentialsEvidence) -> Sequence[Anomaly]:
+    anomalies = []
+    if evidence.missing:
+        anomalies.append(
+            Anomaly(
+                f"{evidence.missing} of {evidence.asked} users were never described, nor was their"
+                " page reported as failed",
+                [{"user": user} for user in evidence.missing_sample],
+            )
+        )
+    if evidence.repeated:
+        anomalies.append(Anomaly("users have more than one checkpoint", evidence.repeated))
+    return anomalies
+
+
+PROMISES: Sequence[Promise[CredentialsEvidence]] = (
+    Promise(
+        "fetched_sparingly",
+        "a process fetches credentials once, and again only when they have expired",
+        _fetched_sparingly,
+    ),
+    Promise(
+        "secret_kept",
+        "no secret is in a row of any table of schemas aexp and dbos, or in a log line",
+        _secret_kept,
+    ),
+    Promise(
+        "described_once",
+        "every user is described once, or their page is reported as failed",
+        _described_once,
+    ),
+)
+
+
+def account(evidence: CredentialsEvidence) -> Account:
+    """The figures for people, as JSON values."""
+    told: dict[str, Any] = {
+        "users": {
+            "asked": evidence.asked,
+            "described": evidence.described,
+            "reported_failed": evidence.reported_failed,
+            "never": evidence.missing,
+        },
+        # By number, since a pid may come again.
+        "credentials": {
+            f"process {number}": {
+                "pid": str(process.pid),
+                "fetches": len(process.fetches),
+                "after_expiry": max(0, len(process.fetches) - 1 - len(process.early)),
+                "failed_fetches": process.failed,
+                "log_lines": process.log_leaks,
+                "ended": process.ended,
+            }
+            for number, process in enumerate(evidence.processes, 1)
+        },
+    }
+    if evidence.search is not None:
+        told["search"] = {
+            "tables": evidence.search.tables,
+            "rows": evidence.search.rows,
+            "found": evidence.search.found,
+        }
+    if evidence.unsearched:
+        told["unsearched"] = evidence.unsearched
+    return told
+
+
+async def gather(connection: Connection, run: Run, ending: Ending) -> CredentialsEvidence:
+    """Read the evidence of ``run``, and search all tables for its secrets."""
+    users = await _users(connection, run, ending)
+    processes, strays = await _fetches(connection, run, ending.processes)
+    found: Search | None
+    unsearched: str | None = None
+    if run.parameters["token_url"] is None:
+        found = await search(connection, [marker(run.run_id)])
+    else:
+        found, unsearched = _searched_by_themselves(processes, ending.processes)
+    if unsearched is None and found is not None and found.unreadable:
+        unsearched = f"no right to read {', '.join(found.unreadable)}"
+    return CredentialsEvidence(
+        **users, processes=processes, strays=strays, search=found, unsearched=unsearched
+    )
+
+
+# Users with a checkpoint of their description; $1 is the application version, $2 the steps' stem.
+_DESCRIBED = """
+    WITH described AS (
+        SELECT substr(function_name, length($2) + 1) AS name, count(*) AS times,
+            array_agg(workflow_uuid || ' ' || function_id) AS checkpoints
+        FROM dbos.operation_outputs JOIN dbos.workflow_status AS workflows USING (workflow_uuid)
+        WHERE workflows.application_version = $1 AND starts_with(function_name, $2)
+            AND operation_outputs.error IS NULL
+        GROUP BY 1
+    )
+"""
+
+
+async def _users(connection: Connection, run: Run, ending: Ending) -> Mapping[str, Any]:
+    """How often each user was described, counted by the server."""
+    result = ending.result if isinstance(ending.result, Mapping) else {}
+    failed = [entry["page"] for entry in result.get("failed", ())]
+    if ending.status == "ERROR":
+        failed = list(range(1, run.parameters["pages"] + 1))
+    counts = await connection.fetchrow(
+        _DESCRIBED + "SELECT count(*) AS asked, count(times) AS described,"  # noqa: S608 - ours
+        " count(*) FILTER (WHERE times IS NULL AND page = ANY($5::int[])) AS reported_failed,"
+        " (array_agg(name ORDER BY page, name) FILTER"
+        "   (WHERE times IS NULL AND page <> ALL($5::int[])))[1:$6] AS missing_sample"
+        " FROM (SELECT page, page || '.' || number AS name FROM"
+        "   generate_series(1, $3::int) AS page, generate_series(1, $4::int) AS number) AS asked"
+        " LEFT JOIN described USING (name)",
+        run.application_version,
+        step_name(),
+        run.parameters["pages"],
+        run.parameters["users"],
+        failed,
+        SAMPLE,
+    )
+    assert counts is not None
+    repeated = await connection.fetch(
+        _DESCRIBED + "SELECT name AS user, times, checkpoints FROM described WHERE times > 1"  # noqa: S608 - ours
+        " ORDER BY name LIMIT $3",
+        run.application_version,
+        step_name(),
+        SAMPLE,
+    )
+    return {
+        "asked": counts["asked"],
+        "described": counts["described"],
+        "reported_failed": counts["reported_failed"],
+        "missing": counts["asked"] - counts["described"] - counts["reported_failed"],
+        "missing_sample": counts["missing_sample"] or (),
+        "repeated": [dict(row) for row in repeated],
+    }
+
+
+async def _fetches(
+    connection: Connection, run: Run, records: Sequence[ProcessRecord]
+) -> tuple[list[ProcessFetches], list[Mapping[str, Any]]]:
+    """What each process fetched, and fetches of none of them."""
+    rows = await connection.fetch(
+        "SELECT event, pid, data, happened_at FROM aexp.events"
+        " WHERE run_id = $1 AND event IN ($2, $3) ORDER BY happened_at",
+        run.run_id,
+        FETCHED,
+        FETCH_FAILED,
+    )
+    # By their number in the process: one that was noted over a lost connection may stand twice.
+    fetches: dict[int, dict[int, Fetch]] = {record.process_no: {} for record in records}
+    failed = dict.fromkeys(fetches, 0)
+    strays: list[Mapping[str, Any]] = []
+    for row in rows:
+        process_no = _process_of(records, row["pid"], row["happened_at"])
+        data = row["data"]
+        if process_no is None:
+            strays.append({"pid": row["pid"], "happened_at": str(row["happened_at"]), **data})
+        elif row["event"] == FETCH_FAILED:
+            failed[process_no] += 1
+        else:
+            fetches[process_no][data["fetch"]] = Fetch(
+                data["fetched_at"], data["expires_at"], data["why"]
+            )
+    return [
+        ProcessFetches(
+            pid=record.pid,
+            ended=record.ended,
+            fetches=sorted(fetches[record.process_no].values(), key=lambda made: made.fetched_at),
+            failed=failed[record.process_no],
+            log_leaks=(record.memory or {}).get("log_leaks"),
+        )
+        for record in records
+    ], strays[:SAMPLE]
+
+
+def _process_of(records: Sequence[ProcessRecord], pid: int, happened_at: datetime) -> int | None:
+    """The process that had ``pid`` at that moment: a pid may come again later."""
+    return max(
+        (
+            record.process_no
+            for record in records
+            if record.pid == pid and record.started_at <= happened_at
+        ),
+        default=None,
+    )
+
+
+def _searched_by_themselves(
+    processes: Sequence[ProcessFetches], records: Sequence[ProcessRecord]
+) -> tuple[Search | None, str | None]:
+    """What the processes found of their own secrets, and why that does not tell, if so."""
+    searches = []
+    silent = []
+    for process, record in zip(processes, records, strict=True):
+        searched = (record.memory or {}).get("searched")
+        if searched is not None:
+            searches.append(Search(**searched))
+        elif process.fetches:
+            silent.append(str(process.pid))
+    unsearched = (
+        f"only the process that fetched a secret of token_url knows it, and process"
+        f" {', '.join(silent)} did not end in order, so it searched no table"
+        if silent
+        else None
+    )
+    return _together(searches), unsearched
+
+
+def _together(searches: Sequence[Search]) -> Search | None:
+    if not searches:
+        return None
+    return Search(
+        tables=max(found.tables for found in searches),
+        rows=max(found.rows for found in searches),
+        found=sum(found.found for found in searches),
+        sample=[row for found in searches for row in found.sample][:SAMPLE],
+        unreadable=sorted({name for found in searches for name in found.unreadable}),
+    )

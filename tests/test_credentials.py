@@ -1,0 +1,580 @@
+"""The scenario ``credentials``: real processes, real kills, and endpoints of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from aexp.errors import InvalidParameter
+from aexp.scenarios.credentials import SCENARIO
+from aexp.scenarios.credentials_audit import marker
+from aexp.scenarios.credentials_cache import Credential, CredentialsUnavailable
+from aexp.scenarios.secret_search import needles
+from aexp.scenarios.token_endpoint import DescriptionRefused, open_client, serve
+from tests.cli import Cli
+
+LEAKS = Path(__file__).with_name("leaks.py")
+TOKEN = "a-foreign-secret.0123456789+/~=="  # a test's
+
+
+def held(report: dict[str, Any]) -> dict[str, bool | None]:
+    return {promise["name"]: promise["held"] for promise in report["promises"]}
+
+
+def fetches(report: dict[str, Any]) -> list[int]:
+    return [process["fetches"] for process in report["account"]["credentials"].values()]
+
+
+def rows_with(cli: Cli, secret: str) -> int:
+    """Rows of whatever table that hold ``secret``, counted apart from the scenario's own search."""
+    found = 0
+    tables = cli.query(
+        "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname IN ('aexp', 'dbos')"
+    )
+    for (table,) in tables:
+        for (line,) in cli.query(f"SELECT t::text FROM {table} AS t"):
+            found += any(needle in line for needle in needles(secret))
+    return found
+
+
+@dataclass
+class Endpoint:
+    """A foreign endpoint: its answer follows from the path of the request."""
+
+    url: str = ""
+    asked: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    refusals: int = 0
+    let_go: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self, path: str) -> tuple[int, bytes]:
+        good = {"access_token": TOKEN, "token_type": "bearer", "expires_in": 3600}
+        answers: dict[str, tuple[int, Any]] = {
+            "/good": (200, good),
+            "/short-lived": (200, {**good, "expires_in": 0}),
+            "/forever": (200, {**good, "expires_in": "never"}),
+            "/garbage": (200, b"<html>\xff"),
+            "/deep": (200, b"[" * 60_000),
+            "/list": (200, [TOKEN]),
+            "/no-token": (200, {"token": TOKEN}),
+            "/number": (200, {**good, "access_token": 12345678}),
+            "/lines": (200, {**good, "access_token": f"{TOKEN}\r\nX-Injected: 1"}),
+            "/short": (200, {**good, "access_token": "1234567"}),
+            "/mac": (200, {**good, "token_type": "mac"}),
+            "/huge": (200, b" " * 100_000),
+            "/empty": (200, b""),
+        }
+        if path == "/refuses-at-first" and self.refusals:
+            self.refusals -= 1
+            return 503, b""
+        if path.removeprefix("/").isdigit():
+            return int(path.removeprefix("/")), TOKEN.encode()
+        status, body = answers.get(path, (200, good))
+        return status, body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+@contextmanager
+def endpoint() -> Iterator[Endpoint]:
+    """Serve an :class:`Endpoint` on a free port of loopback."""
+    served = Endpoint()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            served.asked.append(self.path)
+            served.headers.append(dict(self.headers))
+            if self.path == "/hang":
+                served.let_go.wait()
+                return
+            status, body = served.answer(self.path.partition("?")[0])
+            self.send_response(status)
+            if 300 <= status < 400:
+                self.send_header("Location", f"{served.url}/good")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its base's
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            # Who asked has not waited for the answer, which is what some tests are about.
+            pass
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        served.url = f"http://127.0.0.1:{server.server_address[1]}"
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        try:
+            yield served
+        finally:
+            served.let_go.set()
+            server.shutdown()
+            serving.join()
+
+
+@pytest.fixture
+def foreign() -> Iterator[Endpoint]:
+    with endpoint() as served:
+        yield served
+
+
+async def fetch(url: str, **options: float) -> Credential:
+    given = {"ttl_s": 60.0, "deadline_s": 10.0, **options}
+    async with open_client(url, None, **given) as client:
+        return await client.fetch()
+
+
+@pytest.mark.asyncio
+async def test_a_token_lives_no_longer_than_is_said_and_than_is_wanted(foreign: Endpoint) -> None:
+    before = time.monotonic()
+    credential = await fetch(f"{foreign.url}/good")
+    assert credential.reveal() == TOKEN
+    assert before <= credential.fetched_at <= time.monotonic()
+    assert credential.expires_at == credential.fetched_at + 60.0
+    longer = await fetch(f"{foreign.url}/good", ttl_s=7200.0)
+    assert longer.expires_at == longer.fetched_at + 3600
+    gone = await fetch(f"{foreign.url}/short-lived")
+    assert gone.expires_at == gone.fetched_at
+    unsaid = await fetch(f"{foreign.url}/forever")
+    assert unsaid.expires_at == unsaid.fetched_at + 60.0
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/401", "refuses to give a token (401): let it give one without authentication"),
+        ("/403", "refuses to give a token (403)"),
+        ("/404", "answered 404: correct token_url"),
+        ("/202", "answered 202: correct token_url"),
+        ("/500", "failed (500): see its log"),
+        ("/302", "redirects (302), which is not followed: give the URL that it leads to"),
+        ("/307", "redirects (307), which is not followed"),
+        ("/garbage", "answered with what is no JSON: correct token_url, or mend the endpoint"),
+        ("/deep", "answered with what is no JSON"),
+        ("/empty", "answered with what is no JSON"),
+        ("/list", "answered with no access_token"),
+        ("/no-token", "answered with no access_token"),
+        ("/number", "answered with no access_token"),
+        ("/lines", "answered with an access_token that cannot stand in a header"),
+        ("/short", "answered with an access_token of fewer than 8 characters"),
+        ("/mac", "answered with a token that is not of the type Bearer"),
+        ("/huge", "answered with more than 65536 bytes"),
+    ],
+)
+async def test_an_endpoint_that_gives_no_token_is_told_with_what_to_do(
+    foreign: Endpoint, path: str, reason: str
+) -> None:
+    with pytest.raises(CredentialsUnavailable) as raised:
+        await fetch(f"{foreign.url}{path}?key=in-the-query")
+    assert str(raised.value).startswith(f"token endpoint {foreign.url}{path} {reason}")
+    assert TOKEN not in str(raised.value)
+    assert foreign.asked == [f"{path}?key=in-the-query"], "a redirect is not followed"
+
+
+@pytest.mark.asyncio
+async def test_an_endpoint_that_hangs_is_given_up_at_the_deadline(foreign: Endpoint) -> None:
+    with pytest.raises(CredentialsUnavailable, match=r"gave no answer within 0\.05 s"):
+        await fetch(f"{foreign.url}/hang", deadline_s=0.05)
+
+
+@pytest.mark.asyncio
+async def test_an_endpoint_that_is_not_there_is_told_with_the_reason() -> None:
+    with endpoint() as gone:
+        pass
+    with pytest.raises(CredentialsUnavailable, match=r"cannot be reached \(Connection refused\)"):
+        await fetch(f"{gone.url}/good")
+    with pytest.raises(CredentialsUnavailable, match=r"cannot be reached \(its host name is"):
+        await fetch("http://no-such-host.invalid/token")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("greeting", "reason"),
+    [(b"SSH-2.0-OpenSSH_9.9\r\n", "does not speak HTTP"), (b"", "cannot be reached")],
+)
+async def test_what_is_no_http_server_is_told_as_that(greeting: bytes, reason: str) -> None:
+    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(CredentialsUnavailable, match=reason):
+            await fetch(f"http://127.0.0.1:{port}/token")
+
+
+@pytest.mark.asyncio
+async def test_no_proxy_of_the_environment_comes_between(
+    foreign: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with endpoint() as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert (await fetch(f"{foreign.url}/good")).reveal() == TOKEN
+        assert proxy.asked == []
+
+
+@pytest.mark.asyncio
+async def test_our_endpoint_describes_users_to_who_has_a_token_of_its_own() -> None:
+    async with (
+        serve(marker("r"), 7.0) as url,
+        open_client(f"{url}/token", f"{url}/users", ttl_s=60.0, deadline_s=10.0) as client,
+    ):
+        one, other = await client.fetch(), await client.fetch()
+        assert one.expires_at == one.fetched_at + 7.0
+        assert one.reveal() != other.reveal()
+        assert one.reveal().startswith(marker("r"))
+        for credential in (one, other):
+            assert await client.describe("2.3", credential) == {
+                "user": "2.3",
+                "description": "user 3 of page 2",
+            }
+        forged = Credential(marker("r") + ".forged", fetched_at=0.0, expires_at=1.0)
+        with pytest.raises(DescriptionRefused, match=r"user 2\.3 was refused with 401"):
+            await client.describe("2.3", forged)
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/users/1.1") as answer:
+            assert answer.status == 401
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("ftp://host/token", "give the URL of a token endpoint, http:// or https://"),
+        ("host/token", "give the URL of a token endpoint"),
+        ("", "give the URL of a token endpoint"),
+        ("http://", "give the URL of a token endpoint"),
+        ("http://host:0/", "give the URL of a token endpoint"),
+        ("http://host:99999/", "ort out of range"),
+        ("http://[::1/", "nvalid IPv6 URL"),
+        ("http://host/a b", "a URL has no blanks"),
+        ("http://ada@host/", "leave user and password out"),
+        ("http://ada:hunter2@host/", "leave user and password out"),
+    ],
+)
+def test_a_token_url_that_is_none_is_refused(url: str, reason: str) -> None:
+    with pytest.raises(InvalidParameter, match=reason):
+        SCENARIO.from_text({"token_url": url})
+
+
+def test_the_password_of_a_token_url_is_not_repeated(cli: Cli) -> None:
+    result = cli("run", "credentials", "--set", "token_url=http://ada:hunter2@host/")
+    assert result.code == 2
+    assert "leave user and password out" in result.error
+    assert "hunter2" not in result.stderr + result.stdout
+
+
+def test_other_scenarios_do_not_pay_for_aiohttp() -> None:
+    code = (
+        "import aexp.cli.run, aexp.scenarios.credentials, sys; assert 'aiohttp' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_describes_fifteen_users_with_one_fetch(cli: Cli) -> None:
+    result = cli("run", "credentials", "--json")
+
+    report = result.json
+    assert result.code == 0, result.stderr
+    assert report["result"] == {"described": 15, "failed": []}
+    assert report["account"]["users"] == {
+        "asked": 15,
+        "described": 15,
+        "reported_failed": 0,
+        "never": 0,
+    }
+    assert fetches(report) == [1]
+    assert set(held(report).values()) == {True}
+    assert report["account"]["search"]["tables"] >= 10
+    assert report["account"]["search"]["found"] == 0
+    secret = marker(report["run_id"])
+    assert secret not in result.stdout + result.stderr
+    assert rows_with(cli, secret) == 0
+
+
+def test_is_fetched_again_by_each_process_after_a_kill(cli: Cli) -> None:
+    result = cli("run", "credentials", "--kills", "2", "--seed", "3", "--json")
+
+    report = result.json
+    assert result.code == 0, result.stderr
+    assert [process["ended"] for process in report["processes"]] == [
+        "killed by SIGKILL",
+        "killed by SIGKILL",
+        "completed",
+    ]
+    assert report["account"]["kills"] == {"asked": 2, "landed": 2, "seed": 3}
+    assert report["account"]["users"]["described"] == 15
+    assert max(fetches(report)) == 1
+    assert fetches(report)[-1] == 1
+    assert set(held(report).values()) == {True}
+    assert rows_with(cli, marker(report["run_id"])) == 0
+
+
+def test_a_process_that_killed_itself_leaves_its_fetch_on_record(cli: Cli) -> None:
+    crashed = cli("run", "credentials", "--run-id", "mine", "--crash-after", "4")
+    assert crashed.code == -9
+
+    result = cli("resume", "mine", "--json")
+
+    assert result.code == 0, result.stderr
+    assert fetches(result.json) == [1, 1]
+    assert [process["ended"] for process in result.json["processes"]] == ["vanished", "completed"]
+    assert set(held(result.json).values()) == {True}
+    assert rows_with(cli, marker("mine")) == 0
+
+
+def test_credentials_that_expire_are_fetched_again_and_counted(cli: Cli) -> None:
+    result = cli(
+        "run", "credentials", "--set", "ttl_s=0.02", "--set", "concurrency=1", "--json"
+    )  # fmt: skip
+
+    report = result.json
+    assert result.code == 0, result.stderr
+    (process,) = report["account"]["credentials"].values()
+    # The pages come one after the other, each longer than credentials live.
+    assert process["fetches"] >= 5
+    assert process["after_expiry"] == process["fetches"] - 1
+    assert set(held(report).values()) == {True}
+
+
+def test_a_foreign_endpoint_is_asked_once_and_its_secret_is_searched_for(
+    cli: Cli, foreign: Endpoint
+) -> None:
+    result = cli("run", "credentials", "--set", f"token_url={foreign.url}/good", "--json")
+
+    report = result.json
+    assert result.code == 0, result.stderr
+    assert report["result"] == {"described": 15, "failed": []}
+    assert foreign.asked == ["/good"]
+    assert "Authorization" not in foreign.headers[0]
+    assert set(held(report).values()) == {True}
+    assert report["account"]["search"]["rows"] > 15
+    assert TOKEN not in result.stdout + result.stderr
+    assert rows_with(cli, TOKEN) == 0
+
+
+def test_a_foreign_secret_whose_process_was_killed_is_not_judged(
+    cli: Cli, foreign: Endpoint
+) -> None:
+    crashed = cli(
+        "run", "credentials", "--run-id", "mine", "--crash-after", "4", "--set",
+        f"token_url={foreign.url}/good",
+    )  # fmt: skip
+    assert crashed.code == -9
+
+    result = cli("resume", "mine", "--json")
+
+    assert result.code == 0, result.stderr
+    assert fetches(result.json) == [1, 1]
+    assert held(result.json)["secret_kept"] is None
+    assert held(result.json)["fetched_sparingly"] is True
+    pid = result.json["processes"][0]["pid"]
+    assert f"process {pid} did not end in order" in result.json["account"]["unsearched"]
+
+
+def test_a_process_that_is_stopped_in_order_searches_for_its_secret(
+    cli: Cli, foreign: Endpoint
+) -> None:
+    process = cli.start(
+        "run", "credentials", "--run-id", "mine", "--set", "pages=40", "--set",
+        f"token_url={foreign.url}/good",
+    )  # fmt: skip
+    cli.await_row("SELECT 1 FROM dbos.operation_outputs OFFSET 4")
+    process.terminate()
+    assert cli.wait(process).code == 130
+
+    result = cli("resume", "mine", "--json")
+
+    assert result.code == 0, result.stderr
+    assert [process["ended"] for process in result.json["processes"]] == [
+        "interrupted",
+        "completed",
+    ]
+    assert fetches(result.json) == [1, 1]
+    assert set(held(result.json).values()) == {True}
+    assert result.json["account"]["users"]["described"] == 120
+
+
+@pytest.mark.parametrize("path", ["/500", "/hang", "/302"])
+def test_when_no_page_can_be_described_the_run_ends_in_one_line_that_says_why(
+    cli: Cli, foreign: Endpoint, path: str
+) -> None:
+    result = cli(
+        "run", "credentials", "--set", f"token_url={foreign.url}{path}", "--set", "pages=2",
+        "--set", "deadline_s=0.2", "--json",
+    )  # fmt: skip
+
+    report = result.json
+    assert result.code == 1
+    assert report["status"] == "ERROR"
+    assert report["result"].startswith(
+        "NothingDescribed: no page could be described: 3 of 3 users:"
+        f" token endpoint {foreign.url}{path} "
+    )
+    assert "\n" not in report["result"]
+    assert "Traceback" not in report["result"]
+    assert {name: value for name, value in held(report).items() if value is not True} == {
+        "ends": False,
+        "fetched_sparingly": None,
+        "secret_kept": None,
+    }
+    assert report["account"]["users"]["reported_failed"] == 6
+    (process,) = report["account"]["credentials"].values()
+    assert process["failed_fetches"] == len(foreign.asked) >= 3
+    assert rows_with(cli, TOKEN) == 0
+
+
+def test_a_page_that_fails_is_reported_and_the_rest_goes_on(cli: Cli, foreign: Endpoint) -> None:
+    # All attempts of the one user of whichever page comes first.
+    foreign.refusals = 3
+    result = cli(
+        "run", "credentials", "--set", f"token_url={foreign.url}/refuses-at-first", "--set",
+        "users=1", "--set", "concurrency=1", "--json",
+    )  # fmt: skip
+
+    report = result.json
+    assert result.code == 0, result.stderr
+    assert report["result"]["described"] == 4
+    (failed,) = report["result"]["failed"]
+    assert failed["error"] == (
+        f"1 of 1 users: token endpoint {foreign.url}/refuses-at-first failed (503): see its log"
+    )
+    assert report["account"]["users"]["reported_failed"] == 1
+    assert set(held(report).values()) == {True}
+    assert fetches(report) == [1]
+
+
+def test_a_fetch_that_fails_is_tried_again(cli: Cli, foreign: Endpoint) -> None:
+    foreign.refusals = 2
+    result = cli(
+        "run", "credentials", "--set", f"token_url={foreign.url}/refuses-at-first", "--set",
+        "users=1", "--set", "concurrency=1", "--json",
+    )  # fmt: skip
+
+    assert result.code == 0, result.stderr
+    assert result.json["result"] == {"described": 5, "failed": []}
+    (process,) = result.json["account"]["credentials"].values()
+    assert (process["fetches"], process["failed_fetches"]) == (1, 2)
+
+
+def test_what_is_planted_in_the_tables_breaks_the_promises_of_an_audit(cli: Cli) -> None:
+    assert cli("run", "credentials", "--run-id", "mine").code == 0
+    # Fetched again at once, described never, and a token of the run in a row of any other.
+    cli.query(
+        "INSERT INTO aexp.events (run_id, event, workflow_id, pid, data)"
+        " SELECT run_id, event, workflow_id, pid, data || '{\"fetch\": 2}' FROM aexp.events"
+    )
+    cli.query("DELETE FROM dbos.operation_outputs WHERE function_name = 'describe_user 2.3'")
+    cli.query(
+        "INSERT INTO aexp.counters (run_id, name, value) VALUES ('other', %s, 1)",
+        [f"{marker('mine')}.and-more"],
+    )
+
+    result = cli("audit", "mine", "--json")
+
+    assert result.code == 1
+    found = broken(result.json)
+    assert set(found) == {"fetched_sparingly", "secret_kept", "described_once"}
+    assert found["fetched_sparingly"][0]["rows"][0]["pid"] == result.json["processes"][0]["pid"]
+    assert found["secret_kept"][0]["rows"] == [
+        {"table": "aexp.counters", "columns": "name", "row": "run_id=other, name=***.and-more"}
+    ]
+    assert found["described_once"][0]["rows"] == [{"user": "2.3"}]
+
+
+@pytest.fixture
+def leaks(cli: Cli) -> Cli:
+    """The command in a folder that holds leaks.py."""
+    shutil.copy(LEAKS, cli.folder / "leaks.py")
+    return cli
+
+
+def broken(report: dict[str, Any]) -> dict[str, Any]:
+    return {p["name"]: p["anomalies"] for p in report["promises"] if p["held"] is False}
+
+
+def test_a_secret_in_a_checkpoint_is_found_and_told_with_its_row(leaks: Cli) -> None:
+    result = leaks("run", "leaks.py:CHECKPOINT", "--json")
+
+    report = result.json
+    assert result.code == 1
+    assert report["status"] == "SUCCESS"
+    assert broken(report) == {
+        "secret_kept": [
+            {
+                "summary": "a secret stands in 1 rows",
+                "rows": [
+                    {
+                        "table": "dbos.operation_outputs",
+                        "columns": "output",
+                        "row": f"workflow_uuid={report['run_id']}, function_id=1",
+                    }
+                ],
+            }
+        ]
+    }
+    assert marker(report["run_id"]) not in result.stdout + result.stderr
+    told = leaks("audit", report["run_id"])
+    assert told.code == 1
+    assert re.search(r"BROKEN +secret_kept", told.stdout)
+
+
+def test_a_foreign_secret_in_a_checkpoint_is_found_by_the_process_itself(
+    leaks: Cli, foreign: Endpoint
+) -> None:
+    result = leaks("run", "leaks.py:CHECKPOINT", "--set", f"token_url={foreign.url}/good", "--json")
+
+    assert result.code == 1
+    assert list(broken(result.json)) == ["secret_kept"]
+    assert result.json["account"]["search"]["found"] == 1
+    assert TOKEN not in result.stdout + result.stderr
+
+
+def test_a_secret_in_an_error_is_found(leaks: Cli) -> None:
+    result = leaks("run", "leaks.py:ERROR", "--json")
+
+    assert result.code == 1
+    (anomaly,) = broken(result.json)["secret_kept"]
+    # Of the step, and of the workflow that it failed.
+    assert {(row["table"], row["columns"]) for row in anomaly["rows"]} >= {
+        ("dbos.operation_outputs", "error"),
+    }
+
+
+@pytest.mark.parametrize("as_", ["json", "console"])
+def test_a_secret_that_is_logged_is_masked_and_breaks_the_promise(leaks: Cli, as_: str) -> None:
+    result = leaks("run", "leaks.py:LOG", "--json", "--log-format", as_)
+
+    report = result.json
+    assert result.code == 1
+    pid = report["processes"][0]["pid"]
+    # One of ours, one of a library's, one with a traceback.
+    assert broken(report) == {
+        "secret_kept": [
+            {
+                "summary": "a secret was logged, and masked in the line",
+                "rows": [{"pid": pid, "lines": 3}],
+            }
+        ]
+    }
+    assert marker(report["run_id"]) not in result.stderr
+    assert result.stderr.count("***") >= 3

@@ -1,0 +1,431 @@
+"""Secrets are found wherever they stand, and each promise is broken by a planted violation."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from dbos._serialization import DefaultSerializer
+from hypothesis import example, given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from aexp.database.connect import Connection
+from aexp.promise import judge
+from aexp.runs import ProcessRecord, Run
+from aexp.scenario import Ending
+from aexp.scenarios.credentials_audit import (
+    FETCH_FAILED,
+    FETCHED,
+    PROMISES,
+    CredentialsEvidence,
+    Fetch,
+    ProcessFetches,
+    account,
+    gather,
+    marker,
+)
+from aexp.scenarios.secret_search import Search, needles, search
+
+SECRET = marker("planted")
+# What a foreign endpoint may give: all characters of RFC 6750.
+FOREIGN = "aZ09-._~+/~~~qw=="
+
+
+def stored(value: Any) -> str:
+    """As DBOS stores it."""
+    return DefaultSerializer().serialize(value)
+
+
+@effort(deadline=None)
+@given(before=st.text(max_size=50), after=st.text(max_size=50))
+@example(before="", after="")
+@example(before="1", after="")
+@example(before="22", after="")
+@pytest.mark.parametrize("secret", [SECRET, FOREIGN, "8letters"])
+def test_a_needle_is_in_whatever_dbos_stores_of_a_secret(
+    secret: str, before: str, after: str
+) -> None:
+    for value in (
+        before + secret + after,
+        {"headers": [before, {"Authorization": f"Bearer {secret}"}, after]},
+        ValueError(f"{before}{secret}{after}"),
+        f"{before}{secret}{after}".encode(),
+    ):
+        text = stored(value)
+        assert any(needle in text for needle in needles(secret))
+
+
+@effort(deadline=None)
+@given(text=st.text())
+def test_no_needle_is_in_what_holds_no_secret(text: str) -> None:
+    assert not any(needle in stored(text) for needle in needles(SECRET))
+
+
+def test_no_needle_is_short_enough_to_be_found_by_chance() -> None:
+    assert min(len(needle) for needle in needles(SECRET)) >= 60
+    assert min(len(needle) for needle in needles("8letters")) >= 8
+
+
+# A home for a secret of each kind: how a table of its own is made and filled, and what is told.
+HOMES: Sequence[tuple[str, str, str, str]] = [
+    ("text", "CREATE TABLE aexp.home (a int PRIMARY KEY, b text)", "'key: ' || $1", "a=7"),
+    (
+        "jsonb",
+        "CREATE TABLE aexp.home (a int PRIMARY KEY, b jsonb)",
+        "jsonb_build_array($1)",
+        "a=7",
+    ),
+    ("bytea", "CREATE TABLE dbos.home (a int PRIMARY KEY, b bytea)", "$1::text::bytea", "a=7"),
+    ("array", "CREATE TABLE dbos.home (a int PRIMARY KEY, b text[])", "ARRAY['x', $1]", "a=7"),
+    ("no key", "CREATE TABLE dbos.home (a int, b text)", "$1", "ctid=(0,1)"),
+    (
+        "partition",
+        (
+            "CREATE TABLE dbos.home (a int PRIMARY KEY, b text) PARTITION BY RANGE (a);"
+            " CREATE TABLE dbos.home_of_7 PARTITION OF dbos.home FOR VALUES FROM (0) TO (9)"
+        ),
+        "$1",
+        "a=7",
+    ),
+    (
+        "odd name",
+        'CREATE TABLE aexp."My ""home""" (a int PRIMARY KEY, b text)',
+        "$1",
+        "a=7",
+    ),
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("ddl", "value", "identity"), [home[1:] for home in HOMES], ids=[home[0] for home in HOMES]
+)
+async def test_a_secret_is_found_in_a_column_of_any_type(
+    connection: Connection, ddl: str, value: str, identity: str
+) -> None:
+    await connection.execute(ddl)
+    table = ddl.partition(" (")[0].removeprefix("CREATE TABLE ")
+    await connection.execute(
+        f"INSERT INTO {table} SELECT 7, {value} FROM (SELECT $1::text) x", SECRET
+    )
+    await connection.execute(f"INSERT INTO {table} VALUES (8, NULL)")
+
+    found = await search(connection, [SECRET])
+
+    assert found.found == 1
+    (row,) = found.sample
+    assert row["table"].split(".")[1].startswith(table.split(".")[1].split(" ")[0])
+    assert (row["columns"], row["row"]) == ("b", identity)
+
+
+@pytest.mark.asyncio
+async def test_a_materialised_view_keeps_what_its_table_has_lost(connection: Connection) -> None:
+    await connection.execute(
+        "CREATE TABLE aexp.home (b text);"
+        f" INSERT INTO aexp.home VALUES ('{SECRET}');"
+        " CREATE MATERIALIZED VIEW aexp.seen AS SELECT * FROM aexp.home;"
+        " CREATE MATERIALIZED VIEW aexp.unseen AS SELECT * FROM aexp.home WITH NO DATA;"
+        " TRUNCATE aexp.home"
+    )
+    found = await search(connection, [SECRET])
+    assert [row["table"] for row in found.sample] == ["aexp.seen"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("shift", range(6))
+async def test_a_secret_is_found_in_a_checkpoint_at_each_alignment(
+    connection: Connection, shift: int
+) -> None:
+    await connection.execute(
+        "INSERT INTO dbos.workflow_status (workflow_uuid, status, priority, inputs)"
+        " VALUES ('w', 'SUCCESS', 0, $1)",
+        stored({"args": ["harmless"]}),
+    )
+    await connection.execute(
+        "INSERT INTO dbos.operation_outputs (workflow_uuid, function_id, function_name, output)"
+        " VALUES ('w', 3, 'login', $1), ('w', 4, 'use', $2)",
+        stored("x" * shift + SECRET),
+        stored("nothing"),
+    )
+
+    found = await search(connection, [SECRET])
+
+    assert found.found == 1
+    assert found.sample == [
+        {
+            "table": "dbos.operation_outputs",
+            "columns": "output",
+            "row": "workflow_uuid=w, function_id=3",
+        }
+    ]
+
+
+@pytest.mark.asyncio
+async def test_what_tells_a_row_apart_does_not_tell_the_secret(connection: Connection) -> None:
+    await connection.execute(
+        "INSERT INTO aexp.counters (run_id, name, value) VALUES ('r', $1, 1)", f"of {SECRET}"
+    )
+    found = await search(connection, [SECRET])
+    assert found.sample == [
+        {"table": "aexp.counters", "columns": "name", "row": "run_id=r, name=of ***"}
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_search_of_many_rows_counts_all_and_shows_some(connection: Connection) -> None:
+    await connection.execute(
+        "INSERT INTO aexp.counters (run_id, name, value)"
+        " SELECT 'r', n || $1::text, 1 FROM generate_series(1, 1000) AS n",
+        SECRET,
+    )
+    before = await search(connection, ["another secret"])
+    found = await search(connection, ["another secret", SECRET])
+    assert (found.found, len(found.sample)) == (1000, 20)
+    assert before.found == 0
+    assert found.tables == before.tables
+    assert found.rows == before.rows >= 1000
+
+
+@pytest.mark.asyncio
+async def test_tables_that_may_not_be_read_are_told(connection: Connection) -> None:
+    role = f"test_{secrets.token_hex(6)}"
+    await connection.execute(
+        f"CREATE ROLE {role}; GRANT USAGE ON SCHEMA aexp, dbos TO {role};"
+        f" GRANT SELECT ON ALL TABLES IN SCHEMA aexp, dbos TO {role};"
+        f" REVOKE SELECT ON aexp.events FROM {role}"
+    )
+    try:
+        await connection.execute(f"SET ROLE {role}")
+        found = await search(connection, [SECRET])
+    finally:
+        await connection.execute(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")
+    assert found.unreadable == ["aexp.events"]
+
+
+ONE_FETCH = ProcessFetches(
+    pid=41, ended="killed by SIGKILL", fetches=[Fetch(10.0, 70.0, "first")], log_leaks=0
+)
+TWO_FETCHES = ProcessFetches(
+    pid=42,
+    ended="completed",
+    fetches=[Fetch(3.0, 63.0, "first"), Fetch(63.0, 123.0, "expired")],
+    log_leaks=0,
+)
+KEPT = CredentialsEvidence(
+    asked=15,
+    described=12,
+    reported_failed=3,
+    missing=0,
+    processes=[ONE_FETCH, TWO_FETCHES],
+    search=Search(tables=24, rows=1000, found=0),
+)
+
+FOUND_ROW = {"table": "dbos.operation_outputs", "columns": "output", "row": "workflow_uuid=w"}
+STRAY_ROW = {"pid": 43, "happened_at": "2026-01-01", "fetch": 1}
+REPEATED_ROW = {"user": "1.2", "times": 2, "checkpoints": ["r.1.0 1", "r.1.0 4"]}
+
+
+@dataclass(frozen=True)
+class Violation:
+    """Evidence that breaks one promise, and the anomaly that must be named: summary and rows."""
+
+    promise: str
+    evidence: CredentialsEvidence
+    summary: str
+    rows: Sequence[Mapping[str, Any]]
+
+
+VIOLATIONS = [
+    Violation(
+        "fetched_sparingly",
+        replace(
+            KEPT,
+            processes=[
+                ONE_FETCH,
+                replace(
+                    TWO_FETCHES,
+                    fetches=[Fetch(3.0, 63.0, "first"), Fetch(62.99, 122.99, "expired")],
+                ),
+            ],
+        ),
+        "1 fetches while the process had credentials that were valid",
+        [{"pid": 42, "fetched_at": 62.99, "valid_until": 63.0, "why": "expired"}],
+    ),
+    Violation(
+        "fetched_sparingly",
+        replace(
+            KEPT,
+            processes=[replace(ONE_FETCH, fetches=[Fetch(1.0, 9.0, "first")] * 3)],
+        ),
+        "2 fetches while the process had credentials that were valid",
+        [{"pid": 41, "fetched_at": 1.0, "valid_until": 9.0, "why": "first"}] * 2,
+    ),
+    Violation(
+        "fetched_sparingly",
+        replace(KEPT, strays=[STRAY_ROW]),
+        "fetches by processes that did not work on the run",
+        [STRAY_ROW],
+    ),
+    Violation(
+        "secret_kept",
+        replace(KEPT, search=Search(24, 1000, 1, [FOUND_ROW])),
+        "a secret stands in 1 rows",
+        [FOUND_ROW],
+    ),
+    Violation(
+        "secret_kept",
+        replace(KEPT, search=Search(24, 1000, 1, [FOUND_ROW]), unsearched="one was killed"),
+        "a secret stands in 1 rows",
+        [FOUND_ROW],
+    ),
+    Violation(
+        "secret_kept",
+        replace(KEPT, processes=[ONE_FETCH, replace(TWO_FETCHES, log_leaks=2)]),
+        "a secret was logged, and masked in the line",
+        [{"pid": 42, "lines": 2}],
+    ),
+    Violation(
+        "described_once",
+        replace(KEPT, described=10, missing=2, missing_sample=["4.1", "4.3"]),
+        "2 of 15 users were never described, nor was their page reported as failed",
+        [{"user": "4.1"}, {"user": "4.3"}],
+    ),
+    Violation(
+        "described_once",
+        replace(KEPT, repeated=[REPEATED_ROW]),
+        "users have more than one checkpoint",
+        [REPEATED_ROW],
+    ),
+]
+
+
+def held(evidence: CredentialsEvidence) -> dict[str, bool | None]:
+    return {verdict.name: verdict.held for verdict in judge(PROMISES, evidence)}
+
+
+def test_all_promises_hold_of_a_clean_history() -> None:
+    assert set(held(KEPT).values()) == {True}
+
+
+@pytest.mark.parametrize("violation", VIOLATIONS)
+def test_a_planted_violation_breaks_its_promise_and_no_other(violation: Violation) -> None:
+    broken = [verdict for verdict in judge(PROMISES, violation.evidence) if verdict.anomalies]
+    assert [verdict.name for verdict in broken] == [violation.promise]
+    (anomaly,) = broken[0].anomalies or ()
+    assert anomaly.summary == violation.summary
+    assert list(anomaly.rows) == list(violation.rows)
+
+
+def test_what_nobody_searched_is_not_judged() -> None:
+    unsearched = replace(KEPT, search=None, unsearched="process 41 was killed")
+    assert held(unsearched)["secret_kept"] is None
+    assert account(unsearched)["unsearched"] == "process 41 was killed"
+
+
+def test_without_a_fetch_there_is_nothing_to_judge() -> None:
+    nothing = replace(KEPT, processes=[replace(ONE_FETCH, fetches=[], failed=9)])
+    assert held(nothing) == {
+        "fetched_sparingly": None,
+        "secret_kept": None,
+        "described_once": True,
+    }
+
+
+def test_the_account_tells_fetches_and_expiries_by_process() -> None:
+    told = account(KEPT)["credentials"]
+    assert [(row["pid"], row["fetches"], row["after_expiry"]) for row in told.values()] == [
+        ("41", 1, 0),
+        ("42", 2, 1),
+    ]
+
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def record(number: int, pid: int, minute: int, memory: Mapping[str, Any] | None) -> ProcessRecord:
+    return ProcessRecord(
+        number, pid, "local", BEGAN + timedelta(minutes=minute), None, "completed", memory
+    )
+
+
+def a_run(token_url: str | None = None) -> Run:
+    parameters = {"pages": 2, "users": 2, "token_url": token_url}
+    return Run("r", "credentials", "credentials", parameters, {}, "run-r")
+
+
+async def plant(
+    connection: Connection, event: str, pid: int, minute: float, data: Mapping[str, Any]
+) -> None:
+    await connection.execute(
+        "INSERT INTO aexp.events (run_id, event, pid, data, happened_at) VALUES ($1,$2,$3,$4,$5)",
+        "r",
+        event,
+        pid,
+        data,
+        BEGAN + timedelta(minutes=minute),
+    )
+
+
+def fetched(number: int, at: float) -> Mapping[str, Any]:
+    return {"fetch": number, "fetched_at": at, "expires_at": at + 60, "why": "first"}
+
+
+@pytest.mark.asyncio
+async def test_a_pid_that_comes_again_is_another_process(connection: Connection) -> None:
+    await plant(connection, FETCHED, 41, 1, fetched(1, 500.0))
+    # Noted twice, over a lost connection.
+    await plant(connection, FETCHED, 41, 11, fetched(1, 3.0))
+    await plant(connection, FETCHED, 41, 11, fetched(1, 3.0))
+    await plant(connection, FETCH_FAILED, 41, 12, {"why": "expired", "error": "refused"})
+    await plant(connection, FETCHED, 43, 12, fetched(1, 3.0))
+    memory = {"fetches": 1, "log_leaks": 0, "searched": None}
+    processes = [record(1, 41, 0, None), record(2, 42, 5, memory), record(3, 41, 10, memory)]
+
+    evidence = await gather(connection, a_run(), Ending("SUCCESS", {}, None, processes))
+
+    assert [[fetch.fetched_at for fetch in each.fetches] for each in evidence.processes] == [
+        [500.0],
+        [],
+        [3.0],
+    ]
+    assert [each.failed for each in evidence.processes] == [0, 0, 1]
+    assert [each.log_leaks for each in evidence.processes] == [None, 0, 0]
+    assert [stray["pid"] for stray in evidence.strays] == [43]
+    assert evidence.missing == 4
+    assert evidence.missing_sample == ["1.1", "1.2", "2.1", "2.2"]
+
+
+@pytest.mark.asyncio
+async def test_failed_pages_account_for_their_users(connection: Connection) -> None:
+    result = {"described": 0, "failed": [{"page": 2, "error": "refused"}]}
+    some = await gather(connection, a_run(), Ending("SUCCESS", result, None, []))
+    assert (some.reported_failed, some.missing_sample) == (2, ["1.1", "1.2"])
+    every = await gather(connection, a_run(), Ending("ERROR", None, "no page", []))
+    assert (every.reported_failed, every.missing) == (4, 0)
+
+
+@pytest.mark.asyncio
+async def test_with_a_foreign_endpoint_each_process_searches_for_itself(
+    connection: Connection,
+) -> None:
+    for pid in (41, 42):
+        await plant(connection, FETCHED, pid, 1, fetched(1, 3.0))
+    clean = {"log_leaks": 0, "searched": Search(24, 10, 0).as_json()}
+    leaky = {"log_leaks": 0, "searched": Search(24, 12, 1, [FOUND_ROW]).as_json()}
+    killed = {"log_leaks": 0, "searched": None}
+
+    async def judged(*memories: Mapping[str, Any] | None) -> bool | None:
+        records = [record(n, 41 + n, 0, memory) for n, memory in enumerate(memories)]
+        ending = Ending("SUCCESS", {}, None, records)
+        return held(await gather(connection, a_run("http://foreign/token"), ending))["secret_kept"]
+
+    assert await judged(clean, clean) is True
+    assert await judged(clean, leaky) is False
+    assert await judged(clean, killed) is None
+    assert await judged(None, clean) is None
+    assert await judged(killed, leaky) is False, "a finding is a finding"
