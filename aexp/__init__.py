@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from aexp.fanout import ChildFailed, fan_out
     from aexp.promise import Anomaly, Promise
     from aexp.runs import Run
-    from aexp.runtime import Queue, Runtime, Schedule, current_runtime
+    from aexp.runtime import Queue, Runtime, current_runtime
     from aexp.scenario import Ending, Parameters, Scenario
+    from aexp.schedules import Schedule
 
 __version__ = "0.1.0"
 
@@ -42,7 +43,7 @@ _HOMES = {
     "Run": "aexp.runs",
     "Runtime": "aexp.runtime",
     "Scenario": "aexp.scenario",
-    "Schedule": "aexp.runtime",
+    "Schedule": "aexp.schedules",
     "current_runtime": "aexp.runtime",
     "fan_out": "aexp.fanout",
 }

@@ -29,8 +29,9 @@ from aexp.runs import (
     record_start,
     session_name,
 )
-from aexp.runtime import ROOT_QUEUE, Runtime, open_runtime, remove_queues, retire
+from aexp.runtime import ROOT_QUEUE, Runtime, open_runtime, remove_queues
 from aexp.scenario import Scenario, scenario_code
+from aexp.schedules import apply_schedules, retire
 from aexp.settings import Settings
 from aexp.stopping import Stop
 
@@ -122,12 +123,16 @@ async def _refuse_foreign_work(connection: Connection, run: Run, executor: str) 
 
 
 async def has_ended(connection: Connection, run: Run) -> bool:
-    """Whether the root workflow has ended, and all others that the run started."""
+    """Whether the root workflow has ended, all others that the run started, and its schedules."""
     return await _root_has_ended(connection, run) and not await connection.fetchval(
         "SELECT EXISTS (SELECT FROM dbos.workflow_status WHERE application_version = $1"
-        " AND status = ANY($2::text[]))",
+        " AND status = ANY($2::text[]))"
+        # A process that was killed before it removed them has left something to do.
+        " OR EXISTS (SELECT FROM dbos.workflow_schedules"
+        " WHERE right(schedule_name, length($3)) = $3)",
         run.application_version,
         UNFINISHED,
+        f".{run.run_id}",
     )
 
 
@@ -161,10 +166,11 @@ class _Work:
             session_name=session_name(self.run.run_id),
             queues=self.scenario.queues(self.parameters),
             listen_to_all=self.scenario.listens_to_all_queues,
-            schedules=schedules,
+            own_application=bool(schedules),
             progress=self.progress,
             resources=self._resources,
         ) as runtime:
+            await apply_schedules(runtime, schedules)
             await self._start(runtime)
             if not await self._await(_root_has_ended):
                 await runtime.drain()

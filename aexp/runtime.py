@@ -7,11 +7,12 @@ psycopg pool in bounded threads, what a step writes goes through our asyncpg con
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import anyio
 import anyio.to_thread
@@ -32,19 +33,16 @@ __all__ = [
     "ROOT_QUEUE",
     "Queue",
     "Runtime",
-    "Schedule",
     "application_version",
     "current_runtime",
     "open_runtime",
     "remove_queues",
-    "retire",
 ]
 
 APPLICATION_NAME = "aexp"
 ROOT_QUEUE = "aexp"
 DRAIN_POLL_S = 0.02
 SCHEDULER_POLL_S = 0.25
-
 log = structlog.stdlib.get_logger("aexp.runtime")
 
 
@@ -68,21 +66,6 @@ class Queue:
     poll_interval_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """A schedule that exists while its run does; ``cron`` may have a field for seconds first.
-
-    ``workflow`` is called with the scheduled time and ``context``. Ticks that no process was up to
-    see are lost unless ``backfill``.
-    """
-
-    name: str
-    workflow: Callable[..., Coroutine[Any, Any, Any]]
-    cron: str
-    context: Any = None
-    backfill: bool = False
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class Runtime:
     """A process in which DBOS is launched."""
@@ -98,16 +81,14 @@ class Runtime:
     progress: Progress
     dbos: DBOS
     draining: anyio.Event = field(default_factory=anyio.Event)
+    # Set when the schedules of the run have been applied.
+    scheduled: anyio.Event = field(default_factory=anyio.Event)
     parked: set[str] = field(default_factory=set)
     fanning_out: set[str] = field(default_factory=set)
 
     def queue_name(self, name: str) -> str:
         """What DBOS calls the queue ``name``; one that was not declared keeps its name."""
         return self.queue_names.get(name, name)
-
-    def schedule_name(self, schedule: Schedule) -> str:
-        """What DBOS calls ``schedule``: it belongs to its run."""
-        return f"{schedule.name}.{self.scope}"
 
     async def drain(self) -> None:
         """Claim nothing more and wait for steps in flight, ``drain_timeout_s`` at most.
@@ -193,7 +174,7 @@ async def open_runtime(
     session_name: str = "aexp",
     queues: Sequence[Queue] = (),
     listen_to_all: bool = False,
-    schedules: Sequence[Schedule] = (),
+    own_application: bool = False,
     progress: Progress | None = None,
     resources: Callable[[Runtime], AsyncIterator[None]] | None = None,
 ) -> AsyncIterator[Runtime]:
@@ -203,6 +184,9 @@ async def open_runtime(
     application version ``run-SCOPE``, and only they are recovered and claimed. PostgreSQL knows our
     sessions as ``session_name``.
 
+    DBOS lets every process of an application fire its schedules, and gives the ticks to the latest
+    version: only with ``own_application`` do schedules keep to this scope, see aexp.schedules.
+
     ``resources`` is entered after the database is open and before DBOS launches, so that recovered
     workflows find it. Unless ``listen_to_all``, only ``queues`` and the root queue are polled.
     On the way out nothing blocks the loop: DBOS is destroyed from a thread.
@@ -210,9 +194,7 @@ async def open_runtime(
     global _current  # noqa: PLW0603 - see current_runtime
     if _current is not None:
         raise RuntimeError("a runtime is already open in this process")
-    # DBOS lets every process of an application fire its schedules, and gives the ticks to the
-    # latest version: only an application of its own keeps a run's schedules to the run.
-    application = f"{APPLICATION_NAME}-{scope.lower()}" if schedules else APPLICATION_NAME
+    application = _own_application(scope) if own_application else APPLICATION_NAME
     async with AsyncExitStack() as stack:
         try:
             database = await stack.enter_async_context(
@@ -260,8 +242,6 @@ async def open_runtime(
         except (sqlalchemy.exc.DBAPIError, asyncpg.PostgresError, OSError) as error:
             reason = " ".join(str(getattr(error, "orig", error)).split())
             raise DatabaseError(f"cannot launch DBOS on {url}: {reason}") from error
-        for schedule in schedules:
-            await _apply(runtime, schedule)
         yield runtime
 
 
@@ -272,6 +252,12 @@ def application_version(scope: str) -> str:
     edit of the workflow's source does not strand it.
     """
     return f"run-{scope}"
+
+
+def _own_application(scope: str) -> str:
+    # DBOS's names of applications know no capitals, which alone may tell two runs apart.
+    digest = hashlib.sha256(scope.encode()).hexdigest()[:8]
+    return f"{APPLICATION_NAME}-{scope.lower()}-{digest}"
 
 
 def _forget() -> None:
@@ -323,34 +309,6 @@ def _register(runtime: Runtime, queues: Sequence[Queue]) -> None:
     versions = runtime.client.list_application_versions()
     if runtime.application_version in {known["version_name"] for known in versions}:
         runtime.client.set_latest_application_version(runtime.application_version)
-
-
-async def _apply(runtime: Runtime, schedule: Schedule) -> None:
-    await DBOS.apply_schedules_async(
-        [
-            {
-                "schedule_name": runtime.schedule_name(schedule),
-                "workflow_fn": schedule.workflow,
-                "schedule": schedule.cron,
-                "context": schedule.context,
-                "automatic_backfill": schedule.backfill,
-            }
-        ]
-    )
-
-
-async def retire(runtime: Runtime, schedules: Sequence[Schedule]) -> None:
-    """Remove the ``schedules`` of a run that has ended; one that is gone already is no error.
-
-    Returns when DBOS has noticed, so that no more ticks come.
-    """
-    if not schedules:
-        return
-    for schedule in schedules:
-        name = runtime.schedule_name(schedule)
-        if await DBOS.get_schedule_async(name) is not None:
-            await DBOS.delete_schedule_async(name)
-    await anyio.sleep(2 * SCHEDULER_POLL_S)
 
 
 async def remove_queues(runtime: Runtime) -> None:

@@ -34,7 +34,8 @@ from aexp.errors import AexpError, InvalidParameter, InvalidTarget, ScenarioErro
 from aexp.promise import Promise
 from aexp.registration import is_workflow, lacks_instance, workflow_name
 from aexp.runs import ProcessRecord, Run
-from aexp.runtime import Queue, Runtime, Schedule
+from aexp.runtime import Queue, Runtime
+from aexp.schedules import Schedule
 
 __all__ = [
     "Account",

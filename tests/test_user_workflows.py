@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import pickle
 import shutil
 from pathlib import Path
 
@@ -223,3 +225,20 @@ def test_a_module_that_makes_its_own_dbos_runs_on_ours(flows: Cli) -> None:
     assert result.code == 0, result.stderr
     assert result.json["result"] == "x"
     assert not (flows.folder / "own.sqlite").exists()
+
+
+def test_a_schedule_that_outlived_its_run_is_removed_by_a_resume(flows: Cli) -> None:
+    assert flows("run", "flows.py:SCHEDULED", "--run-id", "s").code == 0
+    # As if the process had been killed between the root's end and the removal.
+    flows.query(
+        "INSERT INTO dbos.workflow_schedules"
+        " (schedule_id, schedule_name, workflow_name, schedule, context, application_name)"
+        " SELECT 'left', 'every-second.s', 'flows.tick', '* * * * * *', %s, application_name"
+        " FROM dbos.workflow_status WHERE workflow_uuid = 's'",
+        # No context, as DBOS writes it.
+        [base64.b64encode(pickle.dumps(None)).decode()],
+    )
+
+    assert flows("resume", "s").code == 0
+
+    assert flows.query("SELECT count(*) FROM dbos.workflow_schedules") == [(0,)]

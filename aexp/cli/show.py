@@ -94,13 +94,14 @@ def _takes(schema: dict[str, Any], field: dict[str, Any]) -> str:
         return ", ".join(str(value) for value in field["enum"])
     if field.get("type") == "array":
         return f"list of {_takes(schema, field.get('items', {}))}"
-    kind = str(field.get("format") or field.get("type") or "any")
+    return str(field.get("format") or field.get("type") or "any") + _bounds(field)
+
+
+def _bounds(field: dict[str, Any]) -> str:
     low, high = field.get("minimum"), field.get("maximum")
-    if low is not None and high is not None:
-        return f"{kind} {low:g} to {high:,}"
-    if low is not None:
-        return f"{kind} from {low:g}"
-    return kind
+    if low is None:
+        return ""
+    return f" {low:g} to {high:,}" if high is not None else f" from {low:g}"
 
 
 @click.command

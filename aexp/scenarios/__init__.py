@@ -19,6 +19,7 @@ ENTRY_POINT_GROUP = "aexp.scenarios"
 BUILT_IN: Mapping[str, str] = {
     "credentials": "aexp.scenarios.credentials:SCENARIO",
     "fibonacci": "aexp.scenarios.fibonacci:SCENARIO",
+    "heartbeat": "aexp.scenarios.heartbeat:SCENARIO",
     "nested": "aexp.scenarios.nested:SCENARIO",
     "objects": "aexp.scenarios.objects:SCENARIO",
     "resume": "aexp.scenarios.resume:SCENARIO",
