@@ -65,7 +65,7 @@ def load_object(target: str) -> Scenario[Any]:
 
 def nearest(name: str, known: Mapping[str, Any]) -> UnknownScenario:
     """The error for a scenario that is not among ``known``, with the names that come nearest."""
-    return UnknownScenario(name, difflib.get_close_matches(name, list(known), n=2, cutoff=0.5))
+    return UnknownScenario(name, difflib.get_close_matches(name, list(known), n=2, cutoff=0.6))
 
 
 def _hint(module: ModuleType, attribute: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aexp.database import DatabaseUrl
+from aexp.scenarios import BUILT_IN
 from tests.cli import Cli
 
 
@@ -120,7 +121,7 @@ def test_debug_shows_the_traceback_too(cli: Cli) -> None:
 
 
 def test_list_and_describe(cli: Cli) -> None:
-    assert cli("list", "--json").json[0]["name"] == "resume"
+    assert [scenario["name"] for scenario in cli("list", "--json").json] == sorted(BUILT_IN)
     described = cli("describe", "resume", "--json").json
     assert set(described["parameters"]["properties"]) == {
         "messages", "input", "chunk", "latency_s", "channels", "concurrency", "fail_rate",
