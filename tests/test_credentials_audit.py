@@ -339,8 +339,8 @@ def test_without_a_fetch_there_is_nothing_to_judge() -> None:
 def test_the_account_tells_fetches_and_expiries_by_process() -> None:
     told = account(KEPT)["credentials"]
     assert [(row["pid"], row["fetches"], row["after_expiry"]) for row in told.values()] == [
-        ("41", 1, 0),
-        ("42", 2, 1),
+        (41, 1, 0),
+        (42, 2, 1),
     ]
 
 

@@ -108,14 +108,16 @@ def _section(title: str, section: Any) -> RenderableType:
 
 
 def _rows(heading: str, rows: Sequence[tuple[Mapping[str, Any], str]]) -> Table:
-    """A table of named rows; its columns are those of all rows."""
+    """A table of named rows; its columns are those of all rows, figures to the right."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     columns = list(dict.fromkeys(column for values, _ in rows for column in values))
     table.add_column(heading, style="bold")
     for column in columns:
-        table.add_column(_words(column), justify="right")
+        is_text = any(isinstance(values.get(column), str) for values, _ in rows)
+        table.add_column(_words(column), justify="left" if is_text else "right")
     for values, name in rows:
-        table.add_row(Text(name), *(Text(_figure(values.get(column, ""))) for column in columns))
+        cells = (_figure(values.get(column, ""), column) for column in columns)
+        table.add_row(Text(name), *(Text(cell) for cell in cells))
     return table
 
 
@@ -135,12 +137,13 @@ def _tree(node: Mapping[str, Any], branch: Tree) -> Tree:
     return branch
 
 
-def _figure(value: Any) -> str:
+def _figure(value: Any, name: str = "") -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    # A pid is a name and no amount.
+    return f"{value:,}" if isinstance(value, int) and name != "pid" else str(value)
 
 
 def _promises(report: Report) -> Table:

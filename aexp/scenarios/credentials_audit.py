@@ -197,7 +197,7 @@ def account(evidence: CredentialsEvidence) -> Account:
         # By number, since a pid may come again.
         "credentials": {
             f"process {number}": {
-                "pid": str(process.pid),
+                "pid": process.pid,
                 "fetches": len(process.fetches),
                 "after_expiry": max(0, len(process.fetches) - 1 - len(process.early)),
                 "failed_fetches": process.failed,
