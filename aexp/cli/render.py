@@ -14,7 +14,7 @@ from rich.tree import Tree
 from aexp.audit import Report
 from aexp.cli.output import out
 
-__all__ = ["print_json", "print_report", "print_table"]
+__all__ = ["print_json", "print_report", "print_table", "section"]
 
 # Rows of an anomaly that the terminal shows; --json has all that were gathered.
 SHOWN = 5
@@ -55,10 +55,10 @@ def print_report(report: Report, *, as_json: bool) -> None:
     screen = console()
     screen.print(_heading(report))
     screen.print(_processes(report))
-    for title, section in report.account.items():
-        if section or not isinstance(section, (Mapping, list)):
+    for title, value in report.account.items():
+        if value or not isinstance(value, (Mapping, list)):
             screen.print()
-            screen.print(_section(title, section))
+            screen.print(section(title, value))
     screen.print()
     screen.print(_promises(report))
     for verdict in report.verdicts:
@@ -93,18 +93,18 @@ def _processes(report: Report) -> Text:
     return told
 
 
-def _section(title: str, section: Any) -> RenderableType:
+def section(title: str, value: Any) -> RenderableType:
     """A section of the account, in the form that its shape asks for (see aexp.scenario.Account)."""
     heading = _words(title)
-    if isinstance(section, list):
-        return _rows(heading, [(row, "") for row in section])
-    if not isinstance(section, Mapping):
-        return Text(f"{heading}  ", style="bold").append(str(section), "not bold")
-    if "children" in section:
-        return _tree(section, Tree(Text(heading, style="bold")))
-    if all(isinstance(value, Mapping) for value in section.values()):
-        return _rows(heading, [(values, name) for name, values in section.items()])
-    return _rows(heading, [(section, "")])
+    if isinstance(value, list):
+        return _rows(heading, [(row, "") for row in value])
+    if not isinstance(value, Mapping):
+        return Text(f"{heading}  ", style="bold").append(_figure(value), "not bold")
+    if "children" in value:
+        return _tree(value, Tree(Text(heading, style="bold")))
+    if all(isinstance(inner, Mapping) for inner in value.values()):
+        return _rows(heading, [(inner, name) for name, inner in value.items()])
+    return _rows(heading, [(value, "")])
 
 
 def _rows(heading: str, rows: Sequence[tuple[Mapping[str, Any], str]]) -> Table:
