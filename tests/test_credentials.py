@@ -211,7 +211,9 @@ async def test_an_endpoint_that_is_not_there_is_told_with_the_reason() -> None:
     [(b"SSH-2.0-OpenSSH_9.9\r\n", "does not speak HTTP"), (b"", "cannot be reached")],
 )
 async def test_what_is_no_http_server_is_told_as_that(greeting: bytes, reason: str) -> None:
-    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not before the request has come, or the client may fail at sending it.
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(greeting)
         writer.close()
 
