@@ -15,6 +15,7 @@ import aexp
 from aexp.cli.db import db
 from aexp.cli.options import State
 from aexp.cli.output import out
+from aexp.cli.report import report
 from aexp.cli.run import resume, run, work
 from aexp.cli.show import audit, describe, list_scenarios, runs
 from aexp.errors import AexpError
@@ -30,7 +31,7 @@ def cli() -> None:
     for every message."""
 
 
-for command in (run, resume, audit, list_scenarios, describe, runs, db, work):
+for command in (run, resume, audit, report, list_scenarios, describe, runs, db, work):
     cli.add_command(command)
 
 
