@@ -170,7 +170,7 @@ class _Work:
             progress=self.progress,
             resources=self._resources,
         ) as runtime:
-            await apply_schedules(runtime, schedules)
+            await apply_schedules(runtime, schedules, self.stop.asked)
             await self._start(runtime)
             if not await self._await(_root_has_ended):
                 await runtime.drain()

@@ -31,6 +31,7 @@ class LagMonitor:
         self._ticks: Counter[str] = Counter()
         self._measuring = 0
         self._since = 0.0
+        self._until = 0.0
         self._measured_s = 0.0
 
     async def tick(self) -> None:
@@ -40,7 +41,8 @@ class LagMonitor:
             await anyio.sleep(max(0.0, due - time.perf_counter()))
             now = time.perf_counter()
             while due <= now:
-                if self._measuring and due >= self._since:
+                # Also what was due while it measured and comes to be run only now.
+                if self._since <= due and (self._measuring or due < self._until):
                     self._ticks[f"{(now - due) * 1000:.2g}"] += 1
                 due += INTERVAL_S
 
@@ -55,7 +57,8 @@ class LagMonitor:
         finally:
             self._measuring -= 1
             if not self._measuring:
-                self._measured_s += time.perf_counter() - self._since
+                self._until = time.perf_counter()
+                self._measured_s += self._until - self._since
 
     @property
     def measured_s(self) -> float:

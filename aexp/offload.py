@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar, TypeVarTuple, Unpack
@@ -16,7 +16,7 @@ import anyio
 import anyio.to_process
 import anyio.to_thread
 
-__all__ = ["Computed", "Mode", "Pool", "available_cores", "open_pool"]
+__all__ = ["Computed", "Mode", "Pool", "WorkerLost", "available_cores", "open_pool"]
 
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
@@ -24,6 +24,17 @@ Arguments = TypeVarTuple("Arguments")
 # The loop comes first where both want a core, or the workers' work would show as its lag.
 _NICENESS = 5
 _PARENT_POLL_S = 0.5
+MOST_WORKERS_LOST = 3
+
+
+class WorkerLost(Exception):
+    """Worker processes end in the midst of a call, again and again."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        super().__init__(
+            f"{times} worker processes ended in the midst of a call: is there memory enough?"
+        )
 
 
 class Mode(StrEnum):
@@ -66,11 +77,16 @@ class Pool:
 
         For worker processes both have to be importable and picklable. Cancelled, a call in a
         process is killed, a call in a thread runs on unheard, a call on the loop cannot be.
+        A worker process that somebody ends is replaced, and the call made again, so it must have
+        no effect; raises WorkerLost at the third time.
         """
         if self.mode is Mode.PROCESS:
-            return await anyio.to_process.run_sync(
-                _in_worker, function, *arguments, cancellable=True, limiter=self.limiter
-            )
+            for _ in range(MOST_WORKERS_LOST):
+                with suppress(anyio.BrokenWorkerProcess):
+                    return await anyio.to_process.run_sync(
+                        _in_worker, function, *arguments, cancellable=True, limiter=self.limiter
+                    )
+            raise WorkerLost(MOST_WORKERS_LOST)
         if self.mode is Mode.THREAD:
             return await anyio.to_thread.run_sync(
                 _timed, function, *arguments, abandon_on_cancel=True, limiter=self.limiter

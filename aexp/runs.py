@@ -89,7 +89,9 @@ def check_run_id(run_id: str) -> str:
 def new_run_id(scenario: str) -> str:
     """A fresh run id that begins with the scenario's name."""
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", scenario).strip("-") or "run"
-    return f"{stem[:60]}-{secrets.token_hex(4)}"
+    token = secrets.token_hex(4)
+    # With a letter, or it could be the id of another run's child, see begin_run.
+    return f"{stem[:60]}-{token if not token.isdecimal() else 'a' + token[1:]}"
 
 
 def session_name(run_id: str) -> str:
@@ -147,6 +149,17 @@ async def begin_run(connection: Connection, run: Run) -> Run:
     if taken is not None:
         raise UsageError(
             f"{run.run_id!r} is the id of a workflow {taken!r} already: choose another --run-id"
+        )
+    # DBOS names the children of a workflow ID-1, ID-2 …
+    relative = await connection.fetchval(
+        "SELECT run_id FROM aexp.runs WHERE run_id <> $1"
+        " AND ($1 ~ ('^' || run_id || '-[0-9]+$') OR run_id ~ ('^' || $1 || '-[0-9]+$')) LIMIT 1",
+        run.run_id,
+    )
+    if relative is not None:
+        raise UsageError(
+            f"runs {run.run_id!r} and {relative!r} could have workflows of the same id:"
+            " choose another --run-id"
         )
     row = await connection.fetchrow(
         "INSERT INTO aexp.runs"  # noqa: S608 - our own columns

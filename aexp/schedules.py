@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -28,6 +28,12 @@ _NOTICED_S = 2 * SCHEDULER_POLL_S
 # not to come back.
 _BEGAN = "schedule.began"
 _RETIRED = "schedule.retired"
+# Every tick before that moment has been fired or made up for.
+_MADE_UP = "schedule.made_up"
+_OVERLAP = timedelta(seconds=1)
+# Between two slices somebody may stop it.
+_SHORTEST_SLICE = timedelta(seconds=200)
+_MOST_SLICES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +59,21 @@ def schedule_name(runtime: Runtime, schedule: Schedule) -> str:
     return f"{schedule.name}.{runtime.scope}"
 
 
-async def apply_schedules(runtime: Runtime, schedules: Sequence[Schedule]) -> None:
+async def apply_schedules(
+    runtime: Runtime, schedules: Sequence[Schedule], stop: Callable[[], bool]
+) -> None:
     """Have DBOS fire ``schedules`` until they are retired.
 
     Those that have been retired stay so. Ticks that nobody was there to fire are made up for where
-    a schedule asks for that. The runtime needs an application of its own.
+    a schedule asks for that, until ``stop`` says so: the next process goes on with them. The
+    runtime needs an application of its own.
     """
     for schedule in schedules:
-        await _apply(runtime, schedule)
+        await _apply(runtime, schedule, stop)
     runtime.scheduled.set()
 
 
-async def _apply(runtime: Runtime, schedule: Schedule) -> None:
+async def _apply(runtime: Runtime, schedule: Schedule, stop: Callable[[], bool]) -> None:
     name = schedule_name(runtime, schedule)
     if await _noted(runtime, _RETIRED, name) is not None:
         return
@@ -87,27 +96,39 @@ async def _apply(runtime: Runtime, schedule: Schedule) -> None:
     if schedule.backfill:
         # Only now, so that nothing lies between what we make up and what DBOS fires.
         await anyio.sleep(_NOTICED_S)
-        await _make_up(runtime, name, datetime.now(UTC))
+        await _make_up(runtime, name, datetime.now(UTC), stop)
 
 
-async def _make_up(runtime: Runtime, name: str, until: datetime) -> None:
+async def _make_up(runtime: Runtime, name: str, until: datetime, stop: Callable[[], bool]) -> None:
     """Enqueue the ticks before ``until`` that nobody has fired since the schedule first existed.
 
     A tick's workflow id follows from its time, so one that DBOS has fired is found and not fired
-    again. Costs a query for each tick.
+    again. Costs a query for each tick since the last time.
     """
     began = await _noted(runtime, _BEGAN, name)
-    if began is not None:
+    if began is None:
+        return
+    complete = await _noted(runtime, _MADE_UP, name) or began
+    # What DBOS backfills lies between its two moments, so the first one is put before a tick that
+    # could fall on it.
+    start = max(began, complete - _OVERLAP)
+    step = max(_SHORTEST_SLICE, (until - start) / _MOST_SLICES)
+    while start < until and not stop():
+        end = min(until, start + step)
         await patiently(
-            lambda: anyio.to_thread.run_sync(DBOS.backfill_schedule, name, began, until)
+            lambda start=start, end=end: anyio.to_thread.run_sync(  # type: ignore[misc]
+                DBOS.backfill_schedule, name, max(began, start - _OVERLAP), end
+            )
         )
+        await _note(runtime, _MADE_UP, name, end)
+        start = end
 
 
 async def _noted(runtime: Runtime, event: str, name: str) -> datetime | None:
-    """When ``event`` first befell the schedule, by the clock of the process that saw it."""
+    """When ``event`` last befell the schedule, by the clock of the process that saw it."""
     at = await patiently(
         lambda: runtime.database.pool.fetchval(
-            "SELECT min(data->>'at') FROM aexp.events"
+            "SELECT max(data->>'at') FROM aexp.events"
             " WHERE run_id = $1 AND event = $2 AND data->>'schedule' = $3",
             runtime.scope,
             event,
@@ -118,13 +139,16 @@ async def _noted(runtime: Runtime, event: str, name: str) -> datetime | None:
 
 
 async def _note_once(runtime: Runtime, event: str, name: str) -> None:
-    if await _noted(runtime, event, name) is not None:
-        return
+    if await _noted(runtime, event, name) is None:
+        await _note(runtime, event, name, datetime.now(UTC))
+
+
+async def _note(runtime: Runtime, event: str, name: str, at: datetime) -> None:
     row = (
         runtime.scope,
         event,
         os.getpid(),
-        {"schedule": name, "at": datetime.now(UTC).isoformat(timespec="microseconds")},
+        {"schedule": name, "at": at.isoformat(timespec="microseconds")},
     )
     await patiently(
         lambda: runtime.database.pool.execute(
@@ -155,6 +179,9 @@ async def retire(runtime: Runtime, schedules: Sequence[Schedule]) -> None:
         if schedule.backfill:
             paused = await DBOS.get_schedule_async(name)
             if paused is not None and paused["last_fired_at"]:
-                await _make_up(runtime, name, datetime.fromisoformat(paused["last_fired_at"]))
+                last_fired = datetime.fromisoformat(paused["last_fired_at"])
+                await _make_up(runtime, name, last_fired, runtime.draining.is_set)
+                if runtime.draining.is_set():
+                    await runtime.park()
         await _note_once(runtime, _RETIRED, name)
         await DBOS.delete_schedule_async(name)

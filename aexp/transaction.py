@@ -12,13 +12,24 @@ from sqlalchemy import text
 from aexp.database.connect import Connection, is_connection_error
 from aexp.runtime import Runtime
 
-__all__ = ["Transaction", "exactly_once"]
+__all__ = ["CommitInDoubt", "Transaction", "exactly_once"]
 
 MAX_ATTEMPTS = 3
 RETRY_INTERVAL_S = 0.05
 MOST_LOST_CONNECTIONS = 20
 
 R = TypeVar("R")
+
+
+class CommitInDoubt(Exception):
+    """Whether a step's transaction was committed is not known, so it is not tried again."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+        super().__init__(
+            f"the connection was lost while step {step!r} was committed, and none was to be had"
+            " that could tell whether it was"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +63,20 @@ async def exactly_once(
     which is raised when the third attempt brings it too. DBOS does not retry a transactional step,
     so each attempt is a step of its own: the count of attempts is durable and survives a kill.
 
+    A commit whose acknowledgement is lost is looked up by the datasource over a new connection.
+    Raises CommitInDoubt when there is none for a minute: another attempt could double the writes.
+
     READ COMMITTED, because the datasource does not know asyncpg's serialisation errors: let nobody
     else write the same rows.
     """
 
+    may_commit = False
+
     async def step(attempt: int) -> R:
-        return await body(Transaction(runtime, attempt))
+        nonlocal may_commit
+        result = await body(Transaction(runtime, attempt))
+        may_commit = True
+        return result
 
     failed = lost = 0
     while True:
@@ -71,7 +90,11 @@ async def exactly_once(
                 raise
             await anyio.sleep(RETRY_INTERVAL_S * 2**failed)
         except Exception as error:
+            if not is_connection_error(error):
+                raise
+            if may_commit:
+                raise CommitInDoubt(name) from error
             lost += 1
-            if not is_connection_error(error) or lost == MOST_LOST_CONNECTIONS:
+            if lost == MOST_LOST_CONNECTIONS:
                 raise
             await anyio.sleep(min(RETRY_INTERVAL_S * 2**lost, 2.0))

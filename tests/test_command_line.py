@@ -93,6 +93,16 @@ def test_a_run_id_of_another_run_is_refused(cli: Cli) -> None:
     assert cli.query("SELECT count(*) FROM aexp.publications") == [(2,)]
 
 
+def test_a_run_id_that_a_child_of_another_run_could_have_is_refused(cli: Cli) -> None:
+    assert cli("run", "resume", "--run-id", "x-2", "--set", "messages=1").code == 0
+
+    for run_id in ("x", "x-2-17"):
+        refused = cli("run", "nested", "--run-id", run_id)
+        assert refused.code == 2
+        assert "could have workflows of the same id" in refused.error
+    assert cli("run", "nested", "--run-id", "x-3", "--set", "pause_s=0").code == 0
+
+
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [

@@ -208,13 +208,18 @@ async def test_tables_that_may_not_be_read_are_told(connection: Connection) -> N
 
 
 ONE_FETCH = ProcessFetches(
-    pid=41, ended="killed by SIGKILL", fetches=[Fetch(10.0, 70.0, "first")], log_leaks=0
+    pid=41,
+    ended="killed by SIGKILL",
+    fetches=[Fetch(10.0, 70.0, "first")],
+    log_leaks=0,
+    expired_uses=0,
 )
 TWO_FETCHES = ProcessFetches(
     pid=42,
     ended="completed",
     fetches=[Fetch(3.0, 63.0, "first"), Fetch(63.0, 123.0, "expired")],
     log_leaks=0,
+    expired_uses=0,
 )
 KEPT = CredentialsEvidence(
     asked=15,
@@ -331,9 +336,35 @@ def test_without_a_fetch_there_is_nothing_to_judge() -> None:
     nothing = replace(KEPT, processes=[replace(ONE_FETCH, fetches=[], failed=9)])
     assert held(nothing) == {
         "fetched_sparingly": None,
+        "refreshed": None,
         "secret_kept": None,
         "described_once": True,
     }
+
+
+def test_what_a_process_never_told_is_not_judged() -> None:
+    unheard = replace(ONE_FETCH, log_leaks=None, expired_uses=None)
+    assert held(replace(KEPT, processes=[unheard]))["secret_kept"] is None
+    assert held(replace(KEPT, processes=[unheard]))["refreshed"] is None
+    # The other one told.
+    assert held(replace(KEPT, processes=[unheard, TWO_FETCHES]))["refreshed"] is True
+
+
+def test_credentials_that_are_used_beyond_their_life_break_the_promise() -> None:
+    stale = replace(TWO_FETCHES, expired_uses=3)
+    (verdict,) = [
+        found
+        for found in judge(PROMISES, replace(KEPT, processes=[ONE_FETCH, stale]))
+        if found.held is False
+    ]
+    assert verdict.name == "refreshed"
+    assert list((verdict.anomalies or ())[0].rows) == [{"pid": 42, "uses": 3}]
+
+
+def test_what_is_missing_before_the_end_is_not_missing_yet() -> None:
+    missing = replace(KEPT, described=10, missing=2, missing_sample=["1.1", "1.2"])
+    assert held(missing)["described_once"] is False
+    assert held(replace(missing, ended=False))["described_once"] is None
 
 
 def test_the_account_tells_fetches_and_expiries_by_process() -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from aexp.fibonacci import GRAIN, fibonacci, naive, parts, parts_count
-from aexp.offload import Mode, available_cores, open_pool
+from aexp.offload import Mode, WorkerLost, available_cores, open_pool
 from tests.cli import TIMEOUT_S
 
 
@@ -25,6 +25,17 @@ def signal_handling() -> tuple[bool, int]:
 
 def failing() -> None:
     raise ArithmeticError("no such number")
+
+
+def ends() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ends_the_first_time(mark: str) -> str:
+    if not Path(mark).exists():
+        Path(mark).touch()
+        ends()
+    return "the second time"
 
 
 def endless() -> None:
@@ -105,6 +116,23 @@ async def test_what_is_cancelled_computes_no_more_and_the_next_call_does() -> No
 
         assert not worker.is_running()
         assert (await pool.run(naive, 5)).value == 5
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_somebody_ends_is_replaced(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    async with open_pool(Mode.PROCESS, 1) as pool:
+        computed = await pool.run(ends_the_first_time, str(mark))
+
+    assert mark.exists()
+    assert computed.value == "the second time"
+
+
+@pytest.mark.asyncio
+async def test_workers_that_end_again_and_again_are_an_error() -> None:
+    async with open_pool(Mode.PROCESS, 1) as pool:
+        with pytest.raises(WorkerLost, match="3 worker processes ended"):
+            await pool.run(ends)
 
 
 PARENT = """

@@ -99,11 +99,16 @@ async def connected(url: DatabaseUrl, *, read_only: bool = False) -> AsyncIterat
 def is_connection_error(error: BaseException) -> bool:
     """Whether ``error`` says that the connection, and not the statement, has failed."""
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or is_connection_error(error.orig or Exception())
+        # SQLAlchemy puts an error of its own between itself and the driver's.
+        drivers = (error.orig, error.orig.__cause__ if error.orig is not None else None)
+        return error.connection_invalidated or any(
+            is_connection_error(found) for found in drivers if found is not None
+        )
     return isinstance(
         error,
         (
             OSError,
+            asyncpg.TooManyConnectionsError,
             asyncpg.InterfaceError,
             # What asyncpg says of a connection that ends in the middle of an operation.
             asyncpg.InternalClientError,
@@ -166,11 +171,17 @@ def asyncpg_engine(
     url: DatabaseUrl, server_settings: Mapping[str, str], **options: Any
 ) -> AsyncEngine:
     """A SQLAlchemy engine whose connections asyncpg itself makes from the URL, so that the same
-    options mean the same everywhere. ``options`` go to create_async_engine."""
+    options mean the same everywhere. ``options`` go to create_async_engine.
+
+    It waits for a server that takes no connection: a transaction whose commit is in doubt can only
+    be looked up over a new one.
+    """
 
     async def dial(*_args: Any, **_kwargs: Any) -> Connection:
-        return await asyncpg.connect(
-            url.dsn, timeout=url.connect_timeout_s, server_settings=dict(server_settings)
+        return await patiently(
+            lambda: asyncpg.connect(
+                url.dsn, timeout=url.connect_timeout_s, server_settings=dict(server_settings)
+            )
         )
 
     return create_async_engine("postgresql+asyncpg://", async_creator=dial, **options)

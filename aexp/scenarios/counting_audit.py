@@ -141,19 +141,24 @@ def _survives(processes: Sequence[ProcessCounts], scope: str) -> bool | None:
 
 async def gather(connection: Connection, run: Run, ending: Ending) -> CountEvidence:
     """Read the checkpoints, the durable counter, and what the processes told of themselves."""
-    checkpoints = await connection.fetchval(
-        "SELECT count(*) FROM dbos.operation_outputs"
-        " WHERE workflow_uuid = $1 AND function_name = $2",
+    # One statement, and both places: between the commit of a step and DBOS's own record of it the
+    # checkpoint stands only where the transaction put it.
+    row = await connection.fetchrow(
+        "SELECT (SELECT count(*) FROM ("
+        "   SELECT function_id FROM dbos.operation_outputs"
+        "    WHERE workflow_uuid = $1 AND function_name = $2 AND error IS NULL"
+        "   UNION SELECT step_id FROM dbos.datasource_outputs"
+        "    WHERE workflow_id = $1 AND error IS NULL) AS steps) AS checkpoints,"
+        " (SELECT value FROM aexp.counters WHERE run_id = $1 AND name = $3) AS durable",
         run.run_id,
         STEP,
+        COUNTER,
     )
-    durable = await connection.fetchval(
-        "SELECT value FROM aexp.counters WHERE run_id = $1 AND name = $2", run.run_id, COUNTER
-    )
+    assert row is not None
     return CountEvidence(
         steps=run.parameters["steps"],
-        checkpoints=checkpoints,
-        durable=durable or 0,
+        checkpoints=row["checkpoints"],
+        durable=row["durable"] or 0,
         variable=ending.result["variable"] if ending.status == "SUCCESS" else None,
         ended=ending.status == "SUCCESS",
         processes=[

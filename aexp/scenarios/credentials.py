@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,8 @@ class CredentialsParameters(Parameters):
         parts = urlsplit(value)
         if parts.username is not None or parts.password is not None:
             raise ValueError("leave user and password out: parameters are kept in the database")
+        if parts.query or parts.fragment:
+            raise ValueError("leave the query out, in which a key may stand: parameters are kept")
         # Asking for the port raises when it is none.
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
             raise ValueError("give the URL of a token endpoint, http:// or https://")
@@ -105,6 +108,7 @@ class _ProcessCredentials:
         self._runtime = runtime
         self._run_id = run.run_id
         self._fetches = 0
+        self._expired_uses = 0
         self._secrets: set[str] = set()
         self._logged_before = guarded_leaks()
         self._searched: Mapping[str, Any] | None = None
@@ -130,6 +134,14 @@ class _ProcessCredentials:
         log.info("credentials.fetched", **fetched)
         return credential
 
+    async def credentials(self) -> Credential:
+        """What the cache gives; counts it when that had expired before it was asked for."""
+        asked_at = time.monotonic()
+        credential = await self.cache.get()
+        if credential.expires_at <= asked_at:
+            self._expired_uses += 1
+        return credential
+
     async def _note(self, event: str, data: Mapping[str, Any]) -> None:
         await ledger.note(self._runtime, self._run_id, event, data)
 
@@ -148,6 +160,7 @@ class _ProcessCredentials:
         """What the audit asks of this process."""
         return {
             "fetches": self._fetches,
+            "expired_uses": self._expired_uses,
             "log_leaks": guarded_leaks() - self._logged_before,
             "searched": self._searched,
         }
@@ -169,7 +182,7 @@ async def credentials() -> Credential:
 
     Raises CredentialsUnavailable, whose text holds no secret.
     """
-    return await _of_this_process().cache.get()
+    return await _of_this_process().credentials()
 
 
 @DBOS.workflow(name="credentials.describe_pages")

@@ -60,13 +60,18 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class ProcessFetches:
-    """What a process fetched, in order. ``log_leaks`` None: it was killed before it told."""
+    """What a process fetched, in order.
+
+    ``log_leaks`` are lines that would have held a secret, ``expired_uses`` how often credentials
+    were used that had expired before; None when it was never heard.
+    """
 
     pid: int
     ended: str | None
     fetches: Sequence[Fetch] = ()
     failed: int = 0
     log_leaks: int | None = None
+    expired_uses: int | None = None
 
     @property
     def early(self) -> Sequence[tuple[Fetch, Fetch]]:
@@ -96,6 +101,7 @@ class CredentialsEvidence:
     strays: Sequence[Mapping[str, Any]] = ()
     search: Search | None = None
     unsearched: str | None = None
+    ended: bool = True
 
     @property
     def fetches(self) -> int:
@@ -147,13 +153,29 @@ def _secret_kept(evidence: CredentialsEvidence) -> Sequence[Anomaly] | None:
         anomalies.append(Anomaly("a secret was logged, and masked in the line", logged))
     if anomalies:
         return anomalies
-    # Without a fetch there was no secret to keep.
-    return None if evidence.unsearched or not evidence.fetches else ()
+    # Without a fetch there was no secret to keep, and nobody knows what a process that was never
+    # heard has logged.
+    unheard = any(found.fetches and found.log_leaks is None for found in evidence.processes)
+    return None if evidence.unsearched or unheard or not evidence.fetches else ()
 
 
-def _described_once(evidence: CredentialsEvidence) -> Sequence[Anomaly]:
+def _refreshed(evidence: CredentialsEvidence) -> Sequence[Anomaly] | None:
+    stale = [
+        {"pid": process.pid, "uses": process.expired_uses}
+        for process in evidence.processes
+        if process.expired_uses
+    ]
+    if stale:
+        return [Anomaly("credentials were used that had expired before", stale)]
+    heard = any(found.expired_uses is not None for found in evidence.processes)
+    return () if heard and evidence.fetches else None
+
+
+def _described_once(evidence: CredentialsEvidence) -> Sequence[Anomaly] | None:
     anomalies = []
-    if evidence.missing:
+    if evidence.missing and not evidence.ended and not evidence.repeated:
+        return None
+    if evidence.missing and evidence.ended:
         anomalies.append(
             Anomaly(
                 f"{evidence.missing} of {evidence.asked} users were never described, nor was their"
@@ -172,6 +194,7 @@ PROMISES: Sequence[Promise[CredentialsEvidence]] = (
         "a process fetches credentials once, and again only when they have expired",
         _fetched_sparingly,
     ),
+    Promise("refreshed", "credentials that have expired are not used again", _refreshed),
     Promise(
         "secret_kept",
         "no secret is in a row of any table of schemas aexp and dbos, or in a log line",
@@ -231,7 +254,12 @@ async def gather(connection: Connection, run: Run, ending: Ending) -> Credential
     if unsearched is None and found is not None and found.unreadable:
         unsearched = f"no right to read {', '.join(found.unreadable)}"
     return CredentialsEvidence(
-        **users, processes=processes, strays=strays, search=found, unsearched=unsearched
+        **users,
+        processes=processes,
+        strays=strays,
+        search=found,
+        unsearched=unsearched,
+        ended=ending.status in {"SUCCESS", "ERROR"},
     )
 
 
@@ -320,6 +348,7 @@ async def _fetches(
             fetches=sorted(fetches[record.process_no].values(), key=lambda made: made.fetched_at),
             failed=failed[record.process_no],
             log_leaks=(record.memory or {}).get("log_leaks"),
+            expired_uses=(record.memory or {}).get("expired_uses"),
         )
         for record in records
     ], strays[:SAMPLE]

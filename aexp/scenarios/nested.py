@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Literal
 
 import structlog
-from dbos import DBOS
+from dbos import DBOS, SetWorkflowID
 from pydantic import Field
 
 from aexp import ledger
@@ -64,10 +64,13 @@ async def grandchild(run_id: str, parent_id: str, mode: Mode, pause_s: float) ->
 async def _both_ways(workflow: Level, run_id: str, pause_s: float) -> Mapping[str, Any]:
     """``workflow`` as a child that is awaited directly, then as one that goes through the queue."""
     here = str(DBOS.workflow_id)
-    direct = await workflow(run_id, here, "direct", pause_s)
-    handle = await DBOS.enqueue_workflow_async(
-        current_runtime().queue_name(QUEUE), workflow, run_id, here, "queued", pause_s
-    )
+    # DBOS would call them HERE-2 and HERE-4, as another run may be called.
+    with SetWorkflowID(f"{here}.direct"):
+        direct = await workflow(run_id, here, "direct", pause_s)
+    with SetWorkflowID(f"{here}.queued"):
+        handle = await DBOS.enqueue_workflow_async(
+            current_runtime().queue_name(QUEUE), workflow, run_id, here, "queued", pause_s
+        )
     return {"direct": direct, "queued": await handle.get_result(polling_interval_sec=POLL_S)}
 
 
