@@ -22,11 +22,13 @@ __all__ = [
     "Interrupted",
     "InvalidParameter",
     "InvalidTarget",
+    "RunActive",
     "RunBusy",
     "RunElsewhere",
     "RunEnded",
     "RunMismatch",
     "ScenarioError",
+    "TooManyRuns",
     "UnknownRun",
     "UnknownScenario",
     "UsageError",
@@ -129,6 +131,22 @@ class RunEnded(UsageError):
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         super().__init__(f"run {run_id!r} has ended, there is nothing to kill: begin a new run")
+
+
+class RunActive(UsageError):
+    """A run is being worked on, which what is asked for cannot be done beside."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id!r} is being worked on: wait for its end, or cancel it")
+
+
+class TooManyRuns(AexpError):
+    """A service works on as many runs as it may."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        super().__init__(f"{most} runs are being worked on, no more may be: try again later")
 
 
 class DatabaseError(AexpError):

@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     drain_timeout_s: float = Field(
         5.0, ge=0, le=600, description="seconds that a signal leaves to steps in flight"
     )
+    api_token: SecretStr | None = Field(
+        None, description="what requests to the service must bear, see `aexp serve`"
+    )
     debug: bool = Field(default=False, description="show tracebacks")
 
     @classmethod
@@ -131,8 +134,8 @@ class Settings(BaseSettings):
         return init_settings, env_settings, DbosConfigSource(settings_cls)
 
     def echo(self) -> dict[str, Any]:
-        """The settings as JSON values for a result file; the database URL is left out."""
-        return self.model_dump(mode="json", exclude={"database_url"})
+        """The settings as JSON values for a result file; without the database URL and the token."""
+        return self.model_dump(mode="json", exclude={"api_token", "database_url"})
 
 
 def load_settings(flags: Mapping[str, Any]) -> Settings:

@@ -202,7 +202,12 @@ class _Child:
             # A signal from the terminal goes to the whole group: ours decides what it means.
             start_new_session=True,
             env=user_environment(
-                {"AEXP_DATABASE_URL": url.libpq, "DBOS_SYSTEM_DATABASE_URL": ""},
+                {
+                    "AEXP_DATABASE_URL": url.libpq,
+                    "DBOS_SYSTEM_DATABASE_URL": "",
+                    # Not for whatever a scenario runs.
+                    "AEXP_API_TOKEN": "",
+                },
                 python_path=package,
             ),
         )

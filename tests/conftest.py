@@ -37,7 +37,13 @@ def pytest_asyncio_loop_factories(
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the settings, the database or the folder of whoever runs it."""
-    for name in ("DBOS_SYSTEM_DATABASE_URL", "AEXP_DATABASE_URL", "AEXP_HOME", "DBOS__VMID"):
+    for name in (
+        "DBOS_SYSTEM_DATABASE_URL",
+        "AEXP_DATABASE_URL",
+        "AEXP_HOME",
+        "AEXP_API_TOKEN",
+        "DBOS__VMID",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 

@@ -36,6 +36,7 @@ TABLES = {
     "objects",
     "processes",
     "publications",
+    "run_events",
     "runs",
 }
 

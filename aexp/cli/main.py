@@ -17,6 +17,7 @@ from aexp.cli.options import State
 from aexp.cli.output import out
 from aexp.cli.report import report
 from aexp.cli.run import resume, run, work
+from aexp.cli.serve import serve
 from aexp.cli.show import audit, describe, list_scenarios, runs
 from aexp.errors import AexpError
 from aexp.log import mask
@@ -31,7 +32,7 @@ def cli() -> None:
     for every message."""
 
 
-for command in (run, resume, audit, report, list_scenarios, describe, runs, db, work):
+for command in (run, resume, audit, report, list_scenarios, describe, runs, serve, db, work):
     cli.add_command(command)
 
 

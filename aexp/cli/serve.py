@@ -1,0 +1,113 @@
+"""``aexp serve``: scenarios over HTTP."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from aexp.cli.options import with_settings
+from aexp.cli.output import out
+from aexp.database import ensure_schema, locate_database
+from aexp.errors import UsageError
+from aexp.execution import run_on_loop
+from aexp.log import configure_logging, guard
+from aexp.settings import Settings
+
+__all__ = ["serve"]
+
+LEAST_TOKEN = 16
+
+
+@click.command
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Listen there (127.0.0.1).")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    help="Listen on this port (8000); 0 lets the system choose.",
+)
+@click.option(
+    "--max-active-runs",
+    type=click.IntRange(1, 1000),
+    default=4,
+    metavar="N",
+    help="Work on so many runs at a time at most (4).",
+)
+@click.option(
+    "--input-root",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    metavar="FOLDER",
+    help="Inputs that requests name lie below it; without it they may name none.",
+)
+@click.option(
+    "--allow-outbound",
+    is_flag=True,
+    help="Let requests name servers and buckets that runs then talk to.",
+)
+@click.option(
+    "--request-deadline",
+    "request_deadline_s",
+    type=click.FloatRange(0.1, 3600),
+    default=10.0,
+    metavar="S",
+    help="Seconds in which a request must have arrived (10).",
+)
+@with_settings
+def serve(
+    settings: Settings,
+    host: str,
+    port: int,
+    max_active_runs: int,
+    input_root: Path | None,
+    allow_outbound: bool,  # noqa: FBT001
+    request_deadline_s: float,
+) -> int:
+    """Serve scenarios over HTTP until a signal or POST /shutdown ends it.
+
+    On any address but a loopback one it needs AEXP_API_TOKEN, which every request then bears.
+    """
+    # The web framework takes half a second to import, which no other command pays.
+    from aexp.service.app import load_scenarios  # noqa: PLC0415
+    from aexp.service.options import ServiceOptions  # noqa: PLC0415
+    from aexp.service.server import address, is_loopback, listen  # noqa: PLC0415
+    from aexp.service.server import serve as serve_on  # noqa: PLC0415
+
+    token = settings.api_token.get_secret_value() if settings.api_token is not None else None
+    if token is not None:
+        guard(token)
+        if len(token) < LEAST_TOKEN:
+            raise UsageError(f"AEXP_API_TOKEN is too short: give {LEAST_TOKEN} characters or more")
+    with listen(host, port) as listening:
+        local = is_loopback(listening)
+        if not local and token is None:
+            raise UsageError(
+                f"{host} can be reached from elsewhere: set AEXP_API_TOKEN, which requests must"
+                " then bear, or leave --host out"
+            )
+        scenarios = load_scenarios()
+        # A module that makes a DBOS of its own has given its logger a handler of its own.
+        configure_logging(settings.log_format, settings.log_level)
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        url = locate_database(settings)
+        options = ServiceOptions(
+            settings=settings,
+            url=url,
+            hosts=frozenset({"localhost", "127.0.0.1", "::1", host}) if local else None,
+            max_active_runs=max_active_runs,
+            input_root=input_root,
+            allow_outbound=allow_outbound,
+            request_deadline_s=request_deadline_s,
+        )
+
+        def ready() -> None:
+            click.echo(f"aexp serves {address(listening)}", file=out())
+            out().flush()
+
+        async def main() -> None:
+            await ensure_schema(url, create=True)
+            await serve_on(options, scenarios, [listening], ready)
+
+        run_on_loop(settings.loop, main)
+    return 0

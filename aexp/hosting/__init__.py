@@ -1,0 +1,10 @@
+"""Many runs at a time for a service: each in a process of its own, watched and controlled.
+
+A run that the service began is the service's until it has ended: it goes on with it when it starts
+again, whatever had ended it. What befalls a run is written down in order, see :class:`RunEvent`.
+"""
+
+from aexp.hosting.host import Host, open_host
+from aexp.hosting.journal import RunEvent
+
+__all__ = ["Host", "RunEvent", "open_host"]

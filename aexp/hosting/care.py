@@ -1,0 +1,186 @@
+"""The care for one run: seen to its end by supervised processes, and its events written down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import asyncpg
+import structlog
+
+from aexp.database import DatabaseUrl
+from aexp.database.connect import connected, patiently
+from aexp.errors import DatabaseError, WorkerFailed
+from aexp.hosting.journal import Journal
+from aexp.progress import Snapshot
+from aexp.runs import Run, is_held
+from aexp.settings import Settings
+from aexp.stopping import Stop
+from aexp.supervisor import KillPlan, Supervision, Supervisor
+
+__all__ = ["Care", "Carer"]
+
+# Progress is written down so often at most.
+_PROGRESS_INTERVAL_S = 0.25
+_POLL_S = 0.1
+# A worker that a killed service left behind drains, and then lets go of its run.
+_LET_GO_S = 30.0
+# While the database is away, and again when a worker fails because it was.
+_DATABASE_PATIENCE_S = 600.0
+_MOST_FAILURES_IN_A_ROW = 10
+_SLOWEST_RETRY_S = 5.0
+_LAST_WRITE_S = 3.0
+
+log = structlog.stdlib.get_logger("aexp.hosting")
+
+
+@dataclass(slots=True)
+class Care:
+    """A run that is being worked on."""
+
+    run: Run
+    plan: KillPlan
+    stop: Stop = field(default_factory=Stop)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    snapshot: Snapshot = field(default_factory=lambda: Snapshot(0, None, 0, None))
+    steps_begun: int = 0
+    supervisor: Supervisor | None = None
+    changed: anyio.Event = field(default_factory=anyio.Event)
+    finished: bool = False
+
+    def tell(self) -> None:
+        """Say that something of it has changed."""
+        self.changed.set()
+        self.changed = anyio.Event()
+
+
+class Carer:
+    """Sees runs to their end. ``steps_begun`` counts the step bodies that it saw, by scenario."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        url: DatabaseUrl,
+        pool: asyncpg.Pool[asyncpg.Record],
+        journal: Journal,
+    ) -> None:
+        self.steps_begun: Counter[str] = Counter()
+        self._settings = settings
+        self._url = url
+        self._pool = pool
+        self._journal = journal
+
+    async def see_to(self, care: Care) -> None:
+        """See a run to its end. Whatever goes wrong is this run's affair and no other's."""
+        run_id = care.run.run_id
+        try:
+            await self._write(care, "run.began", {"kills": care.plan.kills - care.plan.landed})
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._chronicle, care, care.plan.landed)
+                event, data = await self._see_to_end(care)
+                care.finished = True
+                care.tell()
+            await self._write(care, event, data)
+        except Exception:
+            log.exception("hosting.care_failed", run_id=run_id)
+
+    async def _chronicle(self, care: Care, kills: int) -> None:
+        """Write down each kill after ``kills``, and progress as often as somebody may care."""
+        told: Mapping[str, Any] = {}
+        while True:
+            changed, finished = care.changed, care.finished
+            while kills < care.plan.landed:
+                kills += 1
+                await self._write(care, "run.process_killed", {"kills": kills})
+            state = {"done": care.snapshot.done, "total": care.snapshot.total}
+            if state != told and state["total"] is not None:
+                told = state
+                await self._write(care, "run.progressed", state)
+            if finished:
+                return
+            await changed.wait()
+            if not care.finished:
+                await anyio.sleep(_PROGRESS_INTERVAL_S)
+
+    async def _see_to_end(self, care: Care) -> tuple[str, Mapping[str, Any]]:
+        """Work on the run; the event that tells how that ended."""
+        failures = 0
+        while True:
+            begun = care.steps_begun
+            await self._await_free(care)
+            try:
+                supervision = await self._work(care)
+            except (WorkerFailed, DatabaseError) as error:
+                # One that did something before it failed has met another misfortune.
+                failures = failures + 1 if care.steps_begun == begun else 1
+                log.warning(
+                    "hosting.worker_failed",
+                    run_id=care.run.run_id,
+                    error=str(error),
+                    failures=failures,
+                )
+                again = error.exit_code == DatabaseError.exit_code
+                if not again or not await self._database_returns(care, failures):
+                    return "run.failed", {"error": str(error)}
+                continue
+            if supervision.interrupted:
+                return "run.interrupted", {}
+            status = await patiently(
+                lambda: self._pool.fetchval(
+                    "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = $1",
+                    care.run.run_id,
+                )
+            )
+            return "run.ended", {"status": status, "kills": supervision.landed}
+
+    async def _work(self, care: Care) -> Supervision:
+        """Work on the run until it has ended or its worker fails."""
+        before = 0
+
+        def watch(_restarts: int, snapshot: Snapshot) -> None:
+            nonlocal before
+            # Each process counts from the beginning.
+            new = snapshot.steps - before if snapshot.steps >= before else snapshot.steps
+            before = snapshot.steps
+            care.steps_begun += new
+            self.steps_begun[care.run.scenario] += new
+            care.snapshot = snapshot
+            care.tell()
+
+        care.supervisor = Supervisor(care.run, self._settings, self._url, care.plan, watch)
+        return await care.supervisor.supervise(care.stop)
+
+    async def _await_free(self, care: Care) -> None:
+        """Return when no process holds the run, which one of a killed service may yet do."""
+        with anyio.move_on_after(self._settings.drain_timeout_s + _LET_GO_S):
+            while not care.stop.asked() and await patiently(lambda: self._is_held(care.run)):
+                await anyio.sleep(_POLL_S)
+
+    async def _is_held(self, run: Run) -> bool:
+        async with self._pool.acquire() as connection:
+            return await is_held(connection, run.run_id)  # type: ignore[arg-type]
+
+    async def _database_returns(self, care: Care, failures: int) -> bool:
+        """Wait for the database; whether to try again."""
+        if failures > _MOST_FAILURES_IN_A_ROW:
+            return False
+        pause_s = min(_POLL_S * 2**failures, _SLOWEST_RETRY_S)
+        with anyio.move_on_after(_DATABASE_PATIENCE_S):
+            while not care.stop.asked():
+                with anyio.move_on_after(pause_s):
+                    await care.stop.event.wait()
+                try:
+                    async with connected(self._url):
+                        return True
+                except DatabaseError:
+                    continue
+            return True
+        return False
+
+    async def _write(self, care: Care, event: str, data: Mapping[str, Any]) -> None:
+        # Who stops does not wait for a database that may not come back.
+        within_s = _LAST_WRITE_S if care.stop.asked() else None
+        await self._journal.write(care.run.run_id, event, data, within_s=within_s)

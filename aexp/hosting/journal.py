@@ -1,0 +1,122 @@
+"""What befell the runs of a service, written down in order and told to whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from weakref import WeakValueDictionary
+
+import anyio
+import asyncpg
+import structlog
+
+from aexp.database.connect import is_connection_error, patiently
+
+__all__ = ["Journal", "RunEvent"]
+
+# Of one page of events.
+MOST_EVENTS = 500
+
+log = structlog.stdlib.get_logger("aexp.hosting")
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """Something that befell a run. ``seq`` counts from 1, without a gap.
+
+    ``event`` is one of ``run.requested``, ``run.began``, ``run.progressed``,
+    ``run.process_killed``, ``run.ended``, ``run.failed`` (a worker failed on its own),
+    ``run.interrupted`` (the service stops or the run was taken from its process),
+    ``run.cancelled`` and ``run.resumed``; ``data`` are JSON values.
+    """
+
+    run_id: str
+    seq: int
+    event: str
+    data: Mapping[str, Any]
+    happened_at: datetime
+
+
+class Journal:
+    """The events of runs in ``aexp.run_events``."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+        self._pool = pool
+        self._news: WeakValueDictionary[str, anyio.Event] = WeakValueDictionary()
+
+    def news(self, run_id: str) -> anyio.Event:
+        """Set when the next event of the run is written down or nobody works on it any more.
+
+        Ask for it *before* looking at what there is, then nothing is missed.
+        """
+        return self._news.setdefault(run_id, anyio.Event())
+
+    def tell(self, run_id: str) -> None:
+        """Tell everybody who asked for news of the run to look."""
+        news = self._news.pop(run_id, None)
+        if news is not None:
+            news.set()
+
+    async def read(self, run_id: str, after: int) -> Sequence[RunEvent]:
+        """What befell the run after the event numbered ``after``, at most 500, in order."""
+        rows = await self._pool.fetch(
+            "SELECT run_id, seq, event, data, happened_at FROM aexp.run_events"
+            " WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+            run_id,
+            after,
+            MOST_EVENTS,
+        )
+        return [RunEvent(**dict(row)) for row in rows]
+
+    async def kills(self, run_id: str) -> Mapping[str, int] | None:
+        """The kills that were asked for and those that have landed; None when none were."""
+        row = await self._pool.fetchrow(
+            "SELECT (data->>'kills')::int AS asked, (data->>'seed')::bigint AS seed,"
+            " (SELECT count(*) FROM aexp.run_events WHERE run_id = $1"
+            "  AND event = 'run.process_killed') AS landed"
+            " FROM aexp.run_events WHERE run_id = $1 AND event = 'run.requested'",
+            run_id,
+        )
+        if row is None or not row["asked"]:
+            return None
+        return {"asked": row["asked"], "landed": row["landed"], "seed": row["seed"]}
+
+    async def queues(self, run_id: str) -> Mapping[str, str]:
+        """The queue of each workflow, by its name, that the run's latest cancellation emptied."""
+        found = await self._pool.fetchval(
+            "SELECT data->'queues' FROM aexp.run_events WHERE run_id = $1"
+            " AND event = 'run.cancelled' ORDER BY seq DESC LIMIT 1",
+            run_id,
+        )
+        return found or {}
+
+    async def write(
+        self, run_id: str, event: str, data: Mapping[str, Any], *, within_s: float | None = None
+    ) -> None:
+        """Write an event down. One that the database does not take for too long is lost."""
+        try:
+            with anyio.fail_after(within_s):
+                await patiently(lambda: self._insert(run_id, event, data))
+        except asyncpg.ForeignKeyViolationError:
+            # The run has been deleted in the meantime.
+            log.warning("hosting.event_lost", run_id=run_id, lost=event, error="there is no run")
+        except Exception as error:
+            if not isinstance(error, TimeoutError) and not is_connection_error(error):
+                raise
+            log.warning("hosting.event_lost", run_id=run_id, lost=event, error=str(error))
+        self.tell(run_id)
+
+    async def _insert(self, run_id: str, event: str, data: Mapping[str, Any]) -> None:
+        # Whoever takes the number in between makes us take the next one.
+        number = None
+        while number is None:
+            number = await self._pool.fetchval(
+                "INSERT INTO aexp.run_events (run_id, seq, event, data)"
+                " SELECT $1, coalesce(max(seq), 0) + 1, $2, $3 FROM aexp.run_events"
+                " WHERE run_id = $1 ON CONFLICT DO NOTHING RETURNING seq",
+                run_id,
+                event,
+                data,
+            )

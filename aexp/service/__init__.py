@@ -1,0 +1,1 @@
+"""Scenarios over HTTP: what ``aexp serve`` serves. Importing this package imports no web server."""

@@ -1,0 +1,102 @@
+// One run: its view, drawn again as things befall it.
+(() => {
+  'use strict';
+  const { ask, render, trouble, update } = globalThis.aexp;
+  const AGAIN_MS = 600;
+  const byId = (id) => document.getElementById(id);
+  const runId = decodeURIComponent(location.pathname.split('/').pop());
+  const here = `/runs/${encodeURIComponent(runId)}`;
+  const root = byId('aexp-view');
+  let drawn = false;
+  let drawing = false;
+  let waiting = false;
+  let source = null;
+
+  document.title = `${runId} – aexp`;
+
+  async function draw() {
+    const [data, run] = await Promise.all([
+      ask(`/view/${encodeURIComponent(runId)}/data`), ask(`${here}?report=false`)]);
+    (drawn ? update : render)(root, data);
+    drawn = true;
+    tell(run);
+    return run;
+  }
+
+  function tell(run) {
+    const bar = byId('progress');
+    bar.hidden = !run.active || !run.progress;
+    if (run.progress) {
+      if (run.progress.total) bar.max = run.progress.total;
+      bar.value = run.progress.done;
+    }
+    const counted = run.progress && run.progress.total ? ` ${run.progress.done} of ${run.progress.total}` : '';
+    byId('state').textContent = run.active ? `at work${counted}` : run.status;
+    byId('cancel').disabled = run.ended;
+    byId('resume').disabled = run.active || run.status === 'SUCCESS' || run.status === 'ERROR';
+    byId('delete').disabled = run.active;
+  }
+
+  /** Drawn soon, and not more often than it can be. */
+  async function soon() {
+    if (drawing) {
+      waiting = true;
+      return;
+    }
+    drawing = true;
+    try {
+      do {
+        waiting = false;
+        await draw();
+        trouble(byId('trouble'), null);
+        await new Promise((done) => { setTimeout(done, AGAIN_MS); });
+      } while (waiting);
+    } catch (error) {
+      trouble(byId('trouble'), error);
+    }
+    drawing = false;
+  }
+
+  /** Events come until the run has ended; the browser asks again when the connection is lost. */
+  function follow() {
+    if (source) source.close();
+    source = new EventSource(`${here}/events`);
+    const ends = ['run.ended', 'run.failed', 'run.interrupted', 'run.cancelled'];
+    for (const name of ['run.began', 'run.progressed', 'run.process_killed', ...ends]) {
+      source.addEventListener(name, soon);
+    }
+    source.addEventListener('error', async () => {
+      try {
+        const run = await draw();
+        if (run.ended) source.close();
+      } catch (error) {
+        trouble(byId('trouble'), error);
+      }
+    });
+  }
+
+  async function act(path, method) {
+    for (const id of ['cancel', 'resume', 'delete']) byId(id).disabled = true;
+    try {
+      await ask(path, method);
+    } catch (error) {
+      await soon();
+      trouble(byId('trouble'), error);
+      return false;
+    }
+    return true;
+  }
+
+  byId('cancel').addEventListener('click', async () => {
+    if (await act(`${here}/cancel`, 'POST')) soon();
+  });
+  byId('resume').addEventListener('click', async () => {
+    if (await act(`${here}/resume`, 'POST')) { follow(); soon(); }
+  });
+  byId('delete').addEventListener('click', () => byId('sure').showModal());
+  byId('sure').addEventListener('close', async () => {
+    if (byId('sure').returnValue === 'yes' && await act(here, 'DELETE')) location.assign('/');
+  });
+
+  soon().then(() => { if (drawn) follow(); });
+})();

@@ -1,0 +1,37 @@
+"""How late the service's loop has been in the last seconds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+
+import anyio
+
+__all__ = ["LoopLag"]
+
+INTERVAL_S = 0.05
+WINDOW_S = 10.0
+
+
+class LoopLag:
+    """A sliding window of delays. As in :mod:`aexp.lag`, a stall counts once for each tick due."""
+
+    def __init__(self) -> None:
+        self._late_ms: deque[float] = deque(maxlen=round(WINDOW_S / INTERVAL_S))
+
+    async def watch(self) -> None:
+        """Measure the loop on which this runs until cancelled."""
+        due = time.perf_counter() + INTERVAL_S
+        while True:
+            await anyio.sleep(max(0.0, due - time.perf_counter()))
+            now = time.perf_counter()
+            while due <= now:
+                self._late_ms.append((now - due) * 1000)
+                due += INTERVAL_S
+
+    @property
+    def p99_ms(self) -> float:
+        """The delay that 99 of 100 ticks of the last ten seconds did not exceed; 0 without any."""
+        ordered = sorted(self._late_ms)
+        return ordered[math.ceil(0.99 * len(ordered)) - 1] if ordered else 0.0

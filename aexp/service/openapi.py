@@ -1,0 +1,38 @@
+"""The OpenAPI document, completed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from aexp.service.schemas import Problem
+from aexp.service.security import OPEN_PATHS
+
+__all__ = ["describe"]
+
+
+def describe(app: FastAPI, *, with_token: bool) -> None:
+    """Let ``app`` tell of the shape of its problems, and of the token if it needs one."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = make()
+            components = document.setdefault("components", {})
+            schemas = components.setdefault("schemas", {})
+            schemas["Problem"] = Problem.model_json_schema()
+            # What the framework would answer, did we not.
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            if with_token:
+                components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+                document["security"] = [{"token": []}]
+                for path in OPEN_PATHS:
+                    for operation in document["paths"][path].values():
+                        operation["security"] = []
+        document = app.openapi_schema or document
+        app.openapi_schema = document
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

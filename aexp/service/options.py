@@ -1,0 +1,37 @@
+"""What a service is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aexp.database import DatabaseUrl
+from aexp.settings import Settings
+
+__all__ = ["ServiceOptions"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceOptions:
+    """How a service is to work.
+
+    ``hosts`` are the names that the Host header may have, None for any. ``input_root`` is the
+    folder below which inputs may lie, None to refuse them all; ``allow_outbound`` lets requests
+    name servers and buckets that the service then talks to. ``body_limit`` is in bytes.
+    """
+
+    settings: Settings
+    url: DatabaseUrl
+    hosts: frozenset[str] | None
+    max_active_runs: int
+    input_root: Path | None = None
+    allow_outbound: bool = False
+    body_limit: int = 1024 * 1024
+    request_deadline_s: float = 10.0
+    lag_limit_ms: float = 1000.0
+
+    @property
+    def token(self) -> str | None:
+        """The token that requests must bear, None when none is needed."""
+        token = self.settings.api_token
+        return token.get_secret_value() if token is not None else None

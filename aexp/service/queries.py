@@ -1,0 +1,202 @@
+"""What the service reads of runs, their workflows and their steps."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio.to_thread
+
+from aexp.registration import UNFINISHED
+from aexp.report.decode import MOST_BYTES, stored_text
+from aexp.runs import Run
+
+__all__ = [
+    "NOT_STARTED",
+    "read_progress",
+    "read_run_page",
+    "read_status",
+    "read_step_page",
+    "read_workflows",
+]
+
+NOT_STARTED = "NOT STARTED"
+MOST_WORKFLOWS = 5_000
+# pydantic writes what is nested 255 deep at most.
+MOST_DEPTH = 100
+# Of the root workflow. A run that was cancelled before it had one is known by its events.
+_STATUS = """coalesce(status, CASE WHEN NOT hosted AND EXISTS (
+    SELECT FROM aexp.run_events AS told WHERE told.run_id = runs.run_id AND event = 'run.cancelled'
+) THEN 'CANCELLED' ELSE 'NOT STARTED' END)"""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def read_run_page(
+    pool: Any,
+    *,
+    scenario: str | None,
+    status: str | None,
+    began_after: datetime | None,
+    began_before: datetime | None,
+    place: tuple[datetime, str] | None,
+    limit: int,
+) -> Sequence[Mapping[str, Any]]:
+    """Runs that fit, newest first, beginning after ``place``."""
+    rows: Sequence[Mapping[str, Any]] = await pool.fetch(
+        f"SELECT run_id, scenario, {_STATUS} AS status,"  # noqa: S608 - our own words
+        " runs.created_at, parameters"
+        " FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
+        " WHERE ($1::text IS NULL OR scenario = $1)"
+        f" AND ($2::text IS NULL OR {_STATUS} = $2)"
+        " AND ($3::timestamptz IS NULL OR runs.created_at > $3)"
+        " AND ($4::timestamptz IS NULL OR runs.created_at < $4)"
+        " AND ($5::timestamptz IS NULL OR (runs.created_at, run_id) < ($5, $6::text))"
+        " ORDER BY runs.created_at DESC, run_id DESC LIMIT $7",
+        scenario,
+        status,
+        began_after,
+        began_before,
+        *(place or (None, None)),
+        limit,
+    )
+    return rows
+
+
+async def read_status(pool: Any, run_id: str) -> tuple[str | None, bool]:
+    """The status of a run, and whether all its workflows have ended; None when it is no more."""
+    row = await pool.fetchrow(
+        f"SELECT {_STATUS} AS status,"  # noqa: S608 - our own words
+        f" {_STATUS} <> ALL($2::text[] || 'NOT STARTED'::text) AND NOT EXISTS (SELECT"
+        "  FROM dbos.workflow_status AS any_ WHERE any_.status = ANY($2::text[])"
+        "  AND any_.application_version = runs.application_version) AS ended"
+        " FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
+        " WHERE run_id = $1",
+        run_id,
+        UNFINISHED,
+    )
+    return (row["status"], row["ended"]) if row is not None else (None, True)
+
+
+async def read_progress(pool: Any, run_id: str) -> Mapping[str, Any] | None:
+    """How far a run had come when that was last written down."""
+    told: Mapping[str, Any] | None = await pool.fetchval(
+        "SELECT data FROM aexp.run_events WHERE run_id = $1 AND event = 'run.progressed'"
+        " ORDER BY seq DESC LIMIT 1",
+        run_id,
+    )
+    return told
+
+
+async def read_workflows(pool: Any, run: Run) -> tuple[Sequence[dict[str, Any]], int, int]:
+    """The workflows of a run as trees, how many there are, and how many are shown."""
+    rows = await pool.fetch(
+        "SELECT workflow_uuid AS workflow_id, name, status, queue_name AS queue, created_at,"
+        " started_at_epoch_ms AS started_at, completed_at AS ended_at,"
+        " coalesce(recovery_attempts, 0) AS attempts, parent_workflow_id AS parent_id,"
+        " count(*) OVER () AS total"
+        " FROM dbos.workflow_status WHERE application_version = $1"
+        " ORDER BY workflow_uuid <> $2, created_at, workflow_uuid LIMIT $3",
+        run.application_version,
+        run.run_id,
+        MOST_WORKFLOWS,
+    )
+    known = {row["workflow_id"] for row in rows}
+    children: defaultdict[str | None, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        # The children of aexp.fanout carry no link to their parent, but its id.
+        parent = row["parent_id"] or _fanned_out_by(row["workflow_id"])
+        children[parent if parent in known else None].append(row)
+    trees, shown = _grow(children)
+    return trees, rows[0]["total"] if rows else 0, shown
+
+
+def _fanned_out_by(workflow_id: str) -> str | None:
+    parts = workflow_id.rsplit(".", 2)
+    return parts[0] if len(parts) == 3 else None
+
+
+def _grow(
+    children: Mapping[str | None, Sequence[Mapping[str, Any]]],
+) -> tuple[Sequence[dict[str, Any]], int]:
+    trees: list[dict[str, Any]] = []
+    shown = 0
+    todo = [(row, trees, 1) for row in reversed(children.get(None, ()))]
+    while todo:
+        row, siblings, depth = todo.pop()
+        node = {
+            "workflow_id": row["workflow_id"],
+            "name": row["name"],
+            "status": row["status"],
+            "queue": row["queue"],
+            "created_at": _time(row["created_at"]),
+            "started_at": _time(row["started_at"]),
+            "ended_at": _time(row["ended_at"]),
+            "attempts": row["attempts"],
+            "children": [],
+        }
+        siblings.append(node)
+        shown += 1
+        if depth < MOST_DEPTH:
+            below = children.get(row["workflow_id"], ())
+            todo += [(child, node["children"], depth + 1) for child in reversed(below)]
+    return trees, shown
+
+
+async def read_step_page(
+    pool: Any,
+    run: Run,
+    *,
+    workflow_id: str | None,
+    place: tuple[str, int] | None,
+    limit: int,
+) -> Sequence[dict[str, Any]]:
+    """Checkpoints of a run after ``place``, by workflow and number, decoded in a thread."""
+    rows = await pool.fetch(
+        "SELECT steps.workflow_uuid AS workflow_id, function_id AS step_id,"
+        " function_name AS name, steps.started_at_epoch_ms AS began_at,"
+        " steps.completed_at_epoch_ms AS ended_at, child_workflow_id, steps.serialization,"
+        " CASE WHEN octet_length(steps.output) <= $6 THEN steps.output END AS output,"
+        " CASE WHEN octet_length(steps.error) <= $6 THEN steps.error END AS error,"
+        " octet_length(steps.output) AS output_bytes, octet_length(steps.error) AS error_bytes"
+        " FROM dbos.operation_outputs AS steps JOIN dbos.workflow_status AS workflows"
+        "  ON workflows.workflow_uuid = steps.workflow_uuid"
+        " WHERE workflows.application_version = $1"
+        " AND ($2::text IS NULL OR steps.workflow_uuid = $2)"
+        " AND ($3::text IS NULL OR (steps.workflow_uuid, function_id) > ($3, $4::int))"
+        " ORDER BY steps.workflow_uuid, function_id LIMIT $5",
+        run.application_version,
+        workflow_id,
+        *(place or (None, None)),
+        limit,
+        MOST_BYTES,
+    )
+    return await anyio.to_thread.run_sync(_decoded, rows)
+
+
+def _decoded(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Checkpoints with their outputs and errors as short texts."""
+    return [
+        {
+            "workflow_id": row["workflow_id"],
+            "step_id": row["step_id"],
+            "name": row["name"],
+            "began_at": _time(row["began_at"]),
+            "ended_at": _time(row["ended_at"]),
+            "child_workflow_id": row["child_workflow_id"],
+            "output": _text(row, "output"),
+            "error": _text(row, "error"),
+        }
+        for row in rows
+    ]
+
+
+def _text(row: Mapping[str, Any], name: str) -> str | None:
+    if row[f"{name}_bytes"] is not None and row[name] is None:
+        return f"({row[f'{name}_bytes']:,} bytes as stored: too large to show)"
+    return stored_text(row[name], row["serialization"])
+
+
+def _time(ms: int | None) -> datetime | None:
+    return _EPOCH + timedelta(milliseconds=ms) if ms is not None else None

@@ -1,0 +1,217 @@
+"""The shapes of requests and answers, as the OpenAPI document tells them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+__all__ = [
+    "Problem",
+    "RunDetail",
+    "RunPage",
+    "RunProgress",
+    "RunRequest",
+    "RunSummary",
+    "ScenarioInfo",
+    "ScenarioList",
+    "StepInfo",
+    "StepPage",
+    "WorkflowNode",
+    "WorkflowTree",
+]
+
+# DBOS dead-letters a workflow after 100 recoveries.
+MOST_KILLS = 90
+MOST_DEPTH = 20
+
+_EXAMPLE_RUN: JsonDict = {
+    "run_id": "resume-0a1b2c3d",
+    "scenario": "resume",
+    "status": "SUCCESS",
+    "active": False,
+    "created_at": "2025-01-31T12:00:00Z",
+    "parameters": {"messages": 20, "channels": 2},
+}
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """What is wrong (RFC 9457). ``type`` never changes for the same kind of problem."""
+
+    type: str = Field(examples=["urn:aexp:problem:unknown-run"])
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] | None = Field(
+        None, description="each problem of a request that is not valid: `where` and `what`"
+    )
+    reasons: list[str] | None = Field(None, description="why the service is not ready")
+
+
+def _storable(value: Any, depth: int = 0) -> Any:
+    """Refuse what PostgreSQL's JSON cannot hold."""
+    if depth > MOST_DEPTH:
+        raise ValueError(f"values are nested more than {MOST_DEPTH} deep")
+    if isinstance(value, str):
+        if "\0" in value or (not value.isascii() and _is_broken(value)):
+            raise ValueError("a text has a NUL or is no valid Unicode")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _storable(key, depth)
+            _storable(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _storable(inner, depth + 1)
+    return value
+
+
+def _is_broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+class RunRequest(_Shape):
+    """How to run a scenario."""
+
+    parameters: Annotated[dict[str, Any], AfterValidator(_storable)] = Field(
+        default_factory=dict,
+        description="the scenario's parameters by name; those left out have their defaults",
+    )
+    kills: int = Field(
+        0,
+        ge=0,
+        le=MOST_KILLS,
+        strict=True,
+        description="kill its process so many times with SIGKILL, and start it again",
+    )
+    seed: int = Field(
+        0, ge=-(2**63), lt=2**63, strict=True, description="chooses the moments of the kills"
+    )
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"parameters": {"messages": 20}, "kills": 1, "seed": 7}]},
+    )
+
+
+class PromiseInfo(_Shape):
+    """What a scenario promises of every run."""
+
+    name: str
+    statement: str
+
+
+class ScenarioInfo(_Shape):
+    """A scenario that can be run by its name."""
+
+    name: str = Field(examples=["resume"])
+    summary: str
+    parameters: dict[str, Any] = Field(description="JSON schema of the parameters")
+    promises: list[PromiseInfo]
+
+
+class ScenarioList(_Shape):
+    """All scenarios, by name."""
+
+    scenarios: list[ScenarioInfo]
+
+
+class RunSummary(_Shape):
+    """A run in a list."""
+
+    run_id: str
+    scenario: str
+    status: str = Field(
+        description="of the root workflow: DBOS's own word, or NOT STARTED", examples=["SUCCESS"]
+    )
+    active: bool = Field(description="whether this service works on it at the moment")
+    created_at: datetime
+    parameters: dict[str, Any]
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE_RUN]})
+
+
+class RunPage(_Shape):
+    """Runs, newest first."""
+
+    runs: list[RunSummary]
+    next: str | None = Field(description="`cursor` of the next page; null on the last one")
+
+
+class RunProgress(_Shape):
+    """How far a run has come."""
+
+    done: int
+    total: int | None = Field(description="null when nobody knows")
+
+
+class Kills(_Shape):
+    """Kills that were asked for, those that have landed, and what chose their moments."""
+
+    asked: int
+    landed: int
+    seed: int
+
+
+class RunDetail(RunSummary):
+    """A run with all that is told of it."""
+
+    ended: bool = Field(description="whether all its workflows have ended")
+    progress: RunProgress | None = Field(description="null when none was seen")
+    kills: Kills | None = Field(description="null when none were asked for")
+    ok: bool | None = Field(
+        description="whether it ended well and kept its promises; null while it has not ended"
+    )
+    report: dict[str, Any] | None = Field(
+        description="as `aexp audit --json` prints it: promises, account, processes; null when not"
+        " asked for, and for a scenario that this service does not know"
+    )
+
+
+class WorkflowNode(_Shape):
+    """A workflow and the workflows that it started."""
+
+    workflow_id: str
+    name: str
+    status: str
+    queue: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    attempts: int
+    children: list[WorkflowNode]
+
+
+class WorkflowTree(_Shape):
+    """The workflows of a run: its root first, then those that no workflow started."""
+
+    workflows: list[WorkflowNode]
+    total: int
+    shown: int = Field(description="less than the total when there are very many")
+
+
+class StepInfo(_Shape):
+    """A checkpoint: a step that has ended."""
+
+    workflow_id: str
+    step_id: int
+    name: str
+    began_at: datetime | None
+    ended_at: datetime | None
+    child_workflow_id: str | None
+    output: str | None = Field(description="a short text")
+    error: str | None = Field(description="a short text")
+
+
+class StepPage(_Shape):
+    """Checkpoints, by workflow and number."""
+
+    steps: list[StepInfo]
+    next: str | None = Field(description="`cursor` of the next page; null on the last one")

@@ -1,0 +1,81 @@
+"""A run is asked for: begun once, and waited for if the client will wait."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import anyio.to_thread
+from fastapi import Request
+from starlette.responses import Response
+
+from aexp.errors import UnknownScenario
+from aexp.runs import Run
+from aexp.service.confinement import confine
+from aexp.service.queries import read_status
+from aexp.service.reports import describe_run
+from aexp.service.schemas import RunRequest
+from aexp.service.state import Service, race
+
+__all__ = ["answer_with_run", "run_id_of_key", "start_run"]
+
+
+def run_id_of_key(scenario: str, key: str) -> str:
+    """The id of the run that ``scenario`` was asked for with this Idempotency-Key."""
+    digest = hashlib.sha256(f"{scenario}\n{key}".encode()).hexdigest()
+    return f"{scenario[:40]}-{digest[:32]}"
+
+
+async def start_run(service: Service, name: str, order: RunRequest, key: str | None) -> Run:
+    """Begin what ``order`` asks for, unless this very request has begun it already.
+
+    Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns, RequestRefused.
+    """
+    scenario = service.scenarios.get(name)
+    if scenario is None:
+        raise UnknownScenario(name, ())
+    parameters: Mapping[str, Any] = await anyio.to_thread.run_sync(
+        partial(
+            confine,
+            scenario,
+            order.parameters,
+            root=service.options.input_root,
+            allow_outbound=service.options.allow_outbound,
+        )
+    )
+    run, _ = await service.host.start(
+        name,
+        parameters,
+        run_id=run_id_of_key(name, key) if key is not None else None,
+        kills=order.kills,
+        seed=order.seed,
+    )
+    return run
+
+
+async def answer_with_run(
+    service: Service, request: Request, response: Response, run: Run, *, within_s: float
+) -> Any:
+    """The run: with its report and 200 if it ends within ``within_s``, else as it stands and 202.
+
+    A client that leaves ends the wait and not the run.
+    """
+    ended = False
+    if within_s:
+
+        async def client_leaves() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+
+        await race(
+            partial(service.host.wait, run.run_id),
+            service.stop.event.wait,
+            client_leaves,
+            within_s=within_s,
+        )
+        _, ended = await read_status(service.host.pool, run.run_id)
+    response.status_code = 200 if ended else 202
+    response.headers["Location"] = f"/runs/{run.run_id}"
+    return await describe_run(service, run, with_report=ended)

@@ -1,0 +1,125 @@
+"""Hosts in this process: what is written down of runs, and who may change them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from aexp.database import DatabaseUrl
+from aexp.database.connect import Connection
+from aexp.errors import (
+    InvalidParameter,
+    RunBusy,
+    RunEnded,
+    TooManyRuns,
+    UnknownRun,
+    UnknownScenario,
+)
+from aexp.hosting import Host, open_host
+from aexp.hosting.journal import Journal
+from aexp.runs import Run, begin_run, exclusive
+from aexp.scenarios.scope import SCENARIO
+from aexp.settings import Settings
+
+pytestmark = pytest.mark.asyncio
+
+
+@asynccontextmanager
+async def hosting(database: DatabaseUrl) -> AsyncIterator[Host]:
+    """A host that may work on one run. No fixture, which another task would end."""
+    async with open_host(
+        Settings(), database, scenarios={"scope": SCENARIO}, max_active_runs=1
+    ) as host:
+        yield host
+
+
+async def a_run(connection: Connection) -> str:
+    run = await begin_run(connection, Run("r", "scope", "scope", {}, {}, "run-r"))
+    return run.run_id
+
+
+async def test_events_are_numbered_without_a_gap_whoever_writes(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    async with hosting(database) as host:
+        run_id = await a_run(connection)
+        async with anyio.create_task_group() as group:
+            for number in range(40):
+                journal = (host.journal, Journal(host.pool))[number % 2]
+                group.start_soon(journal.write, run_id, "run.progressed", {"done": number})
+        events = await host.journal.read(run_id, 0)
+        assert [event.seq for event in events] == list(range(1, 41))
+        assert sorted(event.data["done"] for event in events) == list(range(40))
+        assert await host.journal.read(run_id, 39) == events[39:]
+
+
+async def test_who_asks_for_news_and_then_looks_misses_nothing(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    async with hosting(database) as host:
+        run_id = await a_run(connection)
+        news = host.journal.news(run_id)
+        assert await host.journal.read(run_id, 0) == []
+        await host.journal.write(run_id, "run.progressed", {})
+        assert news.is_set()
+        assert not host.journal.news(run_id).is_set()
+
+
+async def test_an_event_of_a_run_that_is_no_more_is_no_error(database: DatabaseUrl) -> None:
+    async with hosting(database) as host:
+        await host.journal.write("gone", "run.progressed", {})
+        assert await host.journal.read("gone", 0) == []
+
+
+async def test_only_known_scenarios_and_parameters_are_begun(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    async with hosting(database) as host:
+        for name in ("resume", "os:system", "flow.py:flow"):
+            with pytest.raises(UnknownScenario):
+                await host.start(name, {})
+        with pytest.raises(InvalidParameter):
+            await host.start("scope", {"nope": 1})
+        for change in (host.cancel, host.resume, host.delete):
+            with pytest.raises(UnknownRun):
+                await change("nope")
+        assert await connection.fetchval("SELECT count(*) FROM aexp.runs") == 0
+
+
+async def test_a_run_is_worked_on_and_leaves_room_for_the_next(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    async with hosting(database) as host:
+        run, fresh = await host.start("scope", {}, run_id="one")
+        assert fresh
+        assert list(host.active) == ["one"]
+        assert await host.start("scope", {}, run_id="one") == (run, False)
+        with pytest.raises(TooManyRuns):
+            await host.start("scope", {}, run_id="two")
+        await host.wait("one")
+        assert host.is_settled("one")
+        names = [event.event for event in await host.journal.read("one", 0)]
+        assert names[:2] == ["run.requested", "run.began"]
+        assert names[-1] == "run.ended"
+        with pytest.raises(RunEnded):
+            await host.resume("one")
+        with pytest.raises(RunEnded):
+            await host.cancel("one")
+        assert host.carer.steps_begun["scope"] > 0
+        await host.delete("one")
+        assert await connection.fetchval("SELECT count(*) FROM aexp.run_events") == 0
+
+
+async def test_a_run_that_another_process_holds_is_not_deleted(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    async with hosting(database) as host:
+        run_id = await a_run(connection)
+        async with exclusive(database, run_id):
+            with pytest.raises(RunBusy):
+                await host.delete(run_id)
+        await host.delete(run_id)
+        assert await connection.fetchval("SELECT count(*) FROM aexp.runs") == 0

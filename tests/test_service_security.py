@@ -1,0 +1,220 @@
+"""Who may do what: names, tokens, sites, sizes, deadlines, files."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cli import Cli
+from tests.service import Served, problem, serving
+
+TOKEN = "correct-horse-battery"
+
+
+@pytest.fixture
+def served(cli: Cli) -> Iterator[Served]:
+    with serving(cli) as served:
+        yield served
+
+
+def raw(served: Served, *parts: bytes) -> bytes:
+    """What the service answers to these bytes, until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
+        for part in parts:
+            connection.sendall(part)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer
+
+
+def test_it_refuses_to_listen_elsewhere_without_a_token(cli: Cli) -> None:
+    result = cli("serve", "--host", "0.0.0.0", "--port", "0")
+    assert result.code == 2
+    assert "set AEXP_API_TOKEN" in result.error
+    cli.environment = {"AEXP_API_TOKEN": "short"}
+    assert "too short" in cli("serve", "--port", "0").error
+
+
+def test_a_port_that_is_taken_is_an_error_of_one_line(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = cli("serve", "--port", str(port))
+    assert result.code == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in result.error
+
+
+def test_with_a_token_every_request_needs_it_but_the_probes(cli: Cli) -> None:
+    with serving(cli, "--host", "0.0.0.0", token=TOKEN) as served:
+        url = f"http://127.0.0.1:{served.port}"
+        with httpx.Client(base_url=url, trust_env=False) as stranger:
+            assert stranger.get("/livez").status_code == 200
+            assert stranger.get("/readyz").status_code == 200
+            for path in ("/scenarios", "/runs", "/metrics", "/openapi.json", "/nowhere", "/"):
+                refused = stranger.get(path)
+                problem(refused, 401, "unauthorized")
+                assert refused.headers["www-authenticate"].startswith("Bearer")
+            for wrong in (
+                b"", b"Bearer", b"Bearer wrong", f"Basic {TOKEN}".encode(), TOKEN.encode(),
+                f"Bearer {TOKEN}x".encode(), f"Bearer {TOKEN[:-1]}".encode(), b"Bearer \xff\xfe",
+            ):  # fmt: skip
+                refused = stranger.post("/shutdown", headers={b"Authorization": wrong})
+                problem(refused, 401, "unauthorized")
+            right = {"Authorization": f"bearer {TOKEN}"}
+            # Bound to all addresses it goes by any name.
+            answer = stranger.get("/runs", headers={**right, "Host": "elsewhere.example"})
+            assert answer.status_code == 200
+            document = stranger.get("/openapi.json", headers=right).json()
+            assert document["security"] == [{"token": []}]
+            ran = stranger.post(
+                "/trigger_sync?scenario=scope", json={}, headers=right, timeout=120
+            ).json()
+        assert TOKEN not in str(ran)
+        assert TOKEN not in served.log.read_text()
+        assert served.process.poll() is None
+
+
+def test_a_name_that_was_made_to_mean_this_machine_is_refused(served: Served) -> None:
+    for name in ("evil.example", f"evil.example:{served.port}", "127.0.0.1.evil.example", "[::1"):
+        problem(served.client.get("/runs", headers={"Host": name}), 421, "wrong-host")
+    for name in ("localhost", f"localhost:{served.port}", "127.0.0.1", "LOCALHOST"):
+        assert served.client.get("/runs", headers={"Host": name}).status_code == 200
+
+
+def test_pages_of_other_sites_change_nothing(served: Served) -> None:
+    for headers in (
+        {"Origin": "http://evil.example"}, {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://127.0.0.1:1"},
+    ):  # fmt: skip
+        refused = served.client.post("/trigger_async?scenario=scope", headers=headers)
+        problem(refused, 403, "cross-site")
+    own = {"Origin": served.url, "Sec-Fetch-Site": "same-origin"}
+    assert served.client.post("/trigger_async?scenario=scope", headers=own).status_code == 202
+    preflight = served.client.options("/runs", headers={"Origin": "http://evil.example"})
+    assert "access-control-allow-origin" not in preflight.headers
+
+
+def test_answers_carry_the_headers_that_keep_them_harmless(served: Served) -> None:
+    for path in ("/runs", "/nowhere", "/livez"):
+        headers = served.client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["cache-control"] == "no-store"
+        assert "server" not in headers
+
+
+def test_a_body_that_is_too_large_is_refused_however_it_comes(served: Served) -> None:
+    large = b'{"parameters": {"x": "' + b"a" * 1024 * 1024 + b'"}}'
+    headers = {"content-type": "application/json"}
+    announced = served.client.post("/trigger_sync?scenario=scope", content=large, headers=headers)
+    problem(announced, 413, "too-large")
+
+    chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+    head = (
+        f"POST /trigger_sync?scenario=scope HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    answer = raw(served, head.encode(), chunk * 17)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"urn:aexp:problem:too-large" in answer
+
+    huge = f"POST /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {'9' * 30}\r\n\r\n"
+    answer = raw(served, huge.encode())
+    assert answer.startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 400 "))
+    long_head = b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    # As it comes in whole, or in parts.
+    assert raw(served, long_head).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
+    assert raw(served, b"no HTTP at all\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert served.client.get("/livez").status_code == 200
+    assert "Traceback" not in served.log.read_text()
+
+
+def test_a_client_that_is_slow_is_let_go(cli: Cli) -> None:
+    with serving(cli, "--request-deadline", "0.5") as served:
+        # Says nothing; says half a head; says half a body; and after an answer nothing more.
+        assert raw(served) == b""
+        assert raw(served, b"GET /livez HTTP/1.1\r\nHost: ") == b""
+        head = (
+            f"POST /trigger_sync?scenario=scope HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{"
+        )
+        answer = raw(served, head.encode())
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"urn:aexp:problem:too-slow" in answer
+        idle = raw(served, f"GET /livez HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n\r\n".encode())
+        assert idle.startswith(b"HTTP/1.1 200 ")
+        # An answer that takes longer than the deadline is no client's fault.
+        assert served.client.post("/trigger_sync?scenario=scope", json={}).status_code == 200
+        assert served.cli.query("SELECT count(*) FROM aexp.runs") == [(1,)]
+
+
+def test_inputs_are_refused_without_a_root(served: Served) -> None:
+    (served.cli.folder / "in.jsonl").write_text('{"a": 1}\n')
+    for name in ("in.jsonl", str(served.cli.folder / "in.jsonl"), "/etc/passwd", "/nope"):
+        body = {"parameters": {"input": name}}
+        problem(served.client.post("/scenarios/resume/runs", json=body), 403, "forbidden-parameter")
+    for url in ("/etc", "file:///etc", "FILE:///etc", "file:/etc", "s3://bucket/x", "etc"):
+        body = {"parameters": {"url": url}}
+        problem(
+            served.client.post("/scenarios/objects/runs", json=body), 403, "forbidden-parameter"
+        )
+    body = {"parameters": {"token_url": "http://169.254.169.254/latest"}}
+    problem(
+        served.client.post("/scenarios/credentials/runs", json=body), 403, "forbidden-parameter"
+    )
+    assert served.cli.query("SELECT count(*) FROM aexp.runs") == [(0,)]
+
+
+def test_inputs_lie_below_the_root_whatever_they_are_called(cli: Cli, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "in.jsonl").write_text('{"a": 1}\n{"a": 2}\n')
+    (tmp_path / "secret.jsonl").write_text('{"secret": 1}\n')
+    (tmp_path / "root-of-another").mkdir()
+    (tmp_path / "root-of-another" / "in.jsonl").write_text('{"secret": 1}\n')
+    (root / "link.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    (root / "out").symlink_to(tmp_path)
+    (root / "within.jsonl").symlink_to(root / "in.jsonl")
+    (root / "loop").symlink_to(root / "loop")
+    os.mkfifo(root / "pipe")
+    with serving(cli, "--input-root", str(root)) as served:
+
+        def ask(name: str) -> httpx.Response:
+            return served.client.post(
+                "/trigger_sync?scenario=resume", json={"parameters": {"input": name}}
+            )
+
+        for name in (
+            "../secret.jsonl", "sub/../../secret.jsonl", "link.jsonl", "out/secret.jsonl",
+            str(tmp_path / "secret.jsonl"), "/etc/passwd", "/proc/self/environ", "pipe", "loop",
+            f"{root}-of-another/in.jsonl", f"{root}/../secret.jsonl", "a" * 5000,
+        ):  # fmt: skip
+            problem(ask(name), 403, "forbidden-parameter")
+        problem(ask("nope.jsonl"), 422, "bad-input")
+        problem(ask("sub"), 422, "bad-input")
+        for name in ("in.jsonl", "sub/../in.jsonl", str(root / "in.jsonl"), "within.jsonl"):
+            answer = ask(name)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["parameters"]["input"] == str(root / "in.jsonl")
+            assert answer.json()["report"]["account"]["messages"]["once"] == 2
+
+        def catalogue(url: str) -> httpx.Response:
+            return served.client.post(
+                "/trigger_sync?scenario=objects", json={"parameters": {"url": url}}
+            )
+
+        problem(catalogue("out"), 403, "forbidden-parameter")
+        problem(catalogue("file:///etc"), 403, "forbidden-parameter")
+        problem(catalogue((root / "..").as_uri()), 403, "forbidden-parameter")
+        problem(catalogue(root.as_uri() + "/%2e%2e"), 403, "forbidden-parameter")
+        problem(catalogue("s3://bucket/x"), 403, "forbidden-parameter")
+        assert catalogue("memory:").status_code == 200
+        (root / "sub" / "object").write_text("x")
+        for url in ("sub", (root / "sub").as_uri()):
+            assert catalogue(url).json()["parameters"]["url"] == (root / "sub").as_uri()
