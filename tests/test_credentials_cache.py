@@ -87,6 +87,22 @@ async def test_it_is_fetched_anew_when_it_has_expired_and_no_earlier() -> None:
 
 
 @pytest.mark.asyncio
+async def test_who_asks_when_a_slow_fetch_has_expired_already_is_given_another() -> None:
+    source = Source()
+    async with source.cache() as cache:
+        early = asyncio.ensure_future(cache.get())
+        await until_asked(source)
+        source.now += 2 * TTL_S
+        late = asyncio.ensure_future(cache.get())
+        await anyio.lowlevel.checkpoint()
+        source.open.set()
+
+        assert (await early).expires_at < source.now
+        assert (await late).expires_at > source.now
+    assert source.reasons == ["first", "expired"]
+
+
+@pytest.mark.asyncio
 async def test_a_failed_fetch_fails_for_all_who_wait_and_the_next_tries_again() -> None:
     source = Source(refused=True)
     async with source.cache() as cache:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -120,7 +121,12 @@ def test_nothing_is_wider_than_the_window(browser: Browser, served: Served, widt
 
 def test_a_browser_gives_the_token_as_a_password(browser: Browser, cli: Cli) -> None:
     with serving(cli, token=TOKEN) as served:
-        assert browser.new_page().goto(served.url).status == 401  # type: ignore[union-attr]
+        refused = httpx.get(served.url)
+        assert refused.status_code == 401
+        assert refused.headers.get_list("www-authenticate") == [
+            'Bearer realm="aexp"',
+            'Basic realm="aexp"',
+        ]
         context = browser.new_context(http_credentials={"username": "me", "password": TOKEN})
         page = context.new_page()
         page.goto(served.url)

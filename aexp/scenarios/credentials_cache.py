@@ -94,8 +94,16 @@ class CredentialsCache:
 
         Raises CredentialsUnavailable, from what the fetch raised.
         """
-        if self._held is not None and self._clock() < self._held.expires_at:
-            return self._held
+        asked_at = self._clock()
+        credential = self._held
+        # A fetch that was under way already may bring what had expired before it was asked for;
+        # one that begins from now on does not.
+        while credential is None or credential.expires_at <= asked_at:
+            credential = await self._fetched()
+        return credential
+
+    async def _fetched(self) -> Credential:
+        """What the fetch under way brings, or a new one."""
         if self._flight is None:
             self._flight = _Flight()
             self._fetches.start_soon(self._fly, self._flight)
