@@ -196,7 +196,7 @@ def test_inputs_lie_below_the_root_whatever_they_are_called(cli: Cli, tmp_path: 
             f"{root}-of-another/in.jsonl", f"{root}/../secret.jsonl", "a" * 5000,
         ):  # fmt: skip
             problem(ask(name), 403, "forbidden-parameter")
-        # From Python 3.13 on a loop of links is resolved as far as it goes, and found when it is read.
+        # From Python 3.13 on a loop of links is found only when it is read.
         assert ask("loop").status_code in {403, 422}
         problem(ask("nope.jsonl"), 422, "bad-input")
         problem(ask("sub"), 422, "bad-input")
