@@ -8,12 +8,13 @@ moment finds the same children again: none is lost, none is started twice.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, TypeVar, overload
 
-import anyio
 import anyio.to_thread
 from dbos import DBOS, EnqueueOptions
 
@@ -21,14 +22,15 @@ from aexp.database.connect import patiently
 from aexp.registration import UNFINISHED, bind, class_name, workflow_name
 from aexp.runtime import Runtime, current_runtime
 
-__all__ = ["ChildFailed", "fan_out"]
+__all__ = ["ChildFailed", "fan_out", "parent_of"]
 
 R = TypeVar("R")
 
+# The parent's id, the step that enqueued it, and its place among the others.
+_CHILD_ID = re.compile(r"(?P<parent>.+)\.\d+\.\d+")
+
 # At most two batches are on their way: while one is awaited, the next keeps the queue full.
 _BATCHES_IN_FLIGHT = 2
-_POLL_S = 0.02
-_SLOWEST_POLL_S = 0.25
 
 
 class ChildFailed(Exception):
@@ -133,6 +135,15 @@ def _child_ids(stem: str, count: int) -> list[str]:
     return [f"{stem}.{index}" for index in range(count)]
 
 
+def parent_of(workflow_id: str) -> str | None:
+    """Whose child by :func:`fan_out` a workflow is, by its id; None when it is nobody's.
+
+    DBOS links no parent to a workflow that is enqueued in a transaction of ours.
+    """
+    found = _CHILD_ID.fullmatch(workflow_id)
+    return found["parent"] if found is not None else None
+
+
 async def _enqueue(
     runtime: Runtime,
     workflow: Callable[..., Any],
@@ -180,12 +191,7 @@ async def _collect(runtime: Runtime, stem: str, count: int, return_exceptions: b
 async def _await_all(runtime: Runtime, stem: str, count: int) -> list[tuple[Exception | None, Any]]:
     """Wait until all children of ``stem`` have ended; their errors and outputs, in order."""
     ids = _child_ids(stem, count)
-    interval = _POLL_S
-    while await _any_unfinished(runtime, ids):
-        if runtime.draining.is_set():
-            await runtime.park()
-        await anyio.sleep(interval)
-        interval = min(interval * 1.25, _SLOWEST_POLL_S)
+    await runtime.until(partial(_all_ended, runtime, ids))
     ended = await DBOS.list_workflows_async(workflow_ids=ids, load_input=False)
     by_id = {status.workflow_id: status for status in ended}
     outcomes: list[tuple[Exception | None, Any]] = []
@@ -203,13 +209,11 @@ async def _await_all(runtime: Runtime, stem: str, count: int) -> list[tuple[Exce
     return outcomes
 
 
-async def _any_unfinished(runtime: Runtime, ids: Sequence[str]) -> bool:
-    found = await patiently(
-        lambda: runtime.database.pool.fetchval(
-            "SELECT EXISTS (SELECT FROM dbos.workflow_status"
-            " WHERE workflow_uuid = ANY($1::text[]) AND status = ANY($2::text[]))",
-            ids,
-            UNFINISHED,
-        )
+async def _all_ended(runtime: Runtime, ids: Sequence[str]) -> bool:
+    ended: bool = await runtime.database.pool.fetchval(
+        "SELECT NOT EXISTS (SELECT FROM dbos.workflow_status"
+        " WHERE workflow_uuid = ANY($1::text[]) AND status = ANY($2::text[]))",
+        ids,
+        UNFINISHED,
     )
-    return bool(found)
+    return ended

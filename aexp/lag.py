@@ -10,18 +10,29 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import anyio
 
-__all__ = ["INTERVAL_S", "Histogram", "LagMonitor", "merged", "quantile"]
+__all__ = ["INTERVAL_S", "Histogram", "LagMonitor", "merged", "quantile", "tick"]
 
 INTERVAL_S = 0.005
 
 # Milliseconds, to two significant digits, as text → how many ticks were so late. As JSON it
 # survives the process that measured.
 Histogram = Mapping[str, int]
+
+
+async def tick(interval_s: float, tell: Callable[[float, float], None]) -> None:
+    """Tell, until cancelled, when each tick was due (``time.perf_counter``) and how late, in ms."""
+    due = time.perf_counter() + interval_s
+    while True:
+        await anyio.sleep(max(0.0, due - time.perf_counter()))
+        now = time.perf_counter()
+        while due <= now:
+            tell(due, (now - due) * 1000)
+            due += interval_s
 
 
 class LagMonitor:
@@ -36,15 +47,12 @@ class LagMonitor:
 
     async def tick(self) -> None:
         """Tick until cancelled."""
-        due = time.perf_counter() + INTERVAL_S
-        while True:
-            await anyio.sleep(max(0.0, due - time.perf_counter()))
-            now = time.perf_counter()
-            while due <= now:
-                # Also what was due while it measured and comes to be run only now.
-                if self._since <= due and (self._measuring or due < self._until):
-                    self._ticks[f"{(now - due) * 1000:.2g}"] += 1
-                due += INTERVAL_S
+        await tick(INTERVAL_S, self._count)
+
+    def _count(self, due: float, late_ms: float) -> None:
+        # Also what was due while it measured and comes to be run only now.
+        if self._since <= due and (self._measuring or due < self._until):
+            self._ticks[f"{late_ms:.2g}"] += 1
 
     @contextmanager
     def measuring(self) -> Iterator[None]:

@@ -26,6 +26,7 @@ __all__ = [
     "guard",
     "guarded_leaks",
     "mask",
+    "masked",
     "watch_steps",
 ]
 
@@ -62,15 +63,15 @@ def mask(text: str) -> str:
 
 
 def _mask_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {key: _plain(value) for key, value in event.items()}
+    return {key: masked(value) for key, value in event.items()}
 
 
-def _plain(value: object) -> object:
+def masked(value: object) -> object:
     """``value`` as JSON knows it, without a password."""
     if isinstance(value, dict):
-        return {mask(str(key)): _plain(inner) for key, inner in value.items()}
+        return {mask(str(key)): masked(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
+        return [masked(inner) for inner in value]
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float) and math.isfinite(value):

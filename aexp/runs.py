@@ -150,12 +150,7 @@ async def begin_run(connection: Connection, run: Run) -> Run:
         raise UsageError(
             f"{run.run_id!r} is the id of a workflow {taken!r} already: choose another --run-id"
         )
-    # DBOS names the children of a workflow ID-1, ID-2 …
-    relative = await connection.fetchval(
-        "SELECT run_id FROM aexp.runs WHERE run_id <> $1"
-        " AND ($1 ~ ('^' || run_id || '-[0-9]+$') OR run_id ~ ('^' || $1 || '-[0-9]+$')) LIMIT 1",
-        run.run_id,
-    )
+    relative = await _relative(connection, run.run_id)
     if relative is not None:
         raise UsageError(
             f"runs {run.run_id!r} and {relative!r} could have workflows of the same id:"
@@ -178,6 +173,23 @@ async def begin_run(connection: Connection, run: Run) -> Run:
     known = await get_run(connection, run.run_id)
     check_same(known, run.scenario, run.target, run.parameters)
     return known
+
+
+async def _relative(connection: Connection, run_id: str) -> str | None:
+    """A run that could have a workflow of this id, or whose id a workflow of this run could have:
+    DBOS names the children of a workflow ID-1, ID-2 …"""
+    stems, stem = [], run_id
+    while (found := re.fullmatch(r"(.+)-[0-9]+", stem)) is not None:
+        stem = found[1]
+        stems.append(stem)
+    relative: str | None = await connection.fetchval(
+        "SELECT run_id FROM aexp.runs WHERE run_id = ANY($2::text[])"
+        " OR (starts_with(run_id, $1 || '-') AND substr(run_id, length($1) + 1) ~ '^(-[0-9]+)+$')"
+        " LIMIT 1",
+        run_id,
+        stems,
+    )
+    return relative
 
 
 def check_same(known: Run, scenario: str, target: str, parameters: Mapping[str, Any]) -> None:

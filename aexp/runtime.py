@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
@@ -22,6 +22,7 @@ import structlog
 from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSClient, DBOSConfig
 
 from aexp.database import Database, DatabaseUrl, open_database
+from aexp.database.connect import patiently, psycopg_engine
 from aexp.errors import DatabaseError
 from aexp.log import expect_cancellations
 from aexp.progress import Progress
@@ -42,6 +43,8 @@ __all__ = [
 APPLICATION_NAME = "aexp"
 ROOT_QUEUE = "aexp"
 DRAIN_POLL_S = 0.02
+_POLL_S = 0.02
+_SLOWEST_POLL_S = 0.25
 SCHEDULER_POLL_S = 0.25
 log = structlog.stdlib.get_logger("aexp.runtime")
 
@@ -108,6 +111,18 @@ class Runtime:
                 quiet = quiet + 1 if active_workflows(self.dbos) <= self.parked else 0
         await _destroy()
         log.info("runtime.drained")
+
+    async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        """Return, in a workflow or its step, when ``condition`` has come true; a drain parks it.
+
+        Asks again and again, less often with time, and waits out lost connections.
+        """
+        interval = _POLL_S
+        while not await patiently(condition):
+            if self.draining.is_set():
+                await self.park()
+            await anyio.sleep(interval)
+            interval = min(interval * 1.25, _SLOWEST_POLL_S)
 
     async def park(self) -> NoReturn:
         """Wait for the end of this process in the calling workflow, which stays unfinished.
@@ -205,30 +220,13 @@ async def open_runtime(
             # A module of the user's may have made a DBOS of its own at import; its registrations
             # stay, its configuration must not win over ours.
             await _destroy()
-            dbos = DBOS(
-                config=_config(settings, url, application, application_version(scope), session_name)
-            )
+            config = _config(settings, url, application, application_version(scope), session_name)
+            dbos = DBOS(config=config)
             stack.push_async_callback(_destroy)
-            enqueuing = _psycopg_engine(url, session_name)
+            enqueuing = _enqueuing_engine(url, session_name)
             stack.callback(enqueuing.dispose)
-            runtime = Runtime(
-                settings=settings,
-                database=database,
-                datasource=await AsyncSQLAlchemyDatasource.create(
-                    url.libpq, engine=database.engine, run_migrations=False
-                ),
-                client=DBOSClient(
-                    system_database_engine=enqueuing, application_name=application, lazy=True
-                ),
-                enqueuing=enqueuing,
-                scope=scope,
-                application_version=application_version(scope),
-                queue_names={
-                    queue.name: queue.name if queue.shared else f"{queue.name}.{scope}"
-                    for queue in (Queue(name=ROOT_QUEUE), *queues)
-                },
-                progress=progress or Progress(),
-                dbos=dbos,
+            runtime = await _assemble(
+                settings, database, enqueuing, dbos, application, scope, queues, progress
             )
             await _prepare(runtime, queues, listen_to_all=listen_to_all)
             _current = runtime
@@ -243,6 +241,38 @@ async def open_runtime(
             reason = " ".join(str(getattr(error, "orig", error)).split())
             raise DatabaseError(f"cannot launch DBOS on {url}: {reason}") from error
         yield runtime
+
+
+async def _assemble(
+    settings: Settings,
+    database: Database,
+    enqueuing: sqlalchemy.Engine,
+    dbos: DBOS,
+    application: str,
+    scope: str,
+    queues: Sequence[Queue],
+    progress: Progress | None,
+) -> Runtime:
+    """The runtime of a DBOS that is made but not launched: a datasource is made before."""
+    return Runtime(
+        settings=settings,
+        database=database,
+        datasource=await AsyncSQLAlchemyDatasource.create(
+            database.url.libpq, engine=database.engine, run_migrations=False
+        ),
+        client=DBOSClient(
+            system_database_engine=enqueuing, application_name=application, lazy=True
+        ),
+        enqueuing=enqueuing,
+        scope=scope,
+        application_version=application_version(scope),
+        queue_names={
+            queue.name: queue.name if queue.shared else f"{queue.name}.{scope}"
+            for queue in (Queue(name=ROOT_QUEUE), *queues)
+        },
+        progress=progress or Progress(),
+        dbos=dbos,
+    )
 
 
 def application_version(scope: str) -> str:
@@ -265,11 +295,11 @@ def _forget() -> None:
     _current = None
 
 
-def _psycopg_engine(url: DatabaseUrl, session_name: str) -> sqlalchemy.Engine:
+def _enqueuing_engine(url: DatabaseUrl, session_name: str) -> sqlalchemy.Engine:
     # Enqueuing many workflows in one transaction goes through the driver that DBOS compiles its
     # statements for: over another one it would compile each of them again.
-    return sqlalchemy.create_engine(
-        sqlalchemy.make_url(url.libpq).set(drivername="postgresql+psycopg"),
+    return psycopg_engine(
+        url,
         pool_size=2,
         max_overflow=0,
         # A connection that the server has ended is found out before it is used.

@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import (
     BaseModel,
     ConfigDict,
+    JsonValue,
     PydanticUserError,
     TypeAdapter,
     ValidationError,
@@ -38,6 +39,7 @@ from aexp.runtime import Queue, Runtime
 from aexp.schedules import Schedule
 
 __all__ = [
+    "NAMES_PLACE",
     "Account",
     "Ending",
     "Parameters",
@@ -52,6 +54,11 @@ E = TypeVar("E")
 # or a list of mappings as a table, a mapping with "children" (a list of the like) as a tree, any
 # other mapping as a row of figures, and what is no mapping as it is.
 Account = Mapping[str, Any]
+
+
+# What a field's json_schema_extra says when its value is the URL of a place: a folder, a server or
+# a bucket. A service lets requests name them only where it was told so.
+NAMES_PLACE: dict[str, JsonValue] = {"x-names-place": True}
 
 
 class Parameters(BaseModel):

@@ -108,13 +108,12 @@ async def _make_up(runtime: Runtime, name: str, until: datetime, stop: Callable[
     began = await _noted(runtime, _BEGAN, name)
     if began is None:
         return
-    complete = await _noted(runtime, _MADE_UP, name) or began
-    # What DBOS backfills lies between its two moments, so the first one is put before a tick that
-    # could fall on it.
-    start = max(began, complete - _OVERLAP)
+    start = await _noted(runtime, _MADE_UP, name) or began
     step = max(_SHORTEST_SLICE, (until - start) / _MOST_SLICES)
     while start < until and not stop():
         end = min(until, start + step)
+        # What DBOS backfills lies between its two moments, so the first one is put before a tick
+        # that could fall on it.
         await patiently(
             lambda start=start, end=end: anyio.to_thread.run_sync(  # type: ignore[misc]
                 DBOS.backfill_schedule, name, max(began, start - _OVERLAP), end

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import anyio.to_thread
-import sqlalchemy
 from dbos import DBOSClient
 
 from aexp.audit.evidence import History
 from aexp.database import DatabaseUrl
-from aexp.database.connect import Connection
+from aexp.database.connect import Connection, psycopg_engine
 from aexp.runs import Run, list_processes
 from aexp.scenario import Ending
 
@@ -32,9 +31,7 @@ async def read_ending(url: DatabaseUrl, connection: Connection, run: Run) -> End
 
 
 def _root(url: DatabaseUrl, workflow_id: str) -> Any:
-    engine = sqlalchemy.create_engine(
-        sqlalchemy.make_url(url.libpq).set(drivername="postgresql+psycopg"), pool_size=1
-    )
+    engine = psycopg_engine(url, pool_size=1)
     try:
         client = DBOSClient(system_database_engine=engine, lazy=True)
         found = client.list_workflows(workflow_ids=[workflow_id], load_input=False)

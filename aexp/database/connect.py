@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import anyio
 import asyncpg
 import psycopg
+import sqlalchemy
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -23,10 +24,12 @@ __all__ = [
     "Connection",
     "Database",
     "asyncpg_engine",
+    "borrowed",
     "close",
     "connect",
     "connected",
     "open_database",
+    "psycopg_engine",
 ]
 
 OLDEST_SERVER = 14
@@ -94,6 +97,15 @@ async def connected(url: DatabaseUrl, *, read_only: bool = False) -> AsyncIterat
         yield connection
     finally:
         await close(connection)
+
+
+@asynccontextmanager
+async def borrowed(pool: asyncpg.Pool[asyncpg.Record]) -> AsyncIterator[Connection]:
+    """A connection of ``pool`` for the life of the context."""
+    async with pool.acquire() as proxy:
+        # It does all that a connection does, though its stubs say otherwise.
+        connection: Any = proxy
+        yield connection
 
 
 def is_connection_error(error: BaseException) -> bool:
@@ -185,6 +197,14 @@ def asyncpg_engine(
         )
 
     return create_async_engine("postgresql+asyncpg://", async_creator=dial, **options)
+
+
+def psycopg_engine(url: DatabaseUrl, **options: Any) -> sqlalchemy.Engine:
+    """A synchronous SQLAlchemy engine, as DBOS's own client takes it. ``options`` go to
+    create_engine."""
+    return sqlalchemy.create_engine(
+        sqlalchemy.make_url(url.libpq).set(drivername="postgresql+psycopg"), **options
+    )
 
 
 @asynccontextmanager

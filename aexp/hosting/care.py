@@ -12,7 +12,7 @@ import asyncpg
 import structlog
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import connected, patiently
+from aexp.database.connect import borrowed, connected, patiently
 from aexp.errors import DatabaseError, WorkerFailed
 from aexp.hosting.journal import Journal
 from aexp.progress import Snapshot
@@ -160,8 +160,8 @@ class Carer:
                 await anyio.sleep(_POLL_S)
 
     async def _is_held(self, run: Run) -> bool:
-        async with self._pool.acquire() as connection:
-            return await is_held(connection, run.run_id)  # type: ignore[arg-type]
+        async with borrowed(self._pool) as connection:
+            return await is_held(connection, run.run_id)
 
     async def _database_returns(self, care: Care, failures: int) -> bool:
         """Wait for the database; whether to try again."""

@@ -10,12 +10,11 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 import asyncpg
-import sqlalchemy
 import structlog
 from dbos import DBOSClient
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import connected, open_database
+from aexp.database.connect import borrowed, connected, open_database, psycopg_engine
 from aexp.errors import RunActive, RunEnded, RunMismatch, TooManyRuns, UnknownScenario
 from aexp.execution import has_ended
 from aexp.hosting.care import Care, Carer
@@ -287,7 +286,7 @@ class Host:
         log.info("hosting.run_deleted", run_id=run_id, workflows=len(workflows))
 
     async def _delete_rows(self, run_id: str) -> None:
-        async with self.pool.acquire() as connection, connection.transaction():
+        async with borrowed(self.pool) as connection, connection.transaction():
             # What a run that ended in order has removed itself.
             for table, name in (("workflow_schedules", "schedule_name"), ("queues", "name")):
                 await connection.execute(
@@ -314,16 +313,16 @@ class Host:
             self.journal.tell(run_id)
 
     async def _run(self, run_id: str) -> Run:
-        async with self.pool.acquire() as connection:
-            return await get_run(connection, run_id)  # type: ignore[arg-type]
+        async with borrowed(self.pool) as connection:
+            return await get_run(connection, run_id)
 
     async def _has_ended(self, run: Run) -> bool:
-        async with self.pool.acquire() as connection:
-            return await has_ended(connection, run)  # type: ignore[arg-type]
+        async with borrowed(self.pool) as connection:
+            return await has_ended(connection, run)
 
     async def _is_held(self, run_id: str) -> bool:
-        async with self.pool.acquire() as connection:
-            return await is_held(connection, run_id)  # type: ignore[arg-type]
+        async with borrowed(self.pool) as connection:
+            return await is_held(connection, run_id)
 
     async def _workflows(
         self, run: Run, statuses: Sequence[str] | None
@@ -353,11 +352,7 @@ async def open_host(
 
     Goes on with the runs that were hosted before and have not ended. Needs a migrated database.
     """
-    engine = sqlalchemy.create_engine(
-        sqlalchemy.make_url(url.libpq).set(drivername="postgresql+psycopg"),
-        pool_size=2,
-        pool_pre_ping=True,
-    )
+    engine = psycopg_engine(url, pool_size=2, pool_pre_ping=True)
     try:
         async with (
             open_database(url, application_name="aexp host", pool_size=POOL_SIZE) as database,

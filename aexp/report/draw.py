@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from aexp.fanout import parent_of
 from aexp.report.timeline import (
     Attempt,
     Bar,
@@ -30,8 +31,6 @@ __all__ = ["draw_timeline"]
 # Where DBOS puts what was called directly and is recovered.
 _INTERNAL_QUEUE = "_dbos_internal_queue"
 _WAITS = frozenset({"DBOS.getResult", "DBOS.recv", "DBOS.getEvent"})
-# The children of aexp.fanout: their parent's id, the step that made them, their place in it.
-_FANNED_OUT = re.compile(r"(?P<parent>.+)\.\d+\.\d+")
 
 
 def draw_timeline(
@@ -162,8 +161,8 @@ def _parents(
     parents: dict[str, str | None] = {}
     for row in workflows:
         parent = row.parent_id or told.get(row.workflow_id)
-        if parent is None and (found := _FANNED_OUT.fullmatch(row.workflow_id)):
-            parent = found["parent"] if found["parent"] in known else None
+        if parent is None and (found := parent_of(row.workflow_id)) in known:
+            parent = found
         parents[row.workflow_id] = parent if parent != row.workflow_id else None
     return parents
 

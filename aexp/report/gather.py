@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import anyio.to_thread
@@ -115,14 +114,7 @@ async def gather_timeline(
         )
         bodies = await connection.fetch(_BODIES, run.run_id, shown, 2 * most_bars)
         processes = await list_processes(connection, run.run_id)
-    limit = MOST_TEXT // max(1, len(steps) + len(workflows))
-    decode = partial(_decoded, limit=min(MOST_CHARACTERS, max(LEAST_CHARACTERS, limit)))
-    lanes, bars = await anyio.to_thread.run_sync(
-        lambda: (
-            [WorkflowRow(**fields) for fields in decode(workflows)],
-            [StepRow(**fields) for fields in decode(steps)],
-        )
-    )
+    lanes, bars = await anyio.to_thread.run_sync(_read, workflows, steps)
     created = run.created_at
     return draw_timeline(
         processes,
@@ -137,6 +129,18 @@ async def gather_timeline(
             "bars": counts["bars"] - len(bars),
             "bodies": counts["bodies"] - len(bodies),
         },
+    )
+
+
+def _read(
+    workflows: Sequence[asyncpg.Record], steps: Sequence[asyncpg.Record]
+) -> tuple[list[WorkflowRow], list[StepRow]]:
+    """The rows with their texts decoded: the more there are, the shorter."""
+    limit = MOST_TEXT // max(1, len(steps) + len(workflows))
+    limit = min(MOST_CHARACTERS, max(LEAST_CHARACTERS, limit))
+    return (
+        [WorkflowRow(**fields) for fields in _decoded(workflows, limit=limit)],
+        [StepRow(**fields) for fields in _decoded(steps, limit=limit)],
     )
 
 

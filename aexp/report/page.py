@@ -14,7 +14,7 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from aexp.audit import Report
-from aexp.log import mask
+from aexp.log import masked
 from aexp.report.timeline import Timeline
 
 __all__ = ["ASSETS", "asset", "render_page", "view_data", "view_json"]
@@ -61,15 +61,7 @@ def view_data(report: Report, timeline: Timeline) -> dict[str, Any]:
         "facts": dict(report.run.facts),
     }
     plain = to_jsonable_python(told, serialize_unknown=True, inf_nan_mode="strings")
-    return {"version": VERSION, "report": _masked(plain), "timeline": timeline.as_json()}
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, dict):
-        return {mask(key): _masked(inner) for key, inner in value.items()}
-    return [_masked(inner) for inner in value] if isinstance(value, list) else value
+    return {"version": VERSION, "report": masked(plain), "timeline": timeline.as_json()}
 
 
 def view_json(data: Mapping[str, Any]) -> str:

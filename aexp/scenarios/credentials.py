@@ -28,7 +28,7 @@ from aexp.fanout import fan_out
 from aexp.log import guard, guarded_leaks
 from aexp.runs import Run
 from aexp.runtime import Queue, Runtime, current_runtime
-from aexp.scenario import Parameters, Scenario
+from aexp.scenario import NAMES_PLACE, Parameters, Scenario
 from aexp.scenarios.credentials_audit import (
     FETCH_FAILED,
     FETCHED,
@@ -69,7 +69,9 @@ class CredentialsParameters(Parameters):
     )
     concurrency: int = Field(2, ge=1, le=100, description="pages at a time in one process")
     token_url: str | None = Field(
-        None, description="a token endpoint to ask; without one, the scenario's own on loopback"
+        None,
+        description="a token endpoint to ask; without one, the scenario's own on loopback",
+        json_schema_extra=NAMES_PLACE,
     )
     deadline_s: float = Field(5.0, ge=0.01, le=600, description="what a fetch may take")
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import anyio
 import structlog
 from dbos import DBOS
 from pydantic import Field, field_validator
@@ -35,8 +34,6 @@ QUEUE = "tick_queue"
 TICKS_AT_A_TIME = 10
 
 _MINUTE_S = 60
-_POLL_S = 0.05
-_SLOWEST_POLL_S = 0.25
 
 log = structlog.stdlib.get_logger("aexp.heartbeat")
 
@@ -146,7 +143,7 @@ async def _await_ticks(ticks: int) -> None:
     async def enough() -> bool:
         return await _recorded(runtime) >= ticks
 
-    await _until(runtime, enough)
+    await runtime.until(enough)
 
 
 async def _remove_schedule(parameters: HeartbeatParameters) -> None:
@@ -170,7 +167,7 @@ async def _tell() -> dict[str, Any]:
             UNFINISHED,
         )
 
-    await _until(runtime, all_ended)
+    await runtime.until(all_ended)
     row = await patiently(
         lambda: runtime.database.pool.fetchrow(
             "SELECT count(DISTINCT data->>'scheduled') AS ticks, min(data->>'scheduled') AS first,"
@@ -181,15 +178,6 @@ async def _tell() -> dict[str, Any]:
     )
     assert row is not None
     return dict(row)
-
-
-async def _until(runtime: Runtime, condition: Callable[[], Awaitable[bool]]) -> None:
-    interval = _POLL_S
-    while not await patiently(condition):
-        if runtime.draining.is_set():
-            await runtime.park()
-        await anyio.sleep(interval)
-        interval = min(interval * 1.25, _SLOWEST_POLL_S)
 
 
 async def _recorded(runtime: Runtime) -> int:

@@ -25,7 +25,7 @@ from aexp.errors import BadInput
 from aexp.fanout import fan_out
 from aexp.runs import Run
 from aexp.runtime import Queue, Runtime, current_runtime
-from aexp.scenario import Parameters, Scenario
+from aexp.scenario import NAMES_PLACE, Parameters, Scenario
 from aexp.scenarios.objects_audit import PROMISES, account
 from aexp.scenarios.objects_gather import gather
 from aexp.scenarios.stores import Entry, Store, normal_url, open_store
@@ -56,6 +56,7 @@ class ObjectsParameters(Parameters):
         None,
         description="a folder (file:///… or a path), s3://BUCKET/PREFIX, or memory: for samples;"
         " without it the folder of Python's standard library",
+        json_schema_extra=NAMES_PLACE,
     )
     exclude: tuple[str, ...] = Field(
         (), description="prefixes of keys to leave out, by whole parts; with commas between them"

@@ -1,8 +1,9 @@
 """Which files and servers a request may name.
 
-A parameter of type Path, and the folder of ``objects``, must lie below the service's input root,
-links followed. Without a root none may be named. A server or a bucket may be named only where the
-service was told so: whoever sends requests could otherwise make it talk to what only it can reach.
+A parameter of type Path, and a folder that one with NAMES_PLACE names, must lie below the service's
+input root, links followed. Without a root none may be named. A server or a bucket may be named only
+where the service was told so: whoever sends requests could otherwise make it talk to what only it
+can reach.
 """
 
 from __future__ import annotations
@@ -12,13 +13,10 @@ from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import unquote, urlsplit
 
-from aexp.scenario import Scenario
+from aexp.scenario import NAMES_PLACE, Scenario
 from aexp.service.problems import FORBIDDEN_PARAMETER, RequestRefused
 
 __all__ = ["confine"]
-
-# Parameters that name a place by its URL.
-_URLS = {"objects": "url", "credentials": "token_url"}
 
 
 def confine(
@@ -32,14 +30,15 @@ def confine(
 
     Blocks: it looks at files. Raises RequestRefused, and InvalidParameter.
     """
+    fields = scenario.parameters.model_fields
     paths = [
         name
-        for name, field in scenario.parameters.model_fields.items()
+        for name, field in fields.items()
         if field.annotation is Path or Path in get_args(field.annotation)
     ]
-    url = _URLS.get(scenario.name)
+    places = [name for name, field in fields.items() if field.json_schema_extra == NAMES_PLACE]
     confined = dict(given)
-    for name in [*paths, *([url] if url else [])]:
+    for name in [*paths, *places]:
         value = confined.get(name)
         if isinstance(value, str) and ":" not in value.partition("/")[0] and root is not None:
             confined[name] = str(root / value)
@@ -47,12 +46,13 @@ def confine(
     for name in paths:
         if confined.get(name) is not None:
             confined[name] = str(_below(root, name, getattr(model, name)))
-    if url is not None and confined.get(url) is not None:
-        confined[url] = _url(root, url, getattr(model, url), allow_outbound=allow_outbound)
+    for name in places:
+        if confined.get(name) is not None:
+            confined[name] = _place(root, name, getattr(model, name), allow_outbound=allow_outbound)
     return confined
 
 
-def _url(root: Path | None, name: str, value: str, *, allow_outbound: bool) -> str:
+def _place(root: Path | None, name: str, value: str, *, allow_outbound: bool) -> str:
     if value == "memory:":
         return value
     if value.startswith("file:///"):

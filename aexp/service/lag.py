@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 
-import anyio
+from aexp.lag import tick
 
 __all__ = ["LoopLag"]
 
@@ -22,13 +21,7 @@ class LoopLag:
 
     async def watch(self) -> None:
         """Measure the loop on which this runs until cancelled."""
-        due = time.perf_counter() + INTERVAL_S
-        while True:
-            await anyio.sleep(max(0.0, due - time.perf_counter()))
-            now = time.perf_counter()
-            while due <= now:
-                self._late_ms.append((now - due) * 1000)
-                due += INTERVAL_S
+        await tick(INTERVAL_S, lambda _due, late_ms: self._late_ms.append(late_ms))
 
     @property
     def p99_ms(self) -> float:

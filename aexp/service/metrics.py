@@ -9,14 +9,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from aexp.hosting import Host
 from aexp.service.lag import LoopLag
+from aexp.service.queries import STATUS
 
 __all__ = ["Metrics"]
 
-_RUNS = """
-    SELECT scenario, coalesce(status, 'NOT STARTED') AS status, count(*) AS n
+_RUNS = f"""
+    SELECT scenario, {STATUS} AS status, count(*) AS n
     FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id
     GROUP BY 1, 2
-"""
+"""  # noqa: S608 - our own words
 
 # A run's queues are its own, named after it: without its id there are as many as kinds of queues.
 _QUEUES = """

@@ -9,12 +9,14 @@ from typing import Any
 
 import anyio.to_thread
 
+from aexp.fanout import parent_of
 from aexp.registration import UNFINISHED
 from aexp.report.decode import MOST_BYTES, stored_text
 from aexp.runs import Run
 
 __all__ = [
     "NOT_STARTED",
+    "STATUS",
     "read_progress",
     "read_run_page",
     "read_status",
@@ -27,7 +29,7 @@ MOST_WORKFLOWS = 5_000
 # pydantic writes what is nested 255 deep at most.
 MOST_DEPTH = 100
 # Of the root workflow. A run that was cancelled before it had one is known by its events.
-_STATUS = """coalesce(status, CASE WHEN NOT hosted AND EXISTS (
+STATUS = """coalesce(status, CASE WHEN NOT hosted AND EXISTS (
     SELECT FROM aexp.run_events AS told WHERE told.run_id = runs.run_id AND event = 'run.cancelled'
 ) THEN 'CANCELLED' ELSE 'NOT STARTED' END)"""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,11 +47,11 @@ async def read_run_page(
 ) -> Sequence[Mapping[str, Any]]:
     """Runs that fit, newest first, beginning after ``place``."""
     rows: Sequence[Mapping[str, Any]] = await pool.fetch(
-        f"SELECT run_id, scenario, {_STATUS} AS status,"  # noqa: S608 - our own words
+        f"SELECT run_id, scenario, {STATUS} AS status,"  # noqa: S608 - our own words
         " runs.created_at, parameters"
         " FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
         " WHERE ($1::text IS NULL OR scenario = $1)"
-        f" AND ($2::text IS NULL OR {_STATUS} = $2)"
+        f" AND ($2::text IS NULL OR {STATUS} = $2)"
         " AND ($3::timestamptz IS NULL OR runs.created_at > $3)"
         " AND ($4::timestamptz IS NULL OR runs.created_at < $4)"
         " AND ($5::timestamptz IS NULL OR (runs.created_at, run_id) < ($5, $6::text))"
@@ -67,8 +69,8 @@ async def read_run_page(
 async def read_status(pool: Any, run_id: str) -> tuple[str | None, bool]:
     """The status of a run, and whether all its workflows have ended; None when it is no more."""
     row = await pool.fetchrow(
-        f"SELECT {_STATUS} AS status,"  # noqa: S608 - our own words
-        f" {_STATUS} <> ALL($2::text[] || 'NOT STARTED'::text) AND NOT EXISTS (SELECT"
+        f"SELECT {STATUS} AS status,"  # noqa: S608 - our own words
+        f" {STATUS} <> ALL($2::text[] || 'NOT STARTED'::text) AND NOT EXISTS (SELECT"
         "  FROM dbos.workflow_status AS any_ WHERE any_.status = ANY($2::text[])"
         "  AND any_.application_version = runs.application_version) AS ended"
         " FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
@@ -105,16 +107,10 @@ async def read_workflows(pool: Any, run: Run) -> tuple[Sequence[dict[str, Any]],
     known = {row["workflow_id"] for row in rows}
     children: defaultdict[str | None, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        # The children of aexp.fanout carry no link to their parent, but its id.
-        parent = row["parent_id"] or _fanned_out_by(row["workflow_id"])
+        parent = row["parent_id"] or parent_of(row["workflow_id"])
         children[parent if parent in known else None].append(row)
     trees, shown = _grow(children)
     return trees, rows[0]["total"] if rows else 0, shown
-
-
-def _fanned_out_by(workflow_id: str) -> str | None:
-    parts = workflow_id.rsplit(".", 2)
-    return parts[0] if len(parts) == 3 else None
 
 
 def _grow(

@@ -7,14 +7,15 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from aexp.audit import audit_run
-from aexp.log import mask
+from aexp.audit import Report, audit_run
+from aexp.database.connect import Connection, borrowed
+from aexp.log import masked
 from aexp.runs import Run
 from aexp.service.queries import read_progress, read_status
 from aexp.service.schemas import RunDetail
-from aexp.service.state import Service, as_connection
+from aexp.service.state import Service
 
-__all__ = ["describe_run"]
+__all__ = ["audit", "describe_run"]
 
 
 async def describe_run(service: Service, run: Run, *, with_report: bool = True) -> RunDetail:
@@ -42,32 +43,29 @@ async def describe_run(service: Service, run: Run, *, with_report: bool = True) 
     )
 
 
-async def _report(service: Service, run: Run) -> tuple[dict[str, Any] | None, bool | None]:
-    """The report as JSON values, and whether all is well."""
+async def _report(service: Service, run: Run) -> tuple[Any, bool | None]:
+    """The report as JSON values, and whether all is well; None where nobody can tell."""
+    async with service.audits, borrowed(service.host.pool) as connection:
+        report = await audit(service, connection, run)
+    if report is None:
+        return None, None
+    document = to_json(report.as_json(), serialize_unknown=True, inf_nan_mode="strings")
+    # What an error says may hold a password.
+    return masked(json.loads(document)), report.ok
+
+
+async def audit(service: Service, connection: Connection, run: Run) -> Report | None:
+    """The report of ``run``; None when the service does not know its scenario."""
     # The registered name, and never a path: what a run of the command line named may be anything.
     scenario = service.scenarios.get(run.target)
     if scenario is None:
-        return None, None
+        return None
     kills = await service.host.journal.kills(run.run_id)
-    async with service.audits, service.host.pool.acquire() as connection:
-        report = await audit_run(
-            service.host.url,
-            as_connection(connection),
-            run,
-            scenario,
-            extra={"kills": dict(kills)} if kills is not None else None,
-            settings=service.options.settings.echo(),
-        )
-    document = to_json(report.as_json(), serialize_unknown=True, inf_nan_mode="strings")
-    # What an error says may hold a password.
-    return _masked(json.loads(document)), report.ok
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, dict):
-        return {key: _masked(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_masked(inner) for inner in value]
-    return value
+    return await audit_run(
+        service.host.url,
+        connection,
+        run,
+        scenario,
+        extra={"kills": dict(kills)} if kills is not None else None,
+        settings=service.options.settings.echo(),
+    )

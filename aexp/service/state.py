@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import anyio
 from fastapi import Depends, Path, Request
 
-from aexp.database.connect import Connection
+from aexp.database.connect import borrowed
 from aexp.hosting import Host
 from aexp.runs import Run, get_run
 from aexp.scenario import Scenario
@@ -66,14 +66,8 @@ class Service:
 
     async def run(self, run_id: str) -> Run:
         """The run of this id; raises UnknownRun."""
-        async with self.host.pool.acquire() as connection:
-            return await get_run(as_connection(connection), run_id)
-
-
-def as_connection(pooled: Any) -> Connection:
-    """A connection of the pool, which does all that one does."""
-    connection: Connection = pooled
-    return connection
+        async with borrowed(self.host.pool) as connection:
+            return await get_run(connection, run_id)
 
 
 async def _service(request: Request) -> Service:

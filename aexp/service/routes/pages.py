@@ -8,11 +8,12 @@ from importlib.resources import files
 import anyio.to_thread
 from fastapi import APIRouter, HTTPException, Response
 
-from aexp.audit import audit_run
+from aexp.database.connect import borrowed
 from aexp.report import asset, gather_timeline, view_data
 from aexp.report.page import ASSETS as VIEW_ASSETS
 from aexp.report.page import view_json
-from aexp.service.state import Current, KnownRun, RunId, as_connection
+from aexp.service.reports import audit
+from aexp.service.state import Current, KnownRun, RunId
 
 __all__ = ["router"]
 
@@ -61,18 +62,10 @@ async def show_view(run_id: RunId) -> Response:  # noqa: ARG001 - the page reads
 @router.get("/view/{run_id}/data")
 async def show_data(service: Current, run: KnownRun) -> Response:
     """What the page of a run draws: the same as ``aexp report`` writes into its file."""
-    scenario = service.scenarios.get(run.target)
-    if scenario is None:
-        raise HTTPException(404, f"this service does not know the scenario of run {run.run_id!r}")
-    async with service.audits, service.host.pool.acquire() as pooled:
-        connection = as_connection(pooled)
-        report = await audit_run(
-            service.host.url,
-            connection,
-            run,
-            scenario,
-            settings=service.options.settings.echo(),
-        )
+    async with service.audits, borrowed(service.host.pool) as connection:
+        report = await audit(service, connection, run)
+        if report is None:
+            raise HTTPException(404, f"the scenario of run {run.run_id!r} is not known here")
         timeline = await gather_timeline(connection, run)
     data = await anyio.to_thread.run_sync(lambda: view_json(view_data(report, timeline)))
     return Response(data, media_type="application/json")
