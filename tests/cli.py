@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import anyio
 import psutil
 import psycopg
 
@@ -48,6 +49,20 @@ class Result:
     def events(self) -> list[dict[str, Any]]:
         """Its log lines."""
         return [json.loads(line) for line in self.stderr.splitlines() if line.startswith("{")]
+
+
+def held(report: Mapping[str, Any]) -> dict[str, bool | None]:
+    """By promise, whether it was held; None when it was not judged."""
+    return {promise["name"]: promise["held"] for promise in report["promises"]}
+
+
+def broken(report: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """By promise that was broken, the anomalies that broke it."""
+    return {
+        promise["name"]: promise["anomalies"]
+        for promise in report["promises"]
+        if promise["held"] is False
+    }
 
 
 @dataclass
@@ -118,6 +133,21 @@ def wait_until(condition: Callable[[], bool], *, poll_s: float = 0.02) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it has not come true"
         time.sleep(poll_s)
+
+
+async def eventually(
+    condition: Callable[[], bool | Awaitable[bool]], *, poll_s: float = 0.02
+) -> None:
+    """Return when ``condition``, which may have to be awaited, has come true.
+
+    Raises TimeoutError when it has not within TIMEOUT_S.
+    """
+    with anyio.fail_after(TIMEOUT_S):
+        while True:
+            found = condition()
+            if found if isinstance(found, bool) else await found:
+                return
+            await anyio.sleep(poll_s)
 
 
 def children_running(pid: int, word: str) -> list[psutil.Process]:

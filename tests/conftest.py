@@ -24,6 +24,8 @@ import uvloop
 from aexp.database import DatabaseUrl, embedded, ensure_schema
 from aexp.database.connect import Connection, connect
 from tests.cli import Cli
+from tests.log_lines import Lines, logging_as_before
+from tests.token_server import Endpoint, endpoint
 
 TEMPLATE = "aexp_template"
 
@@ -109,3 +111,17 @@ def cli(database: DatabaseUrl, tmp_path: Path) -> Iterator[Cli]:
     """``python -m aexp`` as a process, on the test's database, in the test's folder."""
     with Cli(folder=tmp_path, url=database) as cli:
         yield cli
+
+
+@pytest.fixture
+def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
+    """What this test logs; its changes to logging are undone."""
+    with logging_as_before():
+        yield Lines(capsys)
+
+
+@pytest.fixture
+def foreign() -> Iterator[Endpoint]:
+    """A token endpoint that is not ours."""
+    with endpoint() as served:
+        yield served

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
 import shutil
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from aexp.errors import InvalidParameter
 from aexp.scenarios.credentials import SCENARIO
 from aexp.scenarios.credentials_audit import marker
-from aexp.scenarios.credentials_cache import Credential, CredentialsUnavailable
 from aexp.scenarios.secret_search import needles
-from aexp.scenarios.token_endpoint import DescriptionRefused, open_client, serve
-from tests.cli import Cli
+from tests.cli import Cli, broken, held
+from tests.token_server import TOKEN, Endpoint
 
 LEAKS = Path(__file__).with_name("leaks.py")
-TOKEN = "a-foreign-secret.0123456789+/~=="  # a test's
-
-
-def held(report: dict[str, Any]) -> dict[str, bool | None]:
-    return {promise["name"]: promise["held"] for promise in report["promises"]}
 
 
 def fetches(report: dict[str, Any]) -> list[int]:
@@ -50,212 +35,6 @@ def rows_with(cli: Cli, secret: str) -> int:
         for (line,) in cli.query(f"SELECT t::text FROM {table} AS t"):
             found += any(needle in line for needle in needles(secret))
     return found
-
-
-@dataclass
-class Endpoint:
-    """A foreign endpoint: its answer follows from the path of the request."""
-
-    url: str = ""
-    asked: list[str] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
-    refusals: int = 0
-    let_go: threading.Event = field(default_factory=threading.Event)
-
-    def answer(self, path: str) -> tuple[int, bytes]:
-        good = {"access_token": TOKEN, "token_type": "bearer", "expires_in": 3600}
-        answers: dict[str, tuple[int, Any]] = {
-            "/good": (200, good),
-            "/short-lived": (200, {**good, "expires_in": 0}),
-            "/forever": (200, {**good, "expires_in": "never"}),
-            "/garbage": (200, b"<html>\xff"),
-            "/deep": (200, b"[" * 60_000),
-            "/list": (200, [TOKEN]),
-            "/no-token": (200, {"token": TOKEN}),
-            "/number": (200, {**good, "access_token": 12345678}),
-            "/lines": (200, {**good, "access_token": f"{TOKEN}\r\nX-Injected: 1"}),
-            "/short": (200, {**good, "access_token": "1234567"}),
-            "/mac": (200, {**good, "token_type": "mac"}),
-            "/huge": (200, b" " * 100_000),
-            "/empty": (200, b""),
-        }
-        if path == "/refuses-at-first" and self.refusals:
-            self.refusals -= 1
-            return 503, b""
-        if path.removeprefix("/").isdigit():
-            return int(path.removeprefix("/")), TOKEN.encode()
-        status, body = answers.get(path, (200, good))
-        return status, body if isinstance(body, bytes) else json.dumps(body).encode()
-
-
-@contextmanager
-def endpoint() -> Iterator[Endpoint]:
-    """Serve an :class:`Endpoint` on a free port of loopback."""
-    served = Endpoint()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            served.asked.append(self.path)
-            served.headers.append(dict(self.headers))
-            if self.path == "/hang":
-                served.let_go.wait()
-                return
-            status, body = served.answer(self.path.partition("?")[0])
-            self.send_response(status)
-            if 300 <= status < 400:
-                self.send_header("Location", f"{served.url}/good")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its base's
-            pass
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            # Who asked has not waited for the answer, which is what some tests are about.
-            pass
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        served.url = f"http://127.0.0.1:{server.server_address[1]}"
-        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        serving.start()
-        try:
-            yield served
-        finally:
-            served.let_go.set()
-            server.shutdown()
-            serving.join()
-
-
-@pytest.fixture
-def foreign() -> Iterator[Endpoint]:
-    with endpoint() as served:
-        yield served
-
-
-async def fetch(url: str, **options: float) -> Credential:
-    given = {"ttl_s": 60.0, "deadline_s": 10.0, **options}
-    async with open_client(url, None, **given) as client:
-        return await client.fetch()
-
-
-@pytest.mark.asyncio
-async def test_a_token_lives_no_longer_than_is_said_and_than_is_wanted(foreign: Endpoint) -> None:
-    before = time.monotonic()
-    credential = await fetch(f"{foreign.url}/good")
-    assert credential.reveal() == TOKEN
-    assert before <= credential.fetched_at <= time.monotonic()
-    assert credential.expires_at == credential.fetched_at + 60.0
-    longer = await fetch(f"{foreign.url}/good", ttl_s=7200.0)
-    assert longer.expires_at == longer.fetched_at + 3600
-    gone = await fetch(f"{foreign.url}/short-lived")
-    assert gone.expires_at == gone.fetched_at
-    unsaid = await fetch(f"{foreign.url}/forever")
-    assert unsaid.expires_at == unsaid.fetched_at + 60.0
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("/401", "refuses to give a token (401): let it give one without authentication"),
-        ("/403", "refuses to give a token (403)"),
-        ("/404", "answered 404: correct token_url"),
-        ("/202", "answered 202: correct token_url"),
-        ("/500", "failed (500): see its log"),
-        ("/302", "redirects (302), which is not followed: give the URL that it leads to"),
-        ("/307", "redirects (307), which is not followed"),
-        ("/garbage", "answered with what is no JSON: correct token_url, or mend the endpoint"),
-        ("/deep", "answered with what is no JSON"),
-        ("/empty", "answered with what is no JSON"),
-        ("/list", "answered with no access_token"),
-        ("/no-token", "answered with no access_token"),
-        ("/number", "answered with no access_token"),
-        ("/lines", "answered with an access_token that cannot stand in a header"),
-        ("/short", "answered with an access_token of fewer than 8 characters"),
-        ("/mac", "answered with a token that is not of the type Bearer"),
-        ("/huge", "answered with more than 65536 bytes"),
-    ],
-)
-async def test_an_endpoint_that_gives_no_token_is_told_with_what_to_do(
-    foreign: Endpoint, path: str, reason: str
-) -> None:
-    with pytest.raises(CredentialsUnavailable) as raised:
-        await fetch(f"{foreign.url}{path}?key=in-the-query")
-    assert str(raised.value).startswith(f"token endpoint {foreign.url}{path} {reason}")
-    assert TOKEN not in str(raised.value)
-    assert foreign.asked == [f"{path}?key=in-the-query"], "a redirect is not followed"
-
-
-@pytest.mark.asyncio
-async def test_an_endpoint_that_hangs_is_given_up_at_the_deadline(foreign: Endpoint) -> None:
-    with pytest.raises(CredentialsUnavailable, match=r"gave no answer within 0\.05 s"):
-        await fetch(f"{foreign.url}/hang", deadline_s=0.05)
-
-
-@pytest.mark.asyncio
-async def test_an_endpoint_that_is_not_there_is_told_with_the_reason() -> None:
-    with endpoint() as gone:
-        pass
-    with pytest.raises(CredentialsUnavailable, match=r"cannot be reached \(Connection refused\)"):
-        await fetch(f"{gone.url}/good")
-    with pytest.raises(CredentialsUnavailable, match=r"cannot be reached \(its host name is"):
-        await fetch("http://no-such-host.invalid/token")
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("greeting", "reason"),
-    [(b"SSH-2.0-OpenSSH_9.9\r\n", "does not speak HTTP"), (b"", "cannot be reached")],
-)
-async def test_what_is_no_http_server_is_told_as_that(greeting: bytes, reason: str) -> None:
-    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Not before the request has come, or the client may fail at sending it.
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(greeting)
-        writer.close()
-
-    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        with pytest.raises(CredentialsUnavailable, match=reason):
-            await fetch(f"http://127.0.0.1:{port}/token")
-
-
-@pytest.mark.asyncio
-async def test_no_proxy_of_the_environment_comes_between(
-    foreign: Endpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with endpoint() as proxy:
-        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.setenv(name, proxy.url)
-        monkeypatch.delenv("no_proxy", raising=False)
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        assert (await fetch(f"{foreign.url}/good")).reveal() == TOKEN
-        assert proxy.asked == []
-
-
-@pytest.mark.asyncio
-async def test_our_endpoint_describes_users_to_who_has_a_token_of_its_own() -> None:
-    async with (
-        serve(marker("r"), 7.0) as url,
-        open_client(f"{url}/token", f"{url}/users", ttl_s=60.0, deadline_s=10.0) as client,
-    ):
-        one, other = await client.fetch(), await client.fetch()
-        assert one.expires_at == one.fetched_at + 7.0
-        assert one.reveal() != other.reveal()
-        assert one.reveal().startswith(marker("r"))
-        for credential in (one, other):
-            assert await client.describe("2.3", credential) == {
-                "user": "2.3",
-                "description": "user 3 of page 2",
-            }
-        forged = Credential(marker("r") + ".forged", fetched_at=0.0, expires_at=1.0)
-        with pytest.raises(DescriptionRefused, match=r"user 2\.3 was refused with 401"):
-            await client.describe("2.3", forged)
-        async with aiohttp.ClientSession() as session, session.get(f"{url}/users/1.1") as answer:
-            assert answer.status == 401
 
 
 @pytest.mark.parametrize(
@@ -511,10 +290,6 @@ def leaks(cli: Cli) -> Cli:
     """The command in a folder that holds leaks.py."""
     shutil.copy(LEAKS, cli.folder / "leaks.py")
     return cli
-
-
-def broken(report: dict[str, Any]) -> dict[str, Any]:
-    return {p["name"]: p["anomalies"] for p in report["promises"] if p["held"] is False}
 
 
 def test_a_secret_in_a_checkpoint_is_found_and_told_with_its_row(leaks: Cli) -> None:

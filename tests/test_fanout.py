@@ -17,8 +17,13 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.runtime import Queue, Runtime, current_runtime, open_runtime
 from aexp.settings import Settings
+from tests.cli import eventually
 
 QUEUE = "test_fanout"
+SLEEPERS = (
+    "SELECT workflow_uuid FROM dbos.workflow_status"
+    " WHERE name = 'test.sleeper' AND status = 'PENDING'"
+)
 
 # Children that have begun to run in this process, by number: what no durable row would tell.
 begun: list[int] = []
@@ -194,16 +199,13 @@ async def test_a_cancelled_child_is_an_error_that_names_it(runtime: Runtime) -> 
     with SetWorkflowID("c"):
         handle = await DBOS.start_workflow_async(parent_of_sleepers)
     found: list[str] = []
-    with anyio.fail_after(30):
-        while len(found) < 2:
-            found = [
-                row["workflow_uuid"]
-                for row in await runtime.database.pool.fetch(
-                    "SELECT workflow_uuid FROM dbos.workflow_status"
-                    " WHERE name = 'test.sleeper' AND status = 'PENDING'"
-                )
-            ]
-            await anyio.sleep(0.01)
+
+    async def both_sleep() -> bool:
+        rows = await runtime.database.pool.fetch(SLEEPERS)
+        found[:] = [row["workflow_uuid"] for row in rows]
+        return len(found) >= 2
+
+    await eventually(both_sleep)
     await DBOS.cancel_workflows_async(found)
 
     assert await handle.get_result(polling_interval_sec=0.05) == [
@@ -232,12 +234,11 @@ async def test_a_drain_ends_no_workflow_that_waits_for_its_children(
     ) as runtime:
         with SetWorkflowID("s"):
             await DBOS.enqueue_workflow_async(runtime.queue_name("aexp"), swallows)
-        with anyio.fail_after(30):
-            while not await connection.fetchval(
-                "SELECT count(*) FROM dbos.workflow_status"
-                " WHERE name = 'test.sleeper' AND status = 'PENDING'"
-            ):
-                await anyio.sleep(0.01)
+
+        async def one_sleeps() -> bool:
+            return bool(await connection.fetch(SLEEPERS))
+
+        await eventually(one_sleeps)
         await runtime.drain()
     assert await connection.fetchval(
         "SELECT array_agg(DISTINCT status) FROM dbos.workflow_status"
@@ -248,12 +249,21 @@ async def test_a_drain_ends_no_workflow_that_waits_for_its_children(
 async def test_lost_connections_are_waited_out(runtime: Runtime, connection: Connection) -> None:
     with SetWorkflowID("p"):
         handle = await DBOS.start_workflow_async(parent, list(range(40)), batch=10)
+    ended = 0
+
+    async def more_have_ended() -> bool:
+        count = await connection.fetchval(
+            "SELECT count(*) FROM dbos.workflow_status"
+            " WHERE name = 'test.child' AND status = 'SUCCESS'"
+        )
+        return bool(count > ended or count == 40)
+
     for _ in range(5):
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        await anyio.sleep(0.05)
+        await eventually(more_have_ended)
     assert await handle.get_result(polling_interval_sec=0.05) == [n * n for n in range(40)]
 
 
@@ -291,9 +301,11 @@ async def test_a_parent_that_is_recovered_finds_the_same_children(database: Data
         with SetWorkflowID("r"):
             root_queue = first.queue_name("aexp")
             await DBOS.enqueue_workflow_async(root_queue, parent, list(range(30)), batch=10)
-        with anyio.fail_after(30):
-            while len(await children(first)) < 20:
-                await anyio.sleep(0.01)
+
+        async def two_batches_are_enqueued() -> bool:
+            return len(await children(first)) >= 20
+
+        await eventually(two_batches_are_enqueued)
         await first.drain()
     assert begun == []
 

@@ -18,11 +18,7 @@ from aexp.scenarios.fibonacci_audit import (
     FibonacciEvidence,
     account,
 )
-from tests.cli import Cli, children_running, wait_until
-
-
-def held(report: dict[str, Any]) -> dict[str, bool]:
-    return {promise["name"]: promise["held"] for promise in report["promises"]}
+from tests.cli import Cli, broken, children_running, held, wait_until
 
 
 def assert_kept(report: dict[str, Any]) -> None:
@@ -72,9 +68,9 @@ def test_on_the_loop_it_breaks_the_promise_and_says_so(cli: Cli) -> None:
     report = result.json
     assert result.code == 1
     assert report["status"] == "SUCCESS"
-    broken = [promise for promise in report["promises"] if promise["held"] is False]
-    assert [promise["name"] for promise in broken] == ["loop_free"]
-    assert "with offload=none other coroutines had to wait" in broken[0]["anomalies"][0]["summary"]
+    assert list(broken(report)) == ["loop_free"]
+    [anomaly, *_] = broken(report)["loop_free"]
+    assert "with offload=none other coroutines had to wait" in anomaly["summary"]
     assert report["account"]["computing"]["processes_used"] == 1
 
 
@@ -121,7 +117,7 @@ GOOD = FibonacciEvidence(
 )
 
 
-def broken(evidence: FibonacciEvidence) -> list[str]:
+def broken_names(evidence: FibonacciEvidence) -> list[str]:
     return [verdict.name for verdict in judge(PROMISES, evidence) if verdict.held is False]
 
 
@@ -160,7 +156,7 @@ def wrong(index: int, **values: int) -> FibonacciEvidence:
     ],
 )
 def test_a_planted_violation_is_reported(bad: FibonacciEvidence, name: str) -> None:
-    assert broken(bad) == [name]
+    assert broken_names(bad) == [name]
 
 
 def test_what_nobody_measured_is_not_judged() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -15,36 +14,25 @@ from croniter import croniter  # type: ignore[import-untyped] # DBOS's own readi
 
 from aexp.errors import InvalidParameter
 from aexp.scenarios.heartbeat import SCENARIO, HeartbeatParameters
-from tests.cli import TIMEOUT_S, Cli
+from tests.cli import Cli, broken, held
 
 EVERY_TICK = (
     "SELECT data->>'scheduled' FROM aexp.events WHERE event = 'heartbeat.ticked' ORDER BY 1"
 )
 
 
-def held(report: dict[str, Any]) -> dict[str, bool]:
-    return {promise["name"]: promise["held"] for promise in report["promises"]}
-
-
-def broken(report: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def broken_rows(report: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """By promise that was broken, the rows that show it."""
     return {
-        promise["name"]: [row for anomaly in promise["anomalies"] for row in anomaly["rows"]]
-        for promise in report["promises"]
-        if promise["held"] is False
+        name: [row for anomaly in anomalies for row in anomaly["rows"]]
+        for name, anomalies in broken(report).items()
     }
-
-
-def await_row(cli: Cli, query: str, parameters: Sequence[Any] = ()) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not cli.query(query, parameters):
-        assert time.monotonic() < deadline, query
-        time.sleep(0.02)
 
 
 def await_ticks_pass(cli: Cli, count: int) -> None:
     """Until ``count`` seconds of the database's clock, and so as many ticks, have passed."""
     [(now,)] = cli.query("SELECT clock_timestamp()")
-    await_row(cli, "SELECT 1 WHERE clock_timestamp() > %s", [now + timedelta(seconds=count)])
+    cli.await_row("SELECT 1 WHERE clock_timestamp() > %s", [now + timedelta(seconds=count)])
 
 
 def recorded(cli: Cli) -> list[datetime]:
@@ -165,7 +153,7 @@ def test_a_kill_before_the_first_tick_loses_none_with_backfill(cli: Cli) -> None
         "run", "heartbeat", "--run-id", "h", "--set", "backfill=true", "--set", "every_s=4",
         "--set", "ticks=1",
     )  # fmt: skip
-    await_row(cli, "SELECT 1 FROM aexp.events WHERE event = 'schedule.began'")
+    cli.await_row("SELECT 1 FROM aexp.events WHERE event = 'schedule.began'")
     kill(process)
     [(began,)] = cli.query("SELECT data->>'at' FROM aexp.events WHERE event = 'schedule.began'")
     await_ticks_pass(cli, 5)
@@ -215,7 +203,7 @@ def test_sigterm_drains_and_resume_goes_on(cli: Cli, backfill: str) -> None:
     process = cli.start(
         "run", "heartbeat", "--run-id", "h", "--set", "ticks=5", "--set", f"backfill={backfill}"
     )
-    await_row(cli, EVERY_TICK)
+    cli.await_row(EVERY_TICK)
     process.send_signal(signal.SIGTERM)
     result = cli.wait(process)
 
@@ -240,7 +228,7 @@ def test_a_kill_while_the_schedule_is_removed_leaves_none(cli: Cli, backfill: st
     process = cli.start(
         "run", "heartbeat", "--run-id", "h", "--set", "ticks=1", "--set", f"backfill={backfill}"
     )
-    await_row(cli, "SELECT 1 FROM dbos.workflow_schedules WHERE status = 'PAUSED'")
+    cli.await_row("SELECT 1 FROM dbos.workflow_schedules WHERE status = 'PAUSED'")
     kill(process)
 
     result = cli("resume", "h", "--json")
@@ -279,7 +267,7 @@ def test_a_schedule_that_was_removed_does_not_come_back(cli: Cli) -> None:
 @pytest.mark.parametrize("other_id", ["new", "OLD"])
 def test_a_run_that_nobody_resumes_is_ticked_by_nobody(cli: Cli, other_id: str) -> None:
     process = cli.start("run", "heartbeat", "--run-id", "old", "--set", "ticks=1000")
-    await_row(cli, EVERY_TICK)
+    cli.await_row(EVERY_TICK)
     kill(process)
     count = "SELECT count(*) FROM dbos.workflow_status WHERE schedule_name = 'heartbeat.old'"
     fired = cli.query(count)
@@ -309,7 +297,7 @@ def test_planted_violations_are_found_in_the_database(cli: Cli) -> None:
     doubled = cli("audit", "h", "--json")
     assert doubled.code == 1
     assert set(broken(doubled.json)) == {"at_most_once"}
-    assert [row["scheduled"] for row in broken(doubled.json)["at_most_once"]] == [
+    assert [row["scheduled"] for row in broken_rows(doubled.json)["at_most_once"]] == [
         first.isoformat(),
         first.isoformat(),
     ]
@@ -319,7 +307,7 @@ def test_planted_violations_are_found_in_the_database(cli: Cli) -> None:
         "DELETE FROM aexp.events WHERE event = 'heartbeat.ticked' AND data->>'scheduled' = %s",
         [second.isoformat()],
     )
-    lost = broken(cli("audit", "h", "--json").json)
+    lost = broken_rows(cli("audit", "h", "--json").json)
     assert lost["every_tick"] == [{"scheduled": second.isoformat()}]
 
     cli.query(
@@ -331,7 +319,7 @@ def test_planted_violations_are_found_in_the_database(cli: Cli) -> None:
         " (schedule_id, schedule_name, workflow_name, schedule, context)"
         " VALUES ('s', 'heartbeat.h', 'heartbeat.beat', '* * * * * *', '')"
     )
-    strayed = broken(cli("audit", "h", "--json").json)
+    strayed = broken_rows(cli("audit", "h", "--json").json)
     assert strayed["schedule_removed"] == [{"schedule": "heartbeat.h"}]
     assert {"enough", "on_schedule"} <= set(strayed)
 

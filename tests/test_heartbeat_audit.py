@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,6 +20,7 @@ from aexp.scenarios.heartbeat_audit import (
     HeartbeatEvidence,
     account,
 )
+from tests.violations import Rows, anomalies_of
 
 EVERY_S = 5
 # A time of the schedule.
@@ -63,13 +63,8 @@ def history(ticks: Sequence[int], *, backfill: bool = True, asked: int = 3) -> H
 CLEAN = history(range(4))
 
 
-def broken(evidence: HeartbeatEvidence) -> dict[str, list[tuple[str, list[Any]]]]:
-    """By promise, the summaries and rows of what broke it."""
-    return {
-        verdict.name: [(anomaly.summary, list(anomaly.rows)) for anomaly in verdict.anomalies]
-        for verdict in judge(PROMISES, evidence)
-        if verdict.anomalies
-    }
+def broken(evidence: HeartbeatEvidence) -> dict[str, list[tuple[str, Rows]]]:
+    return anomalies_of(PROMISES, evidence)
 
 
 def unjudged(evidence: HeartbeatEvidence) -> set[str]:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aexp.lag import INTERVAL_S, LagMonitor, merged, quantile
+from aexp.lag import INTERVAL_S, LagMonitor, merged, quantile, tick
+from tests.cli import eventually
 
 delays = st.lists(
     st.sampled_from([0.1, 0.5, 1.0, 7.0, 49.0, 50.0, 120.0]), min_size=1, max_size=200
@@ -18,6 +19,10 @@ delays = st.lists(
 
 def counted(values: list[float]) -> dict[str, int]:
     return {f"{value:.2g}": values.count(value) for value in set(values)}
+
+
+def ticks(monitor: LagMonitor) -> int:
+    return sum(monitor.histogram().values())
 
 
 @given(delays, st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]))
@@ -48,10 +53,10 @@ async def test_a_stall_counts_with_every_tick_that_fell_into_it() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(monitor.tick)
         with monitor.measuring():
-            while not monitor.histogram():
-                await anyio.sleep(INTERVAL_S)
+            await eventually(lambda: ticks(monitor) > 0, poll_s=INTERVAL_S)
+            before = ticks(monitor)
             time.sleep(stall_s)  # noqa: ASYNC251 - the stall that is to be seen
-            await anyio.sleep(2 * INTERVAL_S)
+            await eventually(lambda: ticks(monitor) > before, poll_s=INTERVAL_S)
         group.cancel_scope.cancel()
 
     lag_ms = monitor.histogram()
@@ -66,15 +71,23 @@ async def test_a_stall_counts_with_every_tick_that_fell_into_it() -> None:
 @pytest.mark.asyncio
 async def test_nothing_is_counted_while_nobody_measures() -> None:
     monitor = LagMonitor()
+    due_at: list[float] = []
+
+    async def four_ticks_pass() -> None:
+        seen = len(due_at)
+        await eventually(lambda: len(due_at) >= seen + 4, poll_s=INTERVAL_S)
+
     async with anyio.create_task_group() as group:
         group.start_soon(monitor.tick)
-        await anyio.sleep(4 * INTERVAL_S)
+        # Beside it, for what it does not count.
+        group.start_soon(tick, INTERVAL_S, lambda due, _late_ms: due_at.append(due))
+        await four_ticks_pass()
         time.sleep(10 * INTERVAL_S)  # noqa: ASYNC251 - a stall that is not to be seen
         with monitor.measuring(), monitor.measuring():
-            await anyio.sleep(4 * INTERVAL_S)
+            await eventually(lambda: ticks(monitor) >= 4, poll_s=INTERVAL_S)
         before = monitor.measured_s
-        await anyio.sleep(4 * INTERVAL_S)
+        await four_ticks_pass()
         group.cancel_scope.cancel()
 
     assert monitor.measured_s == before
-    assert 0 < sum(monitor.histogram().values()) <= before / INTERVAL_S + 1
+    assert 0 < ticks(monitor) <= before / INTERVAL_S + 1

@@ -16,11 +16,7 @@ from aexp.scenarios.nested_audit import (
     WorkflowRecord,
     account,
 )
-from tests.cli import Cli
-
-
-def held(report: dict[str, Any]) -> dict[str, bool]:
-    return {promise["name"]: promise["held"] for promise in report["promises"]}
+from tests.cli import Cli, broken, held
 
 
 def shape(node: Mapping[str, Any]) -> Any:
@@ -106,16 +102,15 @@ def test_a_doubled_and_an_orphaned_branch_are_found_in_the_database(cli: Cli) ->
     audit = cli("audit", "f", "--json")
 
     assert audit.code == 1
-    broken = {
-        promise["name"]: [anomaly["summary"] for anomaly in promise["anomalies"]]
-        for promise in audit.json["promises"]
-        if promise["held"] is False
+    summaries = {
+        name: [anomaly["summary"] for anomaly in anomalies]
+        for name, anomalies in broken(audit.json).items()
     }
-    assert broken["one_child"] == [
+    assert summaries["one_child"] == [
         "workflows have more children of a mode than one",
         "workflows lack a child of a mode",
     ]
-    assert broken["no_orphan"] == [
+    assert summaries["no_orphan"] == [
         "workflows without a parent in the run",
         "workflows that no checkpoint of their parent names",
     ]
@@ -162,7 +157,7 @@ GOOD = NestedEvidence(
 )
 
 
-def broken(evidence: NestedEvidence) -> list[str]:
+def broken_names(evidence: NestedEvidence) -> list[str]:
     return [verdict.name for verdict in judge(PROMISES, evidence) if verdict.held is False]
 
 
@@ -198,13 +193,13 @@ def changed(workflow_id: str, **values: Any) -> NestedEvidence:
 )  # fmt: skip
 def test_a_planted_violation_is_reported(bad: NestedEvidence, names: list[str]) -> None:
     # A child that hangs from a stranger has children of its own, which are then without a parent.
-    assert [name for name in broken(bad) if name != "one_child" or name in names] == names
+    assert [name for name in broken_names(bad) if name != "one_child" or name in names] == names
 
 
 def test_a_grandchild_with_a_child_is_one_too_many() -> None:
     bad = replace(GOOD, workflows=[*TREE, record("x", "leaf", "r-direct-direct", "direct", 1600)])
 
-    assert "one_child" in broken(bad)
+    assert "one_child" in broken_names(bad)
 
 
 def test_without_workflows_nothing_is_judged_and_an_unfinished_tree_lacks_nothing() -> None:

@@ -5,58 +5,23 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from blockbuster import blockbuster_ctx
 
-from aexp.errors import BadInput
-from aexp.scenarios.stores import normal_url, open_store
 from tests import object_store
-from tests.cli import Cli
+from tests.cli import Cli, broken, held
+from tests.folders import make_folder
 from tests.object_store import SECRET, Answer, environment
-
-ODD_NAMES = (
-    "plain",
-    " lead and trail ",
-    "50%",
-    "50%20",
-    "größe/日本/e\u0301",
-    "a/b",
-    "a-b",
-    "a.b",
-    "a+b#c?d",
-    "a#b#7",
-    'quoted"',
-    "back\\slash",
-    "{[<|>]}",
-    "~",
-    ".hidden/.too",
-)
-
-
-def held(report: dict[str, Any]) -> dict[str, bool | None]:
-    return {promise["name"]: promise["held"] for promise in report["promises"]}
 
 
 def catalogue(cli: Cli) -> dict[str, int]:
     rows = cli.query("SELECT key, size FROM aexp.objects")
     assert len(rows) == len({key for key, _ in rows})
     return dict(rows)
-
-
-def make_folder(folder: Path, names: tuple[str, ...] = ODD_NAMES) -> dict[str, int]:
-    """A file for each of ``names``, as many bytes as its number; the sizes by name."""
-    for size, name in enumerate(names):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bytes(size))
-    return {name: size for size, name in enumerate(names)}
 
 
 @pytest.fixture(scope="module")
@@ -311,120 +276,6 @@ def test_a_run_of_which_every_page_fails_ends_in_error(cli: Cli, s3: str) -> Non
     assert result.json["account"]["unchecked"]
 
 
-def denied(code: str, status: int = 403) -> AbstractContextManager[str]:
-    return object_store.serving(lambda path: (status, object_store.error(code)))
-
-
-UNUSABLE: Mapping[str, tuple[Callable[[], AbstractContextManager[str]], str]] = {
-    "no permission": (lambda: denied("AccessDenied"), "s3:ListBucket"),
-    "wrong key": (lambda: denied("InvalidAccessKeyId"), "credentials are wrong"),
-    "wrong secret": (lambda: denied("SignatureDoesNotMatch"), "credentials are wrong"),
-    "expired": (lambda: denied("ExpiredToken", 400), "have expired"),
-    "other region": (lambda: denied("PermanentRedirect", 301), "set AWS_REGION"),
-    "unwell": (lambda: denied("InternalError", 500), "500"),
-    "hangs": (object_store.silence, "no answer within 0.4 s"),
-}
-
-
-def refused(cli: Cli, *arguments: str) -> str:
-    """The one line that says why no run was begun."""
-    result = cli("run", "objects", "--json", *arguments)
-    assert result.code == 2
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert SECRET not in result.stderr
-    assert cli.query("SELECT count(*) FROM aexp.runs") == [(0,)]
-    return result.error
-
-
-@pytest.mark.parametrize("store", UNUSABLE)
-def test_a_store_that_cannot_be_listed_is_bad_input(cli: Cli, store: str) -> None:
-    serve, reason = UNUSABLE[store]
-
-    with serve() as endpoint:
-        error = refused(
-            replace(cli, environment=environment(endpoint)),
-            "--set", "url=s3://bucket/prefix", "--set", "deadline_s=0.4",
-        )  # fmt: skip
-
-    assert reason in error
-    assert "s3://bucket/prefix" in error
-
-
-def test_an_endpoint_that_refuses_is_bad_input(cli: Cli) -> None:
-    at_nobody = replace(cli, environment=environment(object_store.nobody()))
-
-    assert "check AWS_ENDPOINT_URL" in refused(at_nobody, "--set", "url=s3://bucket")
-
-
-def test_an_endpoint_that_is_no_url_is_bad_input(cli: Cli) -> None:
-    nonsense = replace(cli, environment=environment(f"user:{SECRET}@host"))
-
-    assert "AWS_ENDPOINT_URL is no URL" in refused(nonsense, "--set", "url=s3://bucket")
-
-
-def test_missing_credentials_are_bad_input(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    without = replace(cli, environment={"AWS_METADATA_ENDPOINT": object_store.nobody()})
-
-    error = refused(without, "--set", "url=s3://bucket")
-
-    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in error
-
-
-def test_an_unknown_bucket_or_prefix_is_bad_input(cli: Cli, s3: str, bucket: str) -> None:
-    there = replace(cli, environment=environment(s3))
-
-    assert "there is no such bucket" in refused(there, "--set", "url=s3://unknown")
-    assert "check the prefix" in refused(there, "--set", f"url={bucket}/part")
-
-
-def test_what_is_no_folder_is_bad_input(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    (tmp_path / "things").mkdir()
-    (tmp_path / "things" / "new\nline").write_text("")
-
-    assert "does not exist" in refused(cli, "--set", "url=unknown")
-    assert "is no folder" in refused(cli, "--set", "url=file")
-    assert "rename it" in refused(cli, "--set", "url=things")
-
-
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        ("ftp://host/folder", "scheme 'ftp:' is not known"),
-        ("s3://", "name the bucket"),
-        ("s3:bucket", "name the bucket"),
-        ("s3://no such bucket", "cannot be the name of a bucket"),
-        ("s3://bucket/a//b", "empty part"),
-        ("file://host/folder", "file:///ABSOLUTE/PATH"),
-        (f"s3://AKIAEXAMPLE:{SECRET}@bucket", "credentials do not belong in url"),
-    ],
-)
-def test_a_url_that_names_no_store_is_refused(cli: Cli, url: str, reason: str) -> None:
-    error = refused(cli, "--set", f"url={url}")
-
-    assert reason in error
-    assert "AKIAEXAMPLE" not in error
-
-
-@pytest.mark.parametrize(
-    ("given", "normal"),
-    [
-        ("memory:", "memory:"),
-        ("memory://", "memory:"),
-        ("s3://bucket/", "s3://bucket"),
-        ("s3://bucket/a b%/", "s3://bucket/a b%"),
-        ("file:///a%20b/", "file:///a%20b"),
-        ("/a b/50%", "file:///a%20b/50%25"),
-    ],
-)
-def test_a_url_has_one_form(given: str, normal: str) -> None:
-    assert normal_url(given) == normal
-    assert normal_url(normal) == normal
-
-
 def test_an_audit_reports_what_was_planted(cli: Cli, tmp_path: Path) -> None:
     make_folder(tmp_path / "things")
     ran = cli("run", "objects", "--run-id", "r", "--set", "url=things", "--set", "page=1",
@@ -452,25 +303,24 @@ def test_an_audit_reports_what_was_planted(cli: Cli, tmp_path: Path) -> None:
     audited = cli("audit", "r", "--json")
 
     assert audited.code == 1
-    broken = {
-        promise["name"]: (promise["anomalies"][0]["summary"], promise["anomalies"][0]["rows"])
-        for promise in audited.json["promises"]
-        if promise["held"] is False
+    found = {
+        name: (anomalies[0]["summary"], anomalies[0]["rows"])
+        for name, anomalies in broken(audited.json).items()
     }
-    summary, [row] = broken.pop("each_once")
+    summary, [row] = found.pop("each_once")
     assert (row["key"], row["times"]) == ("a-b", 2)
     assert "1 objects are in the catalogue more than once" in summary
-    summary, [row] = broken.pop("none_missing")
+    summary, [row] = found.pop("none_missing")
     assert row["key"] == "plain"
-    summary, [row] = broken.pop("unaltered")
+    summary, [row] = found.pop("unaltered")
     assert (row["key"], row["size"], row["catalogued_size"]) == ("50%", 2, 77)
-    summary, rows = broken.pop("rate_kept")
+    summary, rows = found.pop("rate_kept")
     assert "26 pages were begun within 10 s, 15 may be" in summary
     assert len(rows) == 20
-    summary, rows = broken.pop("concurrency_kept")
+    summary, rows = found.pop("concurrency_kept")
     assert "pages were at work at once, 10 may be" in summary
     assert len(rows) > 10
-    assert broken == {}
+    assert found == {}
 
 
 def test_without_the_store_an_audit_says_what_it_cannot_tell(cli: Cli, tmp_path: Path) -> None:
@@ -500,37 +350,3 @@ def test_an_audit_counts_what_changed_since(cli: Cli, tmp_path: Path) -> None:
 
     assert audited.code == 0, audited.stdout
     assert audited.json["account"]["since"] == {"appeared": 1, "gone": 1, "changed": 1}
-
-
-@pytest.mark.parametrize("size", [1, 2, 5, 100])
-@pytest.mark.parametrize("exclude", [[], ["a", ".hidden"]])
-@pytest.mark.asyncio
-async def test_pages_are_the_keys_cut_up(tmp_path: Path, size: int, exclude: list[str]) -> None:
-    expected = {
-        name
-        for name in make_folder(tmp_path / "things")
-        if not exclude or name.split("/")[0] not in exclude
-    }
-    store = await open_store((tmp_path / "things").as_uri(), exclude, 10.0)
-
-    with blockbuster_ctx():
-        keys = await store.keys()
-        bounds = [None, *keys[size - 1 : -1 : size], keys[-1]]
-        pages = [
-            [entry.key for entry in await store.page(after, str(last))]
-            for after, last in itertools.pairwise(bounds)
-        ]
-
-    assert keys == sorted(expected)
-    assert [key for page in pages for key in page] == keys
-    assert {len(page) for page in pages[:-1]} <= {size}
-
-
-@pytest.mark.asyncio
-async def test_a_page_of_a_folder_that_has_gone_is_no_empty_page(tmp_path: Path) -> None:
-    make_folder(tmp_path / "things")
-    store = await open_store((tmp_path / "things").as_uri(), (), 10.0)
-    shutil.rmtree(tmp_path / "things")
-
-    with pytest.raises(BadInput, match="does not exist"):
-        await store.page(None, "plain")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,6 +22,7 @@ from aexp.scenarios.objects_audit import (
     most_in_window,
 )
 from aexp.scenarios.objects_census import Comparison, Listed, take_census
+from tests.violations import Violation, anomalies_of
 
 BEGUN = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
 BEFORE = BEGUN - timedelta(hours=1)
@@ -68,16 +68,6 @@ CLEAN = CatalogueEvidence(
     prefixes=[("a/", 2, 14), ("(top level)", 1, 7)],
 )
 TWICE = {"key": "a", "times": 2, "pages": [0, 1], "pids": [11, 12]}
-
-
-@dataclass(frozen=True)
-class Violation:
-    """Evidence that breaks one promise, what is said of it, and the rows that show it."""
-
-    promise: str
-    evidence: CatalogueEvidence
-    summary: str
-    rows: Sequence[Mapping[str, Any]]
 
 
 VIOLATIONS = [
@@ -133,13 +123,7 @@ VIOLATIONS = [
 
 @pytest.mark.parametrize("violation", VIOLATIONS, ids=lambda violation: violation.promise)
 def test_a_violation_breaks_its_promise_alone_and_shows_its_rows(violation: Violation) -> None:
-    broken = {
-        verdict.name: [(anomaly.summary, list(anomaly.rows)) for anomaly in verdict.anomalies]
-        for verdict in judge(PROMISES, violation.evidence)
-        if verdict.anomalies
-    }
-
-    assert broken == {violation.promise: [(violation.summary, list(violation.rows))]}
+    assert anomalies_of(PROMISES, violation.evidence) == {violation.promise: violation.named}
 
 
 def test_no_promise_is_without_a_violation() -> None:

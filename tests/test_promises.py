@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import FrozenInstanceError, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -14,8 +14,7 @@ from aexp.audit.promises import PROMISES as WORKFLOW_PROMISES
 from aexp.promise import Anomaly, Promise, judge
 from aexp.scenarios.resume_audit import PROMISES as RESUME_PROMISES
 from aexp.scenarios.resume_audit import PublicationEvidence, account
-
-Rows = Sequence[Mapping[str, Any]]
+from tests.violations import Violation, anomalies_of
 
 ENDED_WELL = History(
     root_status="SUCCESS",
@@ -45,15 +44,6 @@ ALL_PUBLISHED = PublicationEvidence(
 )
 
 
-@dataclass(frozen=True)
-class Violation:
-    """Evidence that breaks one promise, and the anomalies that must be named: summary and rows."""
-
-    promise: str
-    evidence: Any
-    named: Sequence[tuple[str, Rows]]
-
-
 PENDING_ROW = {"workflow_id": "r.2.0", "status": "PENDING", "recovery_attempts": 1}
 REPEATED_ROW = {"workflow_id": "r.2.7", "step": "publish", "pid": 41}
 
@@ -61,13 +51,15 @@ BROKEN_WORKFLOWS = [
     Violation(
         "ends",
         replace(ENDED_WELL, root_status="ERROR", error="ValueError: no such channel"),
-        [("the workflow ended in error: ValueError: no such channel", [])],
+        "the workflow ended in error: ValueError: no such channel",
+        [],
     ),
     *(
         Violation(
             "ends",
             replace(ENDED_WELL, root_status=status),
-            [(f"the workflow has not ended: its status is {status}", [])],
+            f"the workflow has not ended: its status is {status}",
+            [],
         )
         for status in ("PENDING", "NOT STARTED", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
     ),
@@ -78,17 +70,20 @@ BROKEN_WORKFLOWS = [
             workflows={"SUCCESS": 18, "PENDING": 1, "ENQUEUED": 2},
             unfinished=[PENDING_ROW],
         ),
-        [("workflows without an end: 2 ENQUEUED, 1 PENDING", [PENDING_ROW])],
+        "workflows without an end: 2 ENQUEUED, 1 PENDING",
+        [PENDING_ROW],
     ),
     Violation(
         "nothing_left",
         replace(ENDED_WELL, workflows={"SUCCESS": 20, "CANCELLED": 1}),
-        [("workflows without an end: 1 CANCELLED", [])],
+        "workflows without an end: 1 CANCELLED",
+        [],
     ),
     Violation(
         "checkpointed_once",
         replace(ENDED_WELL, repeated=[REPEATED_ROW]),
-        [("step bodies began although their checkpoint was durable", [REPEATED_ROW])],
+        "step bodies began although their checkpoint was durable",
+        [REPEATED_ROW],
     ),
 ]
 
@@ -101,32 +96,20 @@ BROKEN_RUNS = [
     Violation(
         "nothing_lost",
         replace(ALL_PUBLISHED, once=18, never=2, lost=[7, 11]),
-        [
-            (
-                "2 of 20 messages were never published and not reported as failed",
-                [{"position": 7}, {"position": 11}],
-            )
-        ],
+        "2 of 20 messages were never published and not reported as failed",
+        [{"position": 7}, {"position": 11}],
     ),
     Violation(
         "nothing_lost",
         replace(ALL_PUBLISHED, once=17, never=3, reported_failed=2, lost=[11]),
-        [
-            (
-                "1 of 20 messages were never published and not reported as failed",
-                [{"position": 11}],
-            )
-        ],
+        "1 of 20 messages were never published and not reported as failed",
+        [{"position": 11}],
     ),
     Violation(
         "nothing_lost",
         replace(ALL_PUBLISHED, delivery="at-least-once", once=19, never=1, lost=[7]),
-        [
-            (
-                "1 of 20 messages were never published and not reported as failed",
-                [{"position": 7}],
-            )
-        ],
+        "1 of 20 messages were never published and not reported as failed",
+        [{"position": 7}],
     ),
     *(
         Violation(
@@ -139,27 +122,23 @@ BROKEN_RUNS = [
                 more_than_once=1,
                 duplicates=[TWICE_ROW],
             ),
-            [
-                (
-                    f"1 messages were published more than once, which {delivery} does not allow",
-                    [TWICE_ROW],
-                )
-            ],
+            f"1 messages were published more than once, which {delivery} does not allow",
+            [TWICE_ROW],
         )
         for delivery in ("exactly-once", "idempotent")
     ),
     Violation(
         "unaltered",
         replace(ALL_PUBLISHED, altered=[ALTERED_ROW]),
-        [("messages differ from what was asked for", [ALTERED_ROW])],
+        "messages differ from what was asked for",
+        [ALTERED_ROW],
     ),
     Violation(
         "unaltered",
         replace(ALL_PUBLISHED, altered=[ALTERED_ROW], rows=21, strays=[STRAY_ROW]),
-        [
-            ("messages differ from what was asked for", [ALTERED_ROW]),
-            ("rows that were never asked for", [STRAY_ROW]),
-        ],
+        "messages differ from what was asked for",
+        [ALTERED_ROW],
+        more=[("rows that were never asked for", [STRAY_ROW])],
     ),
     *(
         Violation(
@@ -168,12 +147,8 @@ BROKEN_RUNS = [
                 ALL_PUBLISHED,
                 counters={**(ALL_PUBLISHED.counters or {}), "workflow2": wrong},
             ),
-            [
-                (
-                    "counters in memory differ from the durable count",
-                    [{"channel": "workflow2", **wrong}],
-                )
-            ],
+            "counters in memory differ from the durable count",
+            [{"channel": "workflow2", **wrong}],
         )
         for wrong in (
             COUNTER_BEHIND,
@@ -189,15 +164,6 @@ VIOLATIONS = [
 ]
 
 
-def broken(promises: Sequence[Promise[Any]], evidence: Any) -> dict[str, list[tuple[str, Rows]]]:
-    """By promise, the summaries and rows of what broke it."""
-    return {
-        verdict.name: [(anomaly.summary, list(anomaly.rows)) for anomaly in verdict.anomalies]
-        for verdict in judge(promises, evidence)
-        if verdict.anomalies
-    }
-
-
 @pytest.mark.parametrize(
     ("promises", "violation"),
     VIOLATIONS,
@@ -206,7 +172,7 @@ def broken(promises: Sequence[Promise[Any]], evidence: Any) -> dict[str, list[tu
 def test_a_violation_breaks_its_promise_alone_and_shows_its_rows(
     promises: Sequence[Promise[Any]], violation: Violation
 ) -> None:
-    assert broken(promises, violation.evidence) == {violation.promise: list(violation.named)}
+    assert anomalies_of(promises, violation.evidence) == {violation.promise: violation.named}
 
 
 @pytest.mark.parametrize(
@@ -265,7 +231,7 @@ CLEAN: dict[str, tuple[Sequence[Promise[Any]], Any]] = {
 def test_every_promise_holds_on_a_clean_history(history: str) -> None:
     promises, evidence = CLEAN[history]
 
-    assert broken(promises, evidence) == {}
+    assert anomalies_of(promises, evidence) == {}
 
 
 def test_several_violations_are_all_named() -> None:
@@ -281,7 +247,9 @@ def test_several_violations_are_all_named() -> None:
         counters={"workflow1": COUNTER_BEHIND},
     )
 
-    assert list(broken(RESUME_PROMISES, worst)) == [promise.name for promise in RESUME_PROMISES]
+    assert list(anomalies_of(RESUME_PROMISES, worst)) == [
+        promise.name for promise in RESUME_PROMISES
+    ]
 
 
 def test_a_verdict_for_each_promise_in_order_whatever_the_others_say() -> None:

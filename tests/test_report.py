@@ -16,7 +16,7 @@ from aexp.database.connect import connect
 from aexp.report import gather_timeline
 from aexp.report.page import ASSETS, asset, view_json
 from aexp.runs import get_run
-from tests.cli import Cli
+from tests.cli import Cli, broken
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--"
 
@@ -233,8 +233,7 @@ def test_the_page_goes_to_stdout_too(cli: Cli) -> None:
 
 def test_a_broken_promise_is_a_page_like_any_other(cli: Cli) -> None:
     assert cli("run", "resume", "--run-id", "x", "--crash-after", "2").code == -9
-    broken = {p["name"]: p for p in report(cli, "x")["report"]["promises"] if p["held"] is False}
-    assert broken["nothing_left"]["anomalies"][0]["rows"]
+    assert broken(report(cli, "x")["report"])["nothing_left"][0]["rows"]
 
 
 def test_a_file_is_replaced_whole(cli: Cli) -> None:

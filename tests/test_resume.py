@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.cli import Cli
-
-
-def held(report: dict[str, Any]) -> dict[str, bool]:
-    return {promise["name"]: promise["held"] for promise in report["promises"]}
+from tests.cli import Cli, held
 
 
 def test_publishes_twenty_messages_once(cli: Cli) -> None:

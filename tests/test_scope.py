@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from aexp.promise import judge
 from aexp.scenarios.counting_audit import PROMISES, CountEvidence, ProcessCounts, account
-from tests.cli import Cli
+from tests.cli import Cli, broken, held
 
 SCENARIOS = {
     "scope": ["instance", "class", "module", "variable", "durable"],
     "scope-functions": ["module", "variable", "durable"],
 }
 DURABLE = {"variable", "durable"}
-
-
-def held(report: dict[str, Any]) -> dict[str, bool]:
-    return {promise["name"]: promise["held"] for promise in report["promises"]}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -78,9 +73,8 @@ def test_a_step_too_many_in_the_table_is_found(cli: Cli) -> None:
     audit = cli("audit", "s", "--json")
 
     assert audit.code == 1
-    broken = [promise for promise in audit.json["promises"] if promise["held"] is False]
-    assert [promise["name"] for promise in broken] == ["durable_exact"]
-    assert broken[0]["anomalies"][0]["summary"] == (
+    assert list(broken(audit.json)) == ["durable_exact"]
+    assert broken(audit.json)["durable_exact"][0]["summary"] == (
         "the durable counter says 5, but 4 steps were checkpointed"
     )
 
