@@ -18,6 +18,7 @@ __all__ = [
     "DatabaseTooOld",
     "DatabaseUnreachable",
     "EmbeddedServerError",
+    "ExecutorAlive",
     "InputChanged",
     "Interrupted",
     "InvalidParameter",
@@ -29,6 +30,7 @@ __all__ = [
     "RunMismatch",
     "ScenarioError",
     "TooManyRuns",
+    "UnknownExecutor",
     "UnknownRun",
     "UnknownScenario",
     "UsageError",
@@ -81,6 +83,14 @@ class InputChanged(BadInput):
     """An input file is not the one that the run began with."""
 
 
+class UnknownExecutor(UsageError):
+    """No executor of this name has worked on a run."""
+
+    def __init__(self, executor_id: str) -> None:
+        self.executor_id = executor_id
+        super().__init__(f"no executor {executor_id!r} is known: `aexp workers` lists them")
+
+
 class UnknownRun(UsageError):
     """No run of this id is in the database."""
 
@@ -121,7 +131,19 @@ class RunElsewhere(UsageError):
         self.workflows = workflows
         super().__init__(
             f"{workflows} workflows of run {run_id!r} are claimed by executor {executor_id!r},"
-            f" and DBOS recovers them only there: give --executor-id {executor_id}"
+            f" and DBOS recovers them only there: give --executor-id {executor_id},"
+            f" or hand them over with `aexp recover {executor_id}` if it will not come back"
+        )
+
+
+class ExecutorAlive(UsageError):
+    """A living process has the name of the executor."""
+
+    def __init__(self, executor_id: str) -> None:
+        self.executor_id = executor_id
+        super().__init__(
+            f"executor {executor_id!r} is alive: two of one name would take each other's work;"
+            " give another --executor-id, or end that process"
         )
 
 

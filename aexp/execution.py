@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,29 +19,32 @@ from dbos import DBOS, SetWorkflowID
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.errors import DatabaseUnreachable, RunElsewhere
+from aexp.holds import has_others, hold_run, holders, session_name, try_lead
 from aexp.log import bind_process
 from aexp.progress import Progress
 from aexp.registration import UNFINISHED, bind
-from aexp.runs import (
-    Run,
-    exclusive,
-    record_end,
-    record_start,
-    session_name,
-)
+from aexp.runs import Run, record_end, record_start
 from aexp.runtime import ROOT_QUEUE, Runtime, open_runtime, remove_queues
 from aexp.scenario import Scenario, scenario_code
-from aexp.schedules import apply_schedules, retire
+from aexp.schedules import Schedule, apply_schedules, retire
 from aexp.settings import Settings
 from aexp.stopping import Stop
 
-__all__ = ["Outcome", "execute", "has_ended", "leave_terminal_clean", "run_on_loop"]
+__all__ = [
+    "Outcome",
+    "absent_executors",
+    "execute",
+    "has_ended",
+    "leave_terminal_clean",
+    "run_on_loop",
+]
 
 R = TypeVar("R")
 Outcome = Literal["completed", "interrupted"]
 
 _POLL_S = 0.02
 _SLOWEST_POLL_S = 0.1
+_OTHERS_LEAVE_S = 2.0
 
 log = structlog.stdlib.get_logger("aexp.execution")
 
@@ -62,19 +65,23 @@ async def execute(
     stop: Stop,
     *,
     crash_after: int | None = None,
+    wait_for_others: bool = False,
 ) -> Outcome:
     """Work on ``run`` until all its workflows have ended, or until ``stop`` is asked for.
 
-    A run that has ended already is not touched. Raises RunBusy when another process has the run,
-    RunElsewhere when another executor has its workflows, what the scenario's ``check_facts``
-    raises, and DatabaseUnreachable when the database fails for good.
+    Other executors may work on the run at the same time; one of them leads it. A run that has ended
+    already is not touched. Raises RunBusy when another process of this executor has the run,
+    RunElsewhere when an executor that is not alive has some of its workflows, unless
+    ``wait_for_others``, what the scenario's ``check_facts`` raises, and DatabaseUnreachable when
+    the database fails for good.
     """
     bind_process(run_id=run.run_id, scenario=run.scenario, executor_id=settings.executor_id)
-    async with exclusive(url, run.run_id) as connection:
-        await _close_records_of_the_dead(connection, run.run_id)
+    async with hold_run(url, run.run_id, settings.executor_id) as connection:
+        await _close_records_of_the_dead(connection, run.run_id, settings.executor_id)
         if await has_ended(connection, run):
             return "completed"
-        await _refuse_foreign_work(connection, run, settings.executor_id)
+        if not wait_for_others:
+            await _refuse_foreign_work(connection, run, settings.executor_id)
         parameters = scenario.validate(run.parameters)
         if scenario.check_facts is not None:
             await scenario.check_facts(parameters, run.facts)
@@ -88,38 +95,44 @@ async def execute(
             # Nothing can be recorded any more; the next process will note that this one vanished.
             raise
         except BaseException:
-            await _record_end(connection, run, progress, "failed")
+            await work.record_end("failed")
             raise
-        await _record_end(connection, run, progress, outcome)
+        await work.record_end(outcome)
         return outcome
 
 
-async def _record_end(
-    connection: Connection, run: Run, progress: Progress, ended: Outcome | Literal["failed"]
-) -> None:
-    # Shielded: how it ended is recorded even if this task is being cancelled.
-    with anyio.CancelScope(shield=True):
-        await record_end(connection, run.run_id, os.getpid(), ended, progress.snapshot().memory)
-
-
-async def _close_records_of_the_dead(connection: Connection, run_id: str) -> None:
-    # We hold the lock, so none of these lives, and nobody saw how they ended.
+async def _close_records_of_the_dead(connection: Connection, run_id: str, executor: str) -> None:
+    # We hold the executor's lock, so none of these lives, and nobody saw how they ended.
     await connection.execute(
-        "UPDATE aexp.processes SET ended = 'vanished' WHERE run_id = $1 AND ended IS NULL", run_id
+        "UPDATE aexp.processes SET ended = 'vanished'"
+        " WHERE run_id = $1 AND executor_id = $2 AND ended IS NULL",
+        run_id,
+        executor,
     )
 
 
 async def _refuse_foreign_work(connection: Connection, run: Run, executor: str) -> None:
     # DBOS recovers what is PENDING under its own executor id and leaves the rest for ever.
-    row = await connection.fetchrow(
+    absent = await absent_executors(connection, run)
+    absent.pop(executor, None)
+    if absent:
+        first = max(absent, key=lambda name: absent[name])
+        raise RunElsewhere(run.run_id, first, absent[first])
+
+
+async def absent_executors(connection: Connection, run: Run) -> dict[str, int]:
+    """How many workflows of the run are claimed by executors that do not work on it now.
+
+    Each goes on when its executor does, or when somebody hands it over.
+    """
+    rows = await connection.fetch(
         "SELECT executor_id, count(*) AS n FROM dbos.workflow_status"
-        " WHERE application_version = $1 AND status = 'PENDING' AND executor_id <> $2"
-        " GROUP BY executor_id ORDER BY n DESC LIMIT 1",
+        " WHERE application_version = $1 AND status = 'PENDING' GROUP BY executor_id",
         run.application_version,
-        executor,
     )
-    if row is not None:
-        raise RunElsewhere(run.run_id, row["executor_id"], row["n"])
+    claimed = {row["executor_id"]: row["n"] for row in rows}
+    present = await holders(connection, run.run_id, claimed)
+    return {name: n for name, n in claimed.items() if name not in present}
 
 
 async def has_ended(connection: Connection, run: Run) -> bool:
@@ -159,30 +172,68 @@ class _Work:
     async def carry_out(self) -> Outcome:
         """Launch DBOS, start the root workflow, and see everything end, or drain."""
         schedules = self.scenario.schedules(self.parameters)
+        # Ticks are made up for and retired by one process alone, so the others only stand by.
+        if schedules and not await self._await(self._leads_or_has_ended):
+            return "interrupted"
         async with open_runtime(
             self.settings,
             self.url,
             scope=self.run.run_id,
-            session_name=session_name(self.run.run_id),
+            session_name=session_name(self.run.run_id, self.settings.executor_id),
             queues=self.scenario.queues(self.parameters),
             listen_to_all=self.scenario.listens_to_all_queues,
             own_application=bool(schedules),
             progress=self.progress,
             resources=self._resources,
         ) as runtime:
-            await apply_schedules(runtime, schedules, self.stop.asked)
-            await self._start(runtime)
-            if not await self._await(_root_has_ended):
+            if not await self._see_to_end(runtime, schedules):
                 await runtime.drain()
                 return "interrupted"
-            await retire(runtime, schedules)
-            # What the root started and did not wait for belongs to the run too.
-            if not await self._await(has_ended):
-                await runtime.drain()
-                return "interrupted"
-            await remove_queues(runtime)
-            log.info("run.ended")
             return "completed"
+
+    async def _see_to_end(self, runtime: Runtime, schedules: Sequence[Schedule]) -> bool:
+        """Serve the run's queues until all has ended, and lead the run if nobody else does; False
+        when a stop was asked for before."""
+        if not await self._await(self._leads_or_has_ended):
+            return False
+        if await has_ended(self.connection, self.run):
+            # Another executor led it to its end.
+            return True
+        await apply_schedules(runtime, schedules, self.stop.asked)
+        await self._start(runtime)
+        if not await self._await(_root_has_ended):
+            return False
+        await retire(runtime, schedules)
+        # What the root started and did not wait for belongs to the run too.
+        if not await self._await(has_ended):
+            return False
+        await remove_queues(runtime)
+        await self._await_others_gone()
+        log.info("run.ended")
+        return True
+
+    async def _await_others_gone(self) -> None:
+        """Return when the other executors have left the run, or after a moment: what they record at
+        their end belongs to its account."""
+        with anyio.move_on_after(_OTHERS_LEAVE_S):
+            while await has_others(self.connection, self.run.run_id, self.settings.executor_id):
+                await anyio.sleep(_POLL_S)
+
+    async def _leads_or_has_ended(self, connection: Connection, run: Run) -> bool:
+        # Who leads already may ask again.
+        return await try_lead(connection, run.run_id) or await has_ended(connection, run)
+
+    async def record_end(self, ended: Outcome | Literal["failed"]) -> None:
+        """Record how this process ended, even if this task is being cancelled."""
+        with anyio.CancelScope(shield=True):
+            await record_end(
+                self.connection,
+                self.run.run_id,
+                self.settings.executor_id,
+                os.getpid(),
+                ended,
+                self.progress.snapshot().memory,
+            )
 
     async def _resources(self, runtime: Runtime) -> AsyncIterator[None]:
         if self.scenario.resources is None:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import anyio
-
-from aexp.database.connect import Connection, close, connect
-from aexp.database.url import DatabaseUrl
-from aexp.errors import RunBusy, RunMismatch, UnknownRun, UsageError
+from aexp.database.connect import Connection
+from aexp.errors import RunMismatch, UnknownRun, UsageError
 
 __all__ = [
     "ProcessRecord",
@@ -25,25 +20,17 @@ __all__ = [
     "begin_run",
     "check_run_id",
     "check_same",
-    "exclusive",
     "find_run",
     "get_run",
-    "is_held",
     "list_processes",
     "list_runs",
     "new_run_id",
     "record_end",
     "record_start",
-    "session_name",
 ]
 
 # A dot separates a run from the children that fan_out makes for it, see aexp.fanout.
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
-# The lock of a killed process is free within milliseconds; a longer wait means that it lives.
-_LOCK_TIMEOUT_S = 3.0
-# Its statements in flight may take longer, a COPY of many rows above all.
-_SESSIONS_TIMEOUT_S = 60.0
-_POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +79,6 @@ def new_run_id(scenario: str) -> str:
     token = secrets.token_hex(4)
     # With a letter, or it could be the id of another run's child, see begin_run.
     return f"{stem[:60]}-{token if not token.isdecimal() else 'a' + token[1:]}"
-
-
-def session_name(run_id: str) -> str:
-    """What PostgreSQL calls the sessions that work on a run; at most 63 bytes."""
-    digest = hashlib.sha256(run_id.encode()).hexdigest()[:16]
-    return f"aexp {run_id[:40]} {digest}"
-
-
-def _lock_key(run_id: str) -> int:
-    digest = hashlib.sha256(f"aexp run {run_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 _RUN_COLUMNS = "run_id, scenario, target, parameters, facts, application_version, created_at"
@@ -233,69 +209,22 @@ async def record_start(connection: Connection, run_id: str, executor_id: str) ->
 async def record_end(
     connection: Connection,
     run_id: str,
+    executor_id: str,
     pid: int,
     ended: str,
     memory: Mapping[str, Any] | None,
 ) -> bool:
-    """Record how the run's latest process of this pid ended; False when that is known already."""
+    """Record how the run's latest process of this executor and pid ended; False when that is known
+    already."""
     number = await connection.fetchval(
-        "UPDATE aexp.processes SET ended = $3, memory = $4, ended_at = clock_timestamp()"
+        "UPDATE aexp.processes SET ended = $4, memory = $5, ended_at = clock_timestamp()"
         " WHERE process_no = (SELECT max(process_no) FROM aexp.processes"
-        "  WHERE run_id = $1 AND pid = $2) AND ended IS NULL RETURNING process_no",
+        "  WHERE run_id = $1 AND executor_id = $2 AND pid = $3) AND ended IS NULL"
+        " RETURNING process_no",
         run_id,
+        executor_id,
         pid,
         ended,
         memory,
     )
     return number is not None
-
-
-async def is_held(connection: Connection, run_id: str) -> bool:
-    """Whether a living process works on the run."""
-    key = _lock_key(run_id)
-    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
-        return True
-    await connection.execute("SELECT pg_advisory_unlock($1)", key)
-    return False
-
-
-@asynccontextmanager
-async def exclusive(url: DatabaseUrl, run_id: str) -> AsyncIterator[Connection]:
-    """Hold the run for this process alone, on a connection that lives as long as the context.
-
-    Enters when no other process holds the run *and* the server has ended every session of the ones
-    that did: a statement of a killed process may outlive it, and nothing that we read before that
-    is final. Raises RunBusy when another process keeps the run.
-    """
-    connection = await connect(url, application_name="aexp lock")
-    try:
-        await _acquire(connection, run_id)
-        yield connection
-    finally:
-        await close(connection)
-
-
-async def _acquire(connection: Connection, run_id: str) -> None:
-    with anyio.move_on_after(_LOCK_TIMEOUT_S) as waiting:
-        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _lock_key(run_id)):
-            await anyio.sleep(_POLL_S)
-    if waiting.cancelled_caught:
-        raise await _busy(connection, run_id)
-    with anyio.move_on_after(_SESSIONS_TIMEOUT_S) as waiting:
-        while await connection.fetchval(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name = $1",
-            session_name(run_id),
-        ):
-            await anyio.sleep(_POLL_S)
-    if waiting.cancelled_caught:
-        raise await _busy(connection, run_id)
-
-
-async def _busy(connection: Connection, run_id: str) -> RunBusy:
-    row = await connection.fetchrow(
-        "SELECT pid, executor_id FROM aexp.processes WHERE run_id = $1 AND ended IS NULL"
-        " ORDER BY process_no DESC LIMIT 1",
-        run_id,
-    )
-    return RunBusy(run_id, row["pid"] if row else None, row["executor_id"] if row else None)

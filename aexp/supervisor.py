@@ -131,12 +131,15 @@ class Supervisor:
         url: DatabaseUrl,
         plan: KillPlan,
         on_progress: Watcher,
+        *,
+        wait_for_others: bool = False,
     ) -> None:
         self._run = run
         self._settings = settings
         self._url = url
         self._plan = plan
         self._on_progress = on_progress
+        self._wait_for_others = wait_for_others
         self._child: _Child | None = None
 
     async def supervise(self, stop: Stop) -> Supervision:
@@ -146,7 +149,7 @@ class Supervisor:
         """
         restarts = 0
         while not stop.asked():
-            child = self._child = await _Child.start(self._run, self._settings, self._url)
+            child = self._child = await _Child.start(self._command(), self._url)
             try:
                 code = await child.follow(self._plan, partial(self._on_progress, restarts), stop)
             finally:
@@ -165,10 +168,23 @@ class Supervisor:
             log.warning("supervisor.process_killed", killed_pid=child.pid, landed=restarts)
         return Supervision(self._plan.landed, restarts, interrupted=True)
 
+    def _command(self) -> Sequence[str]:
+        # Safe path: the working folder is the user's, and what lies there must not take the place
+        # of the standard library.
+        command = [sys.executable, "-P", "-m", "aexp", "work", self._run.run_id]
+        if self._wait_for_others:
+            command.append("--wait-for-others")
+        return [*command, *_flags(self._settings)]
+
     async def _record_kill(self, child: _Child) -> bool:
         async with connected(self._url) as connection:
             return await record_end(
-                connection, self._run.run_id, child.pid, "killed by SIGKILL", child.memory
+                connection,
+                self._run.run_id,
+                self._settings.executor_id,
+                child.pid,
+                "killed by SIGKILL",
+                child.memory,
             )
 
     def kill(self) -> None:
@@ -190,11 +206,9 @@ class _Child:
         self._waiting = False
 
     @classmethod
-    async def start(cls, run: Run, settings: Settings, url: DatabaseUrl) -> _Child:
-        # Safe path: the working folder is the user's, and what lies there must not take the place
-        # of the standard library. Ours is named, for a checkout that is not installed.
+    async def start(cls, command: Sequence[str], url: DatabaseUrl) -> _Child:
+        # Ours is named, for a checkout that is not installed.
         package = str(Path(aexp.__file__).parent.parent)
-        command = [sys.executable, "-P", "-m", "aexp", "work", run.run_id, *_flags(settings)]
         process = await anyio.open_process(
             command,
             # Held open for as long as we live: at its end the child knows that it is alone.

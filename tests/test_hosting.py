@@ -18,9 +18,10 @@ from aexp.errors import (
     UnknownRun,
     UnknownScenario,
 )
+from aexp.holds import hold_run
 from aexp.hosting import Host, open_host
 from aexp.hosting.journal import Journal
-from aexp.runs import Run, begin_run, exclusive
+from aexp.runs import Run, begin_run
 from aexp.scenarios.scope import SCENARIO
 from aexp.settings import Settings
 
@@ -118,7 +119,7 @@ async def test_a_run_that_another_process_holds_is_not_deleted(
 ) -> None:
     async with hosting(database) as host:
         run_id = await a_run(connection)
-        async with exclusive(database, run_id):
+        async with hold_run(database, run_id, "elsewhere"):
             with pytest.raises(RunBusy):
                 await host.delete(run_id)
         await host.delete(run_id)

@@ -32,6 +32,7 @@ TABLES = {
     "components",
     "counters",
     "events",
+    "executors",
     "ledger",
     "objects",
     "processes",

@@ -222,24 +222,43 @@ def test_a_client_that_leaves_does_not_stop_the_run_it_waits_for(served: Served)
     assert served.await_end(run["run_id"])["ok"]
 
 
-def test_a_run_whose_worker_fails_says_why(served: Served) -> None:
+def test_a_run_whose_worker_fails_says_why(cli: Cli) -> None:
+    given = cli.folder / "in.jsonl"
+    given.write_text('{"message": "one"}\n' * 60)
+    slow = {"input": "in.jsonl", "concurrency": 1, "latency_s": 0.1}
+    with serving(cli, "--input-root", str(cli.folder)) as served:
+        run_id = served.begin("resume", slow)
+        served.await_publications(1)
+        served.client.post("/shutdown")
+        assert served.wait() == 0
+    given.write_text('{"message": "another"}\n')
+    with serving(cli, "--input-root", str(cli.folder)) as again:
+        cli.await_row("SELECT 1 FROM aexp.run_events WHERE event = 'run.failed'")
+        wait_until(lambda: not again.run(run_id)["active"])
+        [error] = again.cli.query(
+            "SELECT data->>'error' FROM aexp.run_events WHERE event = 'run.failed'"
+        )
+        assert "in.jsonl" in error[0]
+        assert not again.run(run_id)["ended"]
+
+
+def test_a_run_waits_for_an_executor_that_is_away(served: Served) -> None:
     run_id = served.begin("resume", LONG)
     served.await_publications(1)
-    # Another executor's work is nobody else's to go on with.
     served.client.post("/shutdown")
     assert served.wait() == 0
     served.cli.query("UPDATE dbos.workflow_status SET executor_id = 'other'")
     served.cli.query("UPDATE dbos.workflow_status SET status = 'PENDING' WHERE workflow_uuid = %s",
                      (run_id,))  # fmt: skip
     with serving(served.cli) as again:
-        wait_until(lambda: not again.run(run_id)["active"])
-        [error] = again.cli.query(
-            "SELECT data->>'error' FROM aexp.run_events WHERE event = 'run.failed'"
-        )
-        assert "give --executor-id other" in error[0]
+        wait_until(lambda: again.run(run_id)["waiting_for"] != [])
+        [absent] = again.run(run_id)["waiting_for"]
+        assert absent["executor_id"] == "other"
         assert not again.run(run_id)["ended"]
-    with serving(served.cli, "--executor-id", "other") as other:
-        assert other.await_end(run_id)["ok"]
+        assert served.cli("recover", "other").code == 0
+        run = again.await_end(run_id)
+        assert run["ok"]
+        assert run["waiting_for"] == []
 
 
 def test_no_process_is_left_behind(served: Served) -> None:

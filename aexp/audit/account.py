@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aexp.audit.gather import read_ending, read_history
 from aexp.audit.promises import PROMISES
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
+from aexp.holds import is_held
 from aexp.promise import Verdict, judge
-from aexp.runs import ProcessRecord, Run, is_held
+from aexp.runs import ProcessRecord, Run
 from aexp.scenario import Scenario, scenario_code
 
 __all__ = ["Report", "audit_run"]
@@ -114,13 +115,14 @@ async def audit_run(
 
 
 def _elapsed_s(processes: Sequence[ProcessRecord], *, alive: bool) -> float:
-    """Seconds in which a process worked on the run, as far as its end was seen."""
+    """Seconds in which a process, or several at once, worked on the run, as far as its end was
+    seen."""
     now = datetime.now(UTC)
-    ends = [
-        process.ended_at or (now if alive and process is processes[-1] else process.started_at)
-        for process in processes
-    ]
-    return sum(
-        (end - process.started_at).total_seconds()
-        for process, end in zip(processes, ends, strict=True)
-    )
+    elapsed = timedelta()
+    covered = datetime.min.replace(tzinfo=UTC)
+    for process in sorted(processes, key=lambda process: process.started_at):
+        unfinished = now if alive and process.ended is None else process.started_at
+        end = process.ended_at or unfinished
+        elapsed += max(end - max(process.started_at, covered), timedelta())
+        covered = max(covered, end)
+    return elapsed.total_seconds()

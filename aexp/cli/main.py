@@ -19,6 +19,7 @@ from aexp.cli.report import report
 from aexp.cli.run import resume, run, work
 from aexp.cli.serve import serve
 from aexp.cli.show import audit, describe, list_scenarios, runs
+from aexp.cli.worker import recover, worker, workers
 from aexp.errors import AexpError
 from aexp.log import mask
 
@@ -32,7 +33,21 @@ def cli() -> None:
     for every message."""
 
 
-for command in (run, resume, audit, report, list_scenarios, describe, runs, serve, db, work):
+for command in (
+    run,
+    resume,
+    audit,
+    report,
+    list_scenarios,
+    describe,
+    runs,
+    serve,
+    worker,
+    workers,
+    recover,
+    db,
+    work,
+):
     cli.add_command(command)
 
 

@@ -4,7 +4,16 @@ A run that the service began is the service's until it has ended: it goes on wit
 again, whatever had ended it. What befalls a run is written down in order, see :class:`RunEvent`.
 """
 
+from aexp.hosting.executors import Executor, HandedOver, hand_over, list_executors
 from aexp.hosting.host import Host, open_host
 from aexp.hosting.journal import RunEvent
 
-__all__ = ["Host", "RunEvent", "open_host"]
+__all__ = [
+    "Executor",
+    "HandedOver",
+    "Host",
+    "RunEvent",
+    "hand_over",
+    "list_executors",
+    "open_host",
+]

@@ -14,9 +14,10 @@ import structlog
 from aexp.database import DatabaseUrl
 from aexp.database.connect import borrowed, connected, patiently
 from aexp.errors import DatabaseError, WorkerFailed
+from aexp.holds import is_held
 from aexp.hosting.journal import Journal
 from aexp.progress import Snapshot
-from aexp.runs import Run, is_held
+from aexp.runs import Run
 from aexp.settings import Settings
 from aexp.stopping import Stop
 from aexp.supervisor import KillPlan, Supervision, Supervisor
@@ -50,6 +51,7 @@ class Care:
     supervisor: Supervisor | None = None
     changed: anyio.Event = field(default_factory=anyio.Event)
     finished: bool = False
+    failed: bool = False
 
     def tell(self) -> None:
         """Say that something of it has changed."""
@@ -77,14 +79,23 @@ class Carer:
         """See a run to its end. Whatever goes wrong is this run's affair and no other's."""
         run_id = care.run.run_id
         try:
-            await self._write(care, "run.began", {"kills": care.plan.kills - care.plan.landed})
+            await self._write(
+                care,
+                "run.began",
+                {
+                    "kills": care.plan.kills - care.plan.landed,
+                    "executor_id": self._settings.executor_id,
+                },
+            )
             async with anyio.create_task_group() as group:
                 group.start_soon(self._chronicle, care, care.plan.landed)
                 event, data = await self._see_to_end(care)
                 care.finished = True
+                care.failed = event == "run.failed"
                 care.tell()
             await self._write(care, event, data)
         except Exception:
+            care.failed = True
             log.exception("hosting.care_failed", run_id=run_id)
 
     async def _chronicle(self, care: Care, kills: int) -> None:
@@ -150,18 +161,20 @@ class Carer:
             care.snapshot = snapshot
             care.tell()
 
-        care.supervisor = Supervisor(care.run, self._settings, self._url, care.plan, watch)
+        care.supervisor = Supervisor(
+            care.run, self._settings, self._url, care.plan, watch, wait_for_others=True
+        )
         return await care.supervisor.supervise(care.stop)
 
     async def _await_free(self, care: Care) -> None:
-        """Return when no process holds the run, which one of a killed service may yet do."""
+        """Return when our executor does not hold the run, as one of a killed service may yet do."""
         with anyio.move_on_after(self._settings.drain_timeout_s + _LET_GO_S):
             while not care.stop.asked() and await patiently(lambda: self._is_held(care.run)):
                 await anyio.sleep(_POLL_S)
 
     async def _is_held(self, run: Run) -> bool:
         async with borrowed(self._pool) as connection:
-            return await is_held(connection, run.run_id)
+            return await is_held(connection, run.run_id, self._settings.executor_id)
 
     async def _database_returns(self, care: Care, failures: int) -> bool:
         """Wait for the database; whether to try again."""
@@ -183,4 +196,8 @@ class Carer:
     async def _write(self, care: Care, event: str, data: Mapping[str, Any]) -> None:
         # Who stops does not wait for a database that may not come back.
         within_s = _LAST_WRITE_S if care.stop.asked() else None
-        await self._journal.write(care.run.run_id, event, data, within_s=within_s)
+        run_id = care.run.run_id
+        if event == "run.ended":
+            await self._journal.write_end(run_id, data, within_s=within_s)
+        else:
+            await self._journal.write(run_id, event, data, within_s=within_s)

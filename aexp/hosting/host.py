@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -14,14 +15,21 @@ import structlog
 from dbos import DBOSClient
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import borrowed, connected, open_database, psycopg_engine
-from aexp.errors import RunActive, RunEnded, RunMismatch, TooManyRuns, UnknownScenario
-from aexp.execution import has_ended
+from aexp.database.connect import (
+    is_connection_error,
+    open_database,
+    patiently,
+    psycopg_engine,
+)
+from aexp.errors import RunActive, RunEnded, TooManyRuns, UnknownScenario
+from aexp.holds import hold_alone
 from aexp.hosting.care import Care, Carer
+from aexp.hosting.executors import Serves, present_executor
 from aexp.hosting.journal import Journal
+from aexp.hosting.records import Records
 from aexp.progress import Snapshot
 from aexp.registration import UNFINISHED
-from aexp.runs import Run, begin_run, exclusive, get_run, is_held, new_run_id
+from aexp.runs import Run, new_run_id
 from aexp.runtime import application_version
 from aexp.scenario import Scenario, scenario_code
 from aexp.settings import Settings
@@ -30,11 +38,13 @@ from aexp.supervisor import KillPlan
 __all__ = ["Host", "open_host"]
 
 POOL_SIZE = 16
-# Ids to a statement of DBOS's, which takes 65,535 at most.
-_IDS_AT_A_TIME = 5_000
+# Between two looks for runs that others have begun.
+_LOOK_AGAIN_S = 1.0
+# An executor elsewhere sees within a moment that a run was cancelled.
+_LET_GO_S = 10.0
+_POLL_S = 0.05
 # What DBOS can be told to go on with.
 _STOPPED = ("CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
-_TABLES = ("publications", "ledger", "events", "counters", "objects", "runs")
 
 log = structlog.stdlib.get_logger("aexp.hosting")
 
@@ -51,6 +61,8 @@ class Host:
         group: anyio.abc.TaskGroup,
         scenarios: Mapping[str, Scenario[Any]],
         max_active_runs: int,
+        *,
+        kills: bool,
     ) -> None:
         self.url = url
         self.pool = pool
@@ -58,10 +70,13 @@ class Host:
         self.max_active_runs = max_active_runs
         self.journal = Journal(pool)
         self.carer = Carer(settings, url, pool, self.journal)
-        self._client = client
+        self._records = Records(url, pool, client)
         self._group = group
+        self._kills = kills
         self._cared_for: dict[str, Care] = {}
         self._controlled: set[str] = set()
+        # Those that failed here: nobody gains if they fail again and again.
+        self._given_up: set[str] = set()
         self._starting = anyio.Lock()
 
     @property
@@ -114,47 +129,12 @@ class Host:
         asked = {"kills": kills, "seed": seed}
         async with self._starting:
             self._refuse_when_full(run_id)
-            begun, fresh, ended = await self._record(wanted, asked)
+            begun, fresh, ended = await self._records.record(wanted, asked)
             if not ended and run_id not in self._controlled:
                 self._go_on(begun, await self._plan(begun))
         if fresh:
             log.info("hosting.run_requested", run_id=run_id, scenario=begun.scenario, **asked)
         return begun, fresh
-
-    async def _record(self, wanted: Run, asked: Mapping[str, int]) -> tuple[Run, bool, bool]:
-        """The run as it is recorded, whether it is new here, and whether it has ended.
-
-        Raises RunMismatch when it was asked for otherwise.
-        """
-        async with connected(self.url) as connection, connection.transaction():
-            begun = await begin_run(connection, wanted)
-            fresh = bool(
-                await connection.fetchval(
-                    "UPDATE aexp.runs SET hosted = true WHERE run_id = $1 AND NOT hosted"
-                    # One that was cancelled before it had a workflow waits to be resumed.
-                    " AND NOT EXISTS (SELECT FROM aexp.run_events"
-                    "  WHERE run_events.run_id = $1 AND event = 'run.cancelled') RETURNING true",
-                    wanted.run_id,
-                )
-            )
-            first = await connection.fetchval(
-                "INSERT INTO aexp.run_events (run_id, seq, event, data)"
-                " VALUES ($1, 1, 'run.requested', $2)"
-                " ON CONFLICT (run_id, seq) DO UPDATE SET seq = 1 RETURNING data",
-                wanted.run_id,
-                asked,
-            )
-            differences = [
-                f"{name}={first[name]}, not {value}"
-                for name, value in asked.items()
-                if first.get(name, value) != value
-            ]
-            if differences:
-                raise RunMismatch(wanted.run_id, differences)
-            hosted = await connection.fetchval(
-                "SELECT hosted FROM aexp.runs WHERE run_id = $1", wanted.run_id
-            )
-            return begun, fresh, not hosted or await has_ended(connection, begun)
 
     def _refuse_when_full(self, run_id: str) -> None:
         if run_id not in self._cared_for and len(self._cared_for) >= self.max_active_runs:
@@ -162,6 +142,7 @@ class Host:
 
     def _go_on(self, run: Run, plan: KillPlan) -> None:
         if run.run_id not in self._cared_for:
+            self._given_up.discard(run.run_id)
             care = self._cared_for[run.run_id] = Care(run, plan)
             self._group.start_soon(self._care_for, care)
 
@@ -170,6 +151,8 @@ class Host:
         try:
             await self.carer.see_to(care)
         finally:
+            if care.failed:
+                self._given_up.add(run_id)
             del self._cared_for[run_id]
             care.ended.set()
             self.journal.tell(run_id)
@@ -178,24 +161,37 @@ class Host:
         """The kills that are still to land, whichever service was asked for them."""
         asked = await self.journal.kills(run.run_id)
         scenario = self.scenarios.get(run.target)
-        if asked is None or scenario is None:
+        if asked is None or scenario is None or not self._kills:
             return KillPlan(0, 0, None)
         steps = scenario.steps(scenario.validate(run.parameters), run.facts)
         return KillPlan(asked["asked"], asked["seed"], steps, asked["landed"])
 
-    async def go_on_with_all(self) -> int:
-        """Go on with every hosted run that has not ended; how many these are."""
-        rows = await self.pool.fetch(
-            "SELECT run_id FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
-            " WHERE hosted AND (status IS NULL OR EXISTS (SELECT FROM dbos.workflow_status AS any_"
-            "  WHERE any_.application_version = runs.application_version"
-            "  AND any_.status = ANY($1::text[]))) ORDER BY runs.created_at",
-            UNFINISHED,
-        )
-        for row in rows:
-            run = await self._run(row["run_id"])
-            self._go_on(run, await self._plan(run))
-        return len(rows)
+    async def look_after_all(self, scope: anyio.CancelScope) -> None:
+        """Go on with hosted runs that have not ended, as many as there is room for, until ``scope``
+        is cancelled.
+
+        They were begun here before, or by another service on the same database.
+        """
+        with scope:
+            while True:
+                try:
+                    await self._look_after_some()
+                except Exception as error:
+                    if not is_connection_error(error):
+                        raise
+                    log.warning("hosting.database_away", error=str(error))
+                await anyio.sleep(_LOOK_AGAIN_S)
+
+    async def _look_after_some(self) -> None:
+        room = self.max_active_runs - len(self._cared_for)
+        if room <= 0:
+            return
+        known = {*self._cared_for, *self._controlled, *self._given_up}
+        for run in await self._records.unfinished(room, known):
+            plan = await self._plan(run)
+            # Somebody may have taken it from us in the meantime.
+            if run.run_id not in self._controlled:
+                self._go_on(run, plan)
 
     async def wait(self, run_id: str) -> None:
         """Return when nobody works on the run any more: it has ended, failed or been stopped."""
@@ -222,20 +218,26 @@ class Host:
         Raises UnknownRun, RunEnded, and RunActive while it is being changed already.
         """
         with self._controlling(run_id):
-            run = await self._run(run_id)
+            run = await self._records.run(run_id)
             await self.stop(run_id)
-            unfinished = await self._workflows(run, UNFINISHED)
-            if not unfinished and await self._workflows(run, None):
+            unfinished = await self._records.workflows(run, UNFINISHED)
+            if not unfinished and await self._records.workflows(run, None):
                 raise RunEnded(run_id)
+            # Nobody joins it any more. One that has no workflow yet has no status that says so.
+            await self._records.set_hosted(run_id, hosted=False)
             # DBOS takes them from their queues; who resumes them must know where they belong.
             queues = {row["name"]: row["queue_name"] for row in unfinished if row["queue_name"]}
-            for ids in _batches([row["workflow_uuid"] for row in unfinished]):
-                await self._client.cancel_workflows_async(ids)
-            # One that has no workflow yet has no status that says so either.
-            await self.pool.execute("UPDATE aexp.runs SET hosted = false WHERE run_id = $1", run_id)
+            await self._records.cancel(unfinished)
             cancelled = {"workflows": len(unfinished), "queues": queues}
             await self.journal.write(run_id, "run.cancelled", cancelled)
+            await self._await_others_gone(run_id)
         log.info("hosting.run_cancelled", run_id=run_id, workflows=len(unfinished))
+
+    async def _await_others_gone(self, run_id: str) -> None:
+        """Return when no executor elsewhere works on the run any more, or soon after."""
+        with anyio.move_on_after(_LET_GO_S):
+            while await patiently(partial(self._records.is_held, run_id)):
+                await anyio.sleep(_POLL_S)
 
     async def resume(self, run_id: str) -> Run:
         """Go on with a run that was cancelled, interrupted or dead-lettered.
@@ -244,30 +246,19 @@ class Host:
         TooManyRuns.
         """
         with self._controlling(run_id):
-            run = await self._run(run_id)
-            if run_id in self._cared_for or await self._is_held(run_id):
+            run = await self._records.run(run_id)
+            if run_id in self._cared_for or await self._records.is_held(run_id):
                 raise RunActive(run_id)
             self._refuse_when_full(run_id)
-            stopped = await self._workflows(run, _STOPPED)
-            if not stopped and await self._has_ended(run):
+            stopped = await self._records.workflows(run, _STOPPED)
+            if not stopped and await self._records.has_ended(run):
                 raise RunEnded(run_id)
-            await self._enqueue_again(run_id, stopped)
-            await self.pool.execute("UPDATE aexp.runs SET hosted = true WHERE run_id = $1", run_id)
+            await self._records.enqueue_again(stopped, await self.journal.queues(run_id))
+            await self._records.set_hosted(run_id, hosted=True)
             await self.journal.write(run_id, "run.resumed", {"workflows": len(stopped)})
             self._go_on(run, await self._plan(run))
         log.info("hosting.run_resumed", run_id=run_id, workflows=len(stopped))
         return run
-
-    async def _enqueue_again(self, run_id: str, stopped: Sequence[asyncpg.Record]) -> None:
-        """Put ``stopped`` workflows back where they were, so that the queues' limits hold."""
-        known = await self.journal.queues(run_id)
-        by_queue: dict[str | None, list[str]] = {}
-        for row in stopped:
-            queue = row["queue_name"] or known.get(row["name"])
-            by_queue.setdefault(queue, []).append(row["workflow_uuid"])
-        for queue, workflows in by_queue.items():
-            for ids in _batches(workflows):
-                await self._client.resume_workflows_async(ids, queue_name=queue)
 
     async def delete(self, run_id: str) -> None:
         """Delete a run with its workflows and whatever is recorded of it.
@@ -275,30 +266,12 @@ class Host:
         Raises UnknownRun, RunActive while this service works on it, RunBusy while another does.
         """
         with self._controlling(run_id):
-            run = await self._run(run_id)
+            run = await self._records.run(run_id)
             if run_id in self._cared_for:
                 raise RunActive(run_id)
-            async with exclusive(self.url, run_id):
-                workflows = await self._workflows(run, None)
-                for ids in _batches([row["workflow_uuid"] for row in workflows]):
-                    await self._client.delete_workflows_async(ids)
-                await self._delete_rows(run_id)
-        log.info("hosting.run_deleted", run_id=run_id, workflows=len(workflows))
-
-    async def _delete_rows(self, run_id: str) -> None:
-        async with borrowed(self.pool) as connection, connection.transaction():
-            # What a run that ended in order has removed itself.
-            for table, name in (("workflow_schedules", "schedule_name"), ("queues", "name")):
-                await connection.execute(
-                    f"DELETE FROM dbos.{table} WHERE right({name}, length($1)) = $1",  # noqa: S608
-                    f".{run_id}",
-                )
-            # The run itself last, and its processes and events with it.
-            for table in _TABLES:
-                await connection.execute(
-                    f"DELETE FROM aexp.{table} WHERE run_id = $1",  # noqa: S608 - our own tables
-                    run_id,
-                )
+            async with hold_alone(self.url, run_id):
+                workflows = await self._records.delete(run)
+        log.info("hosting.run_deleted", run_id=run_id, workflows=workflows)
 
     @contextmanager
     def _controlling(self, run_id: str) -> Iterator[None]:
@@ -312,33 +285,6 @@ class Host:
             self._controlled.discard(run_id)
             self.journal.tell(run_id)
 
-    async def _run(self, run_id: str) -> Run:
-        async with borrowed(self.pool) as connection:
-            return await get_run(connection, run_id)
-
-    async def _has_ended(self, run: Run) -> bool:
-        async with borrowed(self.pool) as connection:
-            return await has_ended(connection, run)
-
-    async def _is_held(self, run_id: str) -> bool:
-        async with borrowed(self.pool) as connection:
-            return await is_held(connection, run_id)
-
-    async def _workflows(
-        self, run: Run, statuses: Sequence[str] | None
-    ) -> Sequence[asyncpg.Record]:
-        return await self.pool.fetch(
-            "SELECT workflow_uuid, name, queue_name FROM dbos.workflow_status"
-            " WHERE application_version = $1 AND ($2::text[] IS NULL OR status = ANY($2::text[]))",
-            run.application_version,
-            statuses,
-        )
-
-
-def _batches(ids: Sequence[str]) -> Iterator[list[str]]:
-    for first in range(0, len(ids), _IDS_AT_A_TIME):
-        yield list(ids[first : first + _IDS_AT_A_TIME])
-
 
 @asynccontextmanager
 async def open_host(
@@ -347,25 +293,40 @@ async def open_host(
     *,
     scenarios: Mapping[str, Scenario[Any]],
     max_active_runs: int,
+    serves: Serves = "service",
 ) -> AsyncIterator[Host]:
     """Host runs of ``scenarios`` for the life of the context; at its end their processes drain.
 
-    Goes on with the runs that were hosted before and have not ended. Needs a migrated database.
+    Goes on with the runs that were hosted before and have not ended, and joins those that others
+    begin. A worker does not kill its processes, whatever a run was asked for: who began it does.
+    Needs a migrated database. Raises ExecutorAlive when another process is this executor.
     """
     engine = psycopg_engine(url, pool_size=2, pool_pre_ping=True)
     try:
         async with (
             open_database(url, application_name="aexp host", pool_size=POOL_SIZE) as database,
+            present_executor(url, settings.executor_id, serves),
             anyio.create_task_group() as group,
         ):
             client = DBOSClient(
                 system_database_engine=engine, lazy=True, retry_connection_errors=False
             )
-            host = Host(settings, url, database.pool, client, group, scenarios, max_active_runs)
-            await host.go_on_with_all()
+            host = Host(
+                settings,
+                url,
+                database.pool,
+                client,
+                group,
+                scenarios,
+                max_active_runs,
+                kills=serves == "service",
+            )
+            looking = anyio.CancelScope()
+            group.start_soon(host.look_after_all, looking)
             try:
                 yield host
             finally:
+                looking.cancel()
                 with anyio.CancelScope(shield=True):
                     async with anyio.create_task_group() as stopping:
                         for run_id in host.active:

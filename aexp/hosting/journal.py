@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -18,6 +19,21 @@ __all__ = ["Journal", "RunEvent"]
 
 # Of one page of events.
 MOST_EVENTS = 500
+
+# Whether a run is hosted and no end of it is written down since it was begun or gone on with.
+_LACKS_END = """
+    SELECT runs.hosted AND NOT EXISTS (
+        SELECT FROM aexp.run_events AS ends WHERE ends.run_id = $1 AND ends.event = 'run.ended'
+        AND NOT EXISTS (SELECT FROM aexp.run_events AS later WHERE later.run_id = $1
+            AND later.event = 'run.resumed' AND later.seq > ends.seq))
+    FROM aexp.runs WHERE runs.run_id = $1
+"""
+
+_WRITE_END = f"""
+    INSERT INTO aexp.run_events (run_id, seq, event, data)
+    SELECT $1, max(seq) + 1, 'run.ended', $2 FROM aexp.run_events
+    WHERE run_id = $1 HAVING ({_LACKS_END}) ON CONFLICT DO NOTHING
+"""  # noqa: S608 - our own words
 
 log = structlog.stdlib.get_logger("aexp.hosting")
 
@@ -96,9 +112,27 @@ class Journal:
         self, run_id: str, event: str, data: Mapping[str, Any], *, within_s: float | None = None
     ) -> None:
         """Write an event down. One that the database does not take for too long is lost."""
+        await self._write(run_id, event, partial(self._insert, run_id, event, data), within_s)
+
+    async def write_end(
+        self, run_id: str, data: Mapping[str, Any], *, within_s: float | None = None
+    ) -> None:
+        """Write down that the run has ended, once, however many executors saw it.
+
+        A run that was cancelled on demand has its event already, or is about to.
+        """
+        await self._write(run_id, "run.ended", partial(self._insert_end, run_id, data), within_s)
+
+    async def _write(
+        self,
+        run_id: str,
+        event: str,
+        insert: Callable[[], Awaitable[None]],
+        within_s: float | None,
+    ) -> None:
         try:
             with anyio.fail_after(within_s):
-                await patiently(lambda: self._insert(run_id, event, data))
+                await patiently(insert)
         except asyncpg.ForeignKeyViolationError:
             # The run has been deleted in the meantime.
             log.warning("hosting.event_lost", run_id=run_id, lost=event, error="there is no run")
@@ -120,3 +154,7 @@ class Journal:
                 event,
                 data,
             )
+
+    async def _insert_end(self, run_id: str, data: Mapping[str, Any]) -> None:
+        while await self._pool.fetchval(_LACKS_END, run_id):
+            await self._pool.execute(_WRITE_END, run_id, data)

@@ -9,10 +9,11 @@ from pydantic_core import to_json
 
 from aexp.audit import Report, audit_run
 from aexp.database.connect import Connection, borrowed
+from aexp.execution import absent_executors
 from aexp.log import masked
 from aexp.runs import Run
 from aexp.service.queries import read_progress, read_status
-from aexp.service.schemas import RunDetail
+from aexp.service.schemas import Absent, RunDetail
 from aexp.service.state import Service
 
 __all__ = ["audit", "describe_run"]
@@ -27,6 +28,11 @@ async def describe_run(service: Service, run: Run, *, with_report: bool = True) 
         told: Any = {"done": progress[0].done, "total": progress[0].total}
     else:
         told = await read_progress(host.pool, run.run_id)
+    async with borrowed(host.pool) as connection:
+        absent = await absent_executors(connection, run)
+    if not host.is_settled(run.run_id):
+        # Its process here is killed and started again.
+        absent.pop(service.options.settings.executor_id, None)
     report, ok = await _report(service, run) if with_report else (None, None)
     return RunDetail(
         run_id=run.run_id,
@@ -38,6 +44,10 @@ async def describe_run(service: Service, run: Run, *, with_report: bool = True) 
         ended=ended,
         progress=told,
         kills=await host.journal.kills(run.run_id),
+        waiting_for=[
+            Absent(executor_id=name, workflows=workflows)
+            for name, workflows in sorted(absent.items())
+        ],
         ok=ok if ended else None,
         report=report,
     )

@@ -160,12 +160,23 @@ class Kills(_Shape):
     seed: int
 
 
+class Absent(_Shape):
+    """An executor that is not there, and how many workflows of the run it has claimed."""
+
+    executor_id: str
+    workflows: int
+
+
 class RunDetail(RunSummary):
     """A run with all that is told of it."""
 
     ended: bool = Field(description="whether all its workflows have ended")
     progress: RunProgress | None = Field(description="null when none was seen")
     kills: Kills | None = Field(description="null when none were asked for")
+    waiting_for: list[Absent] = Field(
+        description="executors without which it cannot end: start them again, or hand their work to"
+        " the living with `aexp recover EXECUTOR_ID`"
+    )
     ok: bool | None = Field(
         description="whether it ended well and kept its promises; null while it has not ended"
     )

@@ -31,7 +31,9 @@
       bar.value = run.progress.done;
     }
     const counted = run.progress && run.progress.total ? ` ${run.progress.done} of ${run.progress.total}` : '';
-    byId('state').textContent = run.active ? `at work${counted}` : run.status;
+    const absent = run.waiting_for.map((one) => one.executor_id).join(', ');
+    const state = run.active ? `at work${counted}` : run.status;
+    byId('state').textContent = absent ? `${state}, waits for executor ${absent}` : state;
     byId('cancel').disabled = run.ended;
     byId('resume').disabled = run.active || run.status === 'SUCCESS' || run.status === 'ERROR';
     byId('delete').disabled = run.active;

@@ -1,0 +1,196 @@
+"""Executors: which live, what they have claimed, and how the work of a dead one is handed over."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import anyio
+import asyncpg
+import structlog
+from dbos import DBOSClient
+
+from aexp.database import DatabaseUrl
+from aexp.database.connect import Connection, is_connection_error
+from aexp.errors import AexpError, ExecutorAlive, UnknownExecutor
+from aexp.holds import hold_executor, hold_run, holders, living_executors
+from aexp.hosting.records import batches
+
+__all__ = ["Executor", "HandedOver", "hand_over", "list_executors", "present_executor"]
+
+Serves = Literal["service", "worker"]
+
+_LOOK_AGAIN_S = 1.0
+
+log = structlog.stdlib.get_logger("aexp.hosting")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executor:
+    """An executor that works on runs or has.
+
+    ``serves`` is None for one that only ran commands. ``pending`` counts the workflows that it has
+    claimed and not ended, in ``runs`` runs; ``last_wrote`` is when DBOS last recorded something of
+    them.
+    """
+
+    executor_id: str
+    alive: bool
+    serves: Serves | None
+    host: str | None
+    pid: int | None
+    started_at: datetime | None
+    pending: int
+    runs: int
+    last_wrote: datetime | None
+
+
+# Whoever served or worked on a run, and whoever has claimed a workflow of one.
+_EXECUTORS = """
+    WITH claimed AS (
+        SELECT claims.executor_id, count(*) AS pending, count(DISTINCT run_id) AS runs,
+            max(greatest(claims.updated_at, (SELECT max(steps.completed_at_epoch_ms)
+                FROM dbos.operation_outputs AS steps
+                WHERE steps.workflow_uuid = claims.workflow_uuid))) AS last_ms
+        FROM dbos.workflow_status AS claims JOIN aexp.runs USING (application_version)
+        WHERE status = 'PENDING' GROUP BY claims.executor_id
+    ), worked AS (
+        SELECT DISTINCT ON (executor_id) executor_id, host, pid, started_at
+        FROM aexp.processes ORDER BY executor_id, process_no DESC
+    )
+    SELECT executor_id, serves, coalesce(served.host, worked.host) AS host,
+        coalesce(served.pid, worked.pid) AS pid,
+        coalesce(served.started_at, worked.started_at) AS started_at,
+        coalesce(pending, 0) AS pending, coalesce(runs, 0) AS runs,
+        to_timestamp(last_ms / 1000.0) AS last_wrote
+    FROM worked FULL JOIN aexp.executors AS served USING (executor_id)
+        FULL JOIN claimed USING (executor_id)
+    ORDER BY executor_id
+"""
+
+
+async def list_executors(connection: Connection) -> Sequence[Executor]:
+    """All executors that have worked on runs in this database, by name."""
+    rows = await connection.fetch(_EXECUTORS)
+    living = await living_executors(connection, [row["executor_id"] for row in rows])
+    return [Executor(alive=row["executor_id"] in living, **dict(row)) for row in rows]
+
+
+@asynccontextmanager
+async def present_executor(
+    url: DatabaseUrl, executor_id: str, serves: Serves
+) -> AsyncIterator[None]:
+    """Be this executor for the life of the context, as others can see.
+
+    Raises ExecutorAlive when another process is. When the connection that shows it is lost, it is
+    made anew as soon as the database is there again.
+    """
+    async with anyio.create_task_group() as group:
+        await group.start(_be_present, url, executor_id, serves)
+        try:
+            yield
+        finally:
+            group.cancel_scope.cancel()
+
+
+async def _be_present(
+    url: DatabaseUrl,
+    executor_id: str,
+    serves: Serves,
+    *,
+    task_status: anyio.abc.TaskStatus[None],
+) -> None:
+    present = False
+    while True:
+        try:
+            async with hold_executor(url, executor_id) as connection:
+                await _record(connection, executor_id, serves)
+                if not present:
+                    present = True
+                    task_status.started()
+                while True:
+                    await anyio.sleep(_LOOK_AGAIN_S)
+                    await connection.execute("SELECT 1")
+        except (AexpError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if not present or not (isinstance(error, AexpError) or is_connection_error(error)):
+                raise
+            log.warning("hosting.executor_unseen", executor_id=executor_id, error=str(error))
+            await anyio.sleep(_LOOK_AGAIN_S)
+
+
+async def _record(connection: Connection, executor_id: str, serves: Serves) -> None:
+    await connection.execute(
+        "INSERT INTO aexp.executors (executor_id, serves, host, pid) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (executor_id) DO UPDATE SET serves = $2, host = $3, pid = $4,"
+        " started_at = clock_timestamp()",
+        executor_id,
+        serves,
+        platform.node(),
+        os.getpid(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """How many workflows of a run were handed over; ``living`` executors may claim them."""
+
+    run_id: str
+    workflows: int
+    living: frozenset[str]
+
+
+async def hand_over(url: DatabaseUrl, client: DBOSClient, executor_id: str) -> Sequence[HandedOver]:
+    """Put what a dead executor has claimed back on its queues, for the living to claim; by run.
+
+    By DBOS's own means (``DBOSClient.resume_workflows``), which count recoveries anew and clear the
+    workflows' deadlines. Raises ExecutorAlive while a process of the executor lives, and
+    UnknownExecutor.
+    """
+    async with hold_executor(url, executor_id) as connection:
+        known = await list_executors(connection)
+        if executor_id not in {executor.executor_id for executor in known}:
+            raise UnknownExecutor(executor_id)
+        claimed = await _claimed(connection, executor_id)
+        handed_over = []
+        for run_id, by_queue in claimed.items():
+            if await holders(connection, run_id, [executor_id]):
+                raise ExecutorAlive(executor_id)
+            # Held, so that it does not come back while we take from it.
+            async with hold_run(url, run_id, executor_id):
+                for queue, ids in by_queue.items():
+                    for some in batches(ids):
+                        await client.resume_workflows_async(some, queue_name=queue)
+            others = {other.executor_id for other in known} - {executor_id}
+            handed_over.append(
+                HandedOver(
+                    run_id,
+                    sum(map(len, by_queue.values())),
+                    await holders(connection, run_id, others),
+                )
+            )
+        log.info("hosting.executor_recovered", recovered=executor_id, runs=sorted(claimed))
+        return handed_over
+
+
+async def _claimed(
+    connection: Connection, executor_id: str
+) -> Mapping[str, Mapping[str | None, list[str]]]:
+    """The workflows that the executor has claimed and not ended, by run and queue."""
+    rows = await connection.fetch(
+        "SELECT run_id, workflow_uuid, queue_name FROM dbos.workflow_status"
+        " JOIN aexp.runs USING (application_version)"
+        " WHERE status = 'PENDING' AND executor_id = $1 ORDER BY run_id",
+        executor_id,
+    )
+    claimed: defaultdict[str, defaultdict[str | None, list[str]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for row in rows:
+        claimed[row["run_id"]][row["queue_name"]].append(row["workflow_uuid"])
+    return claimed

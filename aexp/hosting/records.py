@@ -1,0 +1,156 @@
+"""What the database holds of the runs of a service: read, changed and deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import asyncpg
+from dbos import DBOSClient
+
+from aexp.database import DatabaseUrl
+from aexp.database.connect import borrowed, connected
+from aexp.errors import RunMismatch
+from aexp.execution import has_ended
+from aexp.holds import is_held
+from aexp.registration import UNFINISHED
+from aexp.runs import Run, begin_run, get_run
+
+__all__ = ["Records", "batches"]
+
+# Ids to a statement of DBOS's, which takes 65,535 at most.
+_IDS_AT_A_TIME = 5_000
+_TABLES = ("publications", "ledger", "events", "counters", "objects", "runs")
+
+
+class Records:
+    """Runs, their workflows and what was asked for them."""
+
+    def __init__(
+        self, url: DatabaseUrl, pool: asyncpg.Pool[asyncpg.Record], client: DBOSClient
+    ) -> None:
+        self._url = url
+        self._pool = pool
+        self._client = client
+
+    async def record(self, wanted: Run, asked: Mapping[str, int]) -> tuple[Run, bool, bool]:
+        """The run as it is recorded, whether it is new here, and whether it has ended.
+
+        Raises RunMismatch when it was asked for otherwise.
+        """
+        async with connected(self._url) as connection, connection.transaction():
+            begun = await begin_run(connection, wanted)
+            fresh = bool(
+                await connection.fetchval(
+                    "UPDATE aexp.runs SET hosted = true WHERE run_id = $1 AND NOT hosted"
+                    # One that was cancelled before it had a workflow waits to be resumed.
+                    " AND NOT EXISTS (SELECT FROM aexp.run_events"
+                    "  WHERE run_events.run_id = $1 AND event = 'run.cancelled') RETURNING true",
+                    wanted.run_id,
+                )
+            )
+            first = await connection.fetchval(
+                "INSERT INTO aexp.run_events (run_id, seq, event, data)"
+                " VALUES ($1, 1, 'run.requested', $2)"
+                " ON CONFLICT (run_id, seq) DO UPDATE SET seq = 1 RETURNING data",
+                wanted.run_id,
+                asked,
+            )
+            differences = [
+                f"{name}={first[name]}, not {value}"
+                for name, value in asked.items()
+                if first.get(name, value) != value
+            ]
+            if differences:
+                raise RunMismatch(wanted.run_id, differences)
+            hosted = await connection.fetchval(
+                "SELECT hosted FROM aexp.runs WHERE run_id = $1", wanted.run_id
+            )
+            return begun, fresh, not hosted or await has_ended(connection, begun)
+
+    async def run(self, run_id: str) -> Run:
+        async with borrowed(self._pool) as connection:
+            return await get_run(connection, run_id)
+
+    async def has_ended(self, run: Run) -> bool:
+        async with borrowed(self._pool) as connection:
+            return await has_ended(connection, run)
+
+    async def is_held(self, run_id: str) -> bool:
+        async with borrowed(self._pool) as connection:
+            return await is_held(connection, run_id)
+
+    async def workflows(self, run: Run, statuses: Sequence[str] | None) -> Sequence[asyncpg.Record]:
+        return await self._pool.fetch(
+            "SELECT workflow_uuid, name, queue_name FROM dbos.workflow_status"
+            " WHERE application_version = $1 AND ($2::text[] IS NULL OR status = ANY($2::text[]))",
+            run.application_version,
+            statuses,
+        )
+
+    async def unfinished(self, limit: int, known: Collection[str]) -> Sequence[Run]:
+        """Hosted runs that have not ended and are not ``known``, the oldest first."""
+        async with borrowed(self._pool) as connection:
+            rows = await connection.fetch(
+                "SELECT run_id FROM aexp.runs"
+                " LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
+                " WHERE hosted AND run_id <> ALL($2::text[])"
+                " AND (status IS NULL OR EXISTS (SELECT FROM dbos.workflow_status AS any_"
+                "  WHERE any_.application_version = runs.application_version"
+                "  AND any_.status = ANY($1::text[]))) ORDER BY runs.created_at LIMIT $3",
+                UNFINISHED,
+                list(known),
+                limit,
+            )
+            return [await get_run(connection, row["run_id"]) for row in rows]
+
+    async def delete(self, run: Run) -> int:
+        """Delete a run on which nobody works; how many workflows it had."""
+        workflows = await self.workflows(run, None)
+        for ids in batches([row["workflow_uuid"] for row in workflows]):
+            await self._client.delete_workflows_async(ids)
+        await self._delete_rows(run.run_id)
+        return len(workflows)
+
+    async def cancel(self, workflows: Sequence[asyncpg.Record]) -> None:
+        """Cancel ``workflows``, which DBOS takes from their queues."""
+        for ids in batches([row["workflow_uuid"] for row in workflows]):
+            await self._client.cancel_workflows_async(ids)
+
+    async def set_hosted(self, run_id: str, *, hosted: bool) -> None:
+        """Have services join the run from now on, or no more."""
+        await self._pool.execute(
+            "UPDATE aexp.runs SET hosted = $2 WHERE run_id = $1", run_id, hosted
+        )
+
+    async def enqueue_again(
+        self, stopped: Sequence[asyncpg.Record], known: Mapping[str, str]
+    ) -> None:
+        """Put ``stopped`` workflows back where they were, so that the queues' limits hold."""
+        by_queue: dict[str | None, list[str]] = {}
+        for row in stopped:
+            queue = row["queue_name"] or known.get(row["name"])
+            by_queue.setdefault(queue, []).append(row["workflow_uuid"])
+        for queue, workflows in by_queue.items():
+            for ids in batches(workflows):
+                await self._client.resume_workflows_async(ids, queue_name=queue)
+
+    async def _delete_rows(self, run_id: str) -> None:
+        async with borrowed(self._pool) as connection, connection.transaction():
+            # What a run that ended in order has removed itself.
+            for table, name in (("workflow_schedules", "schedule_name"), ("queues", "name")):
+                await connection.execute(
+                    f"DELETE FROM dbos.{table} WHERE right({name}, length($1)) = $1",  # noqa: S608
+                    f".{run_id}",
+                )
+            # The run itself last, and its processes and events with it.
+            for table in _TABLES:
+                await connection.execute(
+                    f"DELETE FROM aexp.{table} WHERE run_id = $1",  # noqa: S608 - our own tables
+                    run_id,
+                )
+
+
+def batches(ids: Sequence[str]) -> Iterator[list[str]]:
+    """``ids``, as many at a time as a statement takes."""
+    for first in range(0, len(ids), _IDS_AT_A_TIME):
+        yield list(ids[first : first + _IDS_AT_A_TIME])
