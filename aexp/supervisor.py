@@ -15,6 +15,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 import aexp
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
-from aexp.errors import WorkerFailed
+from aexp.errors import Interrupted, WorkerFailed
 from aexp.progress import Progress, Snapshot
 from aexp.runs import Run, record_end
 from aexp.settings import Settings, user_environment
@@ -57,6 +58,7 @@ _MOST_UNKNOWN = 20
 _LINE_LIMIT = 16 * 1024 * 1024
 _LEAST_INTERVAL_S = 0.001
 _LAST_WORDS_S = 2.0
+_LAST_RESORT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,11 +358,20 @@ async def report_progress(progress: Progress, out: TextIO) -> None:
         await anyio.sleep(_LEAST_INTERVAL_S)
 
 
-async def await_supervisor_gone(stop: Stop) -> None:
-    """Ask to stop when the supervisor at the other end of stdin is no more."""
+async def await_supervisor_gone(stop: Stop, drain_timeout_s: float) -> None:
+    """Ask to stop when the supervisor at the other end of stdin is no more.
+
+    The process ends soon after its drain should have, come what may: should the database be gone as
+    well, DBOS would wait for it for ever, and nobody would be left to end the process.
+    """
     while True:
         await anyio.wait_readable(sys.stdin)
         if not os.read(sys.stdin.fileno(), 1):
             log.warning("supervisor.gone")
+            last_resort = threading.Timer(
+                drain_timeout_s + _LAST_RESORT_S, os._exit, [Interrupted.exit_code]
+            )
+            last_resort.daemon = True
+            last_resort.start()
             stop.ask()
             return

@@ -6,10 +6,11 @@ import os
 import signal
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from aexp.database import embedded
-from tests.cli import Cli, wait_until
+from tests.cli import TIMEOUT_S, Cli, wait_until
 from tests.conftest import server_folder
 
 
@@ -149,3 +150,26 @@ def test_a_server_that_dies_in_the_middle_is_exit_code_3_and_loses_nothing(alone
     resumed = alone("resume", "x", "--json")
     assert resumed.code == 0, resumed.stderr
     assert resumed.json["account"]["messages"]["once"] == 100
+
+
+def test_a_worker_that_is_left_alone_ends_although_the_server_hangs(alone: Cli) -> None:
+    alone.environment = {"AEXP_DRAIN_TIMEOUT_S": "0"}
+    alone("db", "migrate")
+    alone.url = embedded.start(alone.folder / ".aexp")
+    process = alone.start("run", "resume", "--kills", "1", "--seed", "3", "--set", "messages=500")
+    alone.await_row("SELECT 1 FROM aexp.publications OFFSET 20 LIMIT 1")
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert workers
+    pid = embedded.running_pid(alone.folder / ".aexp")
+    assert pid is not None
+    postmaster = psutil.Process(pid)
+    servers = [postmaster, *postmaster.children(recursive=True)]
+    try:
+        for server in servers:
+            server.suspend()
+        process.kill()
+        _, alive = psutil.wait_procs(workers, timeout=TIMEOUT_S)
+        assert not alive
+    finally:
+        for server in reversed(servers):
+            server.resume()

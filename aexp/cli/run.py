@@ -280,7 +280,7 @@ def work(settings: Settings, run_id: str, wait_for_others: bool) -> int:  # noqa
             anyio.create_task_group() as group,
         ):
             group.start_soon(report_progress, progress, out())
-            group.start_soon(await_supervisor_gone, stop)
+            group.start_soon(await_supervisor_gone, stop, settings.drain_timeout_s)
             outcome = await execute(
                 known, scenario, settings, url, progress, stop, wait_for_others=wait_for_others
             )
