@@ -110,6 +110,13 @@ class Settings(BaseSettings):
     drain_timeout_s: float = Field(
         5.0, ge=0, le=600, description="seconds that a signal leaves to steps in flight"
     )
+    # Not AEXP_PORT: Kubernetes sets that to a URL for a service that is named `aexp`.
+    listen_host: str = Field(
+        "127.0.0.1", min_length=1, description="address on which `aexp serve` listens"
+    )
+    listen_port: int = Field(
+        8000, ge=0, le=65535, description="port of `aexp serve`; 0 lets the system choose"
+    )
     api_token: SecretStr | None = Field(
         None, description="what requests to the service must bear, see `aexp serve`"
     )
