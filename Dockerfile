@@ -10,7 +10,8 @@ WORKDIR /opt/aexp
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; \
 project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print(*(d for d in project['dependencies'] if 'pgserver' not in d), sep='\n')" >requirements.txt \
+wanted = project['dependencies'] + project['optional-dependencies']['otel']; \
+print(*(d for d in wanted if 'pgserver' not in d), sep='\n')" >requirements.txt \
     && pip install --constraint constraints.txt --requirement requirements.txt
 
 COPY README.md LICENSE ./

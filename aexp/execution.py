@@ -34,6 +34,7 @@ from aexp.scenario import Scenario, scenario_code
 from aexp.schedules import apply_schedules, retire
 from aexp.settings import Settings
 from aexp.stopping import Stop
+from aexp.tracing import start_span
 
 __all__ = ["Outcome", "execute", "has_ended", "leave_terminal_clean", "run_on_loop"]
 
@@ -200,7 +201,7 @@ class _Work:
     async def _start(self, runtime: Runtime) -> None:
         arguments = self.scenario.arguments(self.parameters)
         positional, named = bind(self.scenario.workflow, arguments)
-        with SetWorkflowID(self.run.run_id):
+        with SetWorkflowID(self.run.run_id), start_span(self.run.run_id):
             await DBOS.enqueue_workflow_async(
                 runtime.queue_name(ROOT_QUEUE), self.scenario.workflow, *positional, **named
             )

@@ -22,7 +22,13 @@ from pydantic_settings import (
 
 from aexp.errors import UsageError
 
-__all__ = ["Settings", "load_settings", "psql_environment", "user_environment"]
+__all__ = [
+    "Settings",
+    "load_settings",
+    "otlp_protocol",
+    "psql_environment",
+    "user_environment",
+]
 
 CONFIG_FILE = Path("dbos-config.yaml")
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
@@ -157,6 +163,28 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise UsageError(f"setting {name}: {first['msg']}") from error
+
+
+def otlp_protocol() -> str | None:
+    """The protocol by which traces are to be sent; None when nobody asks for them.
+
+    By OpenTelemetry's own variables (specification, "Environment Variable Specification"), but
+    without an endpoint or an exporter named nothing is sent, where the specification would try
+    this machine.
+    """
+    if _otel("SDK_DISABLED").lower() == "true":
+        return None
+    exporters = {name.strip() for name in _otel("TRACES_EXPORTER").split(",")} - {""}
+    endpoint = _otel("EXPORTER_OTLP_TRACES_ENDPOINT") or _otel("EXPORTER_OTLP_ENDPOINT")
+    if "otlp" not in exporters and (exporters or not endpoint):
+        return None
+    return (
+        _otel("EXPORTER_OTLP_TRACES_PROTOCOL") or _otel("EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
+    )
+
+
+def _otel(name: str) -> str:
+    return os.environ.get(f"OTEL_{name}", "").strip()
 
 
 def user_environment(overrides: Mapping[str, str], *, python_path: str) -> dict[str, str]:
