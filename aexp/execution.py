@@ -19,6 +19,7 @@ from dbos import DBOS, SetWorkflowID
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.errors import DatabaseUnreachable, RunElsewhere
+from aexp.forking import fork_root
 from aexp.log import bind_process
 from aexp.progress import Progress
 from aexp.registration import UNFINISHED, bind
@@ -199,6 +200,7 @@ class _Work:
                 await opened.__aexit__(None, None, None)
 
     async def _start(self, runtime: Runtime) -> None:
+        await fork_root(runtime, self.connection, self.run)
         arguments = self.scenario.arguments(self.parameters)
         positional, named = bind(self.scenario.workflow, arguments)
         with SetWorkflowID(self.run.run_id), start_span(self.run.run_id):

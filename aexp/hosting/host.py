@@ -18,6 +18,7 @@ from aexp.database.connect import borrowed, connected, open_database, psycopg_en
 from aexp.errors import RunActive, RunEnded, RunMismatch, TooManyRuns, UnknownScenario
 from aexp.execution import has_ended
 from aexp.hosting.care import Care, Carer
+from aexp.hosting.forks import plan_fork, refuse_when_needed
 from aexp.hosting.journal import Journal
 from aexp.progress import Snapshot
 from aexp.registration import UNFINISHED
@@ -111,7 +112,22 @@ class Host:
             facts=facts,
             application_version=application_version(run_id),
         )
-        asked = {"kills": kills, "seed": seed}
+        return await self._begin(wanted, {"kills": kills, "seed": seed})
+
+    async def fork(self, run_id: str, start_step: int, *, new_id: str | None = None) -> Run:
+        """Begin a fork of a run that has ended, which does its steps anew from ``start_step`` on.
+
+        With the ``new_id`` of a fork that was begun in the same way it is that one. Raises
+        UnknownRun, UnknownScenario, RunUnfinished, ForkRefused, RunMismatch, TooManyRuns.
+        """
+        async with borrowed(self.pool) as connection:
+            wanted = await plan_fork(connection, self.scenarios, run_id, start_step, new_id)
+        begun, _ = await self._begin(wanted, {"kills": 0, "seed": 0})
+        return begun
+
+    async def _begin(self, wanted: Run, asked: Mapping[str, int]) -> tuple[Run, bool]:
+        """Record the run and work on it, unless it has ended; and whether it is new."""
+        run_id = wanted.run_id
         async with self._starting:
             self._refuse_when_full(run_id)
             begun, fresh, ended = await self._record(wanted, asked)
@@ -144,10 +160,12 @@ class Host:
                 wanted.run_id,
                 asked,
             )
+            known = {"forked_from": begun.forked_from, "fork_step": begun.fork_step, **first}
+            given = {"forked_from": wanted.forked_from, "fork_step": wanted.fork_step, **asked}
             differences = [
-                f"{name}={first[name]}, not {value}"
-                for name, value in asked.items()
-                if first.get(name, value) != value
+                f"{name}={known[name]}, not {value}"
+                for name, value in given.items()
+                if known.get(name, value) != value
             ]
             if differences:
                 raise RunMismatch(wanted.run_id, differences)
@@ -272,13 +290,15 @@ class Host:
     async def delete(self, run_id: str) -> None:
         """Delete a run with its workflows and whatever is recorded of it.
 
-        Raises UnknownRun, RunActive while this service works on it, RunBusy while another does.
+        Raises UnknownRun, RunActive while this service works on it, RunBusy while another does,
+        RunUnfinished while a fork of it has not ended.
         """
         with self._controlling(run_id):
             run = await self._run(run_id)
             if run_id in self._cared_for:
                 raise RunActive(run_id)
-            async with exclusive(self.url, run_id):
+            async with exclusive(self.url, run_id) as connection:
+                await refuse_when_needed(connection, run_id)
                 workflows = await self._workflows(run, None)
                 for ids in _batches([row["workflow_uuid"] for row in workflows]):
                     await self._client.delete_workflows_async(ids)
