@@ -19,15 +19,18 @@ __all__ = [
     "DatabaseUnreachable",
     "EmbeddedServerError",
     "ExecutorAlive",
+    "ForkRefused",
     "InputChanged",
     "Interrupted",
     "InvalidParameter",
     "InvalidTarget",
+    "OriginGone",
     "RunActive",
     "RunBusy",
     "RunElsewhere",
     "RunEnded",
     "RunMismatch",
+    "RunUnfinished",
     "ScenarioError",
     "TooManyRuns",
     "UnknownExecutor",
@@ -161,6 +164,33 @@ class RunActive(UsageError):
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         super().__init__(f"run {run_id!r} is being worked on: wait for its end, or cancel it")
+
+
+class RunUnfinished(UsageError):
+    """A run has not ended, which what is asked for must wait for."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id!r} has not ended: wait for its end, resume it, or cancel it")
+
+
+class ForkRefused(UsageError):
+    """A run cannot be forked, or not at that step."""
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id!r} cannot be forked so: {reason}")
+
+
+class OriginGone(AexpError):
+    """The run that a fork was to begin from has been deleted meanwhile."""
+
+    def __init__(self, run_id: str, origin: str) -> None:
+        self.run_id = run_id
+        self.origin = origin
+        super().__init__(
+            f"run {origin!r}, from which {run_id!r} was to be forked, is no more: begin a new run"
+        )
 
 
 class TooManyRuns(AexpError):

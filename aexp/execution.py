@@ -19,6 +19,7 @@ from dbos import DBOS, SetWorkflowID
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.errors import DatabaseUnreachable, RunElsewhere
+from aexp.forking import fork_root
 from aexp.holds import has_others, hold_run, holders, session_name, try_lead
 from aexp.log import bind_process
 from aexp.progress import Progress
@@ -29,6 +30,7 @@ from aexp.scenario import Scenario, scenario_code
 from aexp.schedules import Schedule, apply_schedules, retire
 from aexp.settings import Settings
 from aexp.stopping import Stop
+from aexp.tracing import start_span
 
 __all__ = [
     "Outcome",
@@ -249,9 +251,10 @@ class _Work:
                 await opened.__aexit__(None, None, None)
 
     async def _start(self, runtime: Runtime) -> None:
+        await fork_root(runtime, self.connection, self.run)
         arguments = self.scenario.arguments(self.parameters)
         positional, named = bind(self.scenario.workflow, arguments)
-        with SetWorkflowID(self.run.run_id):
+        with SetWorkflowID(self.run.run_id), start_span(self.run.run_id):
             await DBOS.enqueue_workflow_async(
                 runtime.queue_name(ROOT_QUEUE), self.scenario.workflow, *positional, **named
             )

@@ -21,6 +21,7 @@ from dbos import DBOS, EnqueueOptions
 from aexp.database.connect import patiently
 from aexp.registration import UNFINISHED, bind, class_name, workflow_name
 from aexp.runtime import Runtime, current_runtime
+from aexp.tracing import current_context
 
 __all__ = ["ChildFailed", "fan_out", "parent_of"]
 
@@ -157,6 +158,8 @@ async def _enqueue(
         "queue_name": runtime.queue_name(queue),
         "app_version": runtime.application_version,
     }
+    if (context := current_context()) is not None:
+        common["otel_context"] = context
     instance = getattr(workflow, "__self__", None)
     if instance is not None:
         common["class_name"] = class_name(instance)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Anomaly", "Promise", "Verdict", "judge"]
+__all__ = ["Anomaly", "Promise", "Verdict", "judge", "leave_open"]
 
 E = TypeVar("E")
 
@@ -34,11 +34,13 @@ class Promise(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A promise, and the anomalies that break it; None when it could not be judged."""
+    """A promise, and the anomalies that break it; None when it could not be judged, and perhaps the
+    ``reason`` why."""
 
     name: str
     statement: str
     anomalies: Sequence[Anomaly] | None
+    reason: str | None = None
 
     @property
     def held(self) -> bool | None:
@@ -51,6 +53,11 @@ def judge(promises: Sequence[Promise[E]], evidence: E) -> list[Verdict]:
     return [
         Verdict(promise.name, promise.statement, _check(promise, evidence)) for promise in promises
     ]
+
+
+def leave_open(promises: Sequence[Promise[E]], reason: str) -> list[Verdict]:
+    """Every promise as one that cannot be judged."""
+    return [Verdict(promise.name, promise.statement, None, reason) for promise in promises]
 
 
 def _check(promise: Promise[E], evidence: E) -> Sequence[Anomaly] | None:

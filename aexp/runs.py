@@ -38,7 +38,8 @@ class Run:
     """One run of a scenario; its id is also the id of its root workflow.
 
     ``target`` says where the scenario is found again, ``parameters`` are JSON values, ``facts`` is
-    what the scenario noted of its input when the run began.
+    what the scenario noted of its input when the run began. A fork has the run that it was
+    ``forked_from``, and ``fork_step``, the first step of the root workflow that it does itself.
     """
 
     run_id: str
@@ -48,6 +49,14 @@ class Run:
     facts: Mapping[str, Any]
     application_version: str
     created_at: datetime | None = None
+    forked_from: str | None = None
+    fork_step: int | None = None
+
+    @property
+    def inherits(self) -> bool:
+        """Whether it begins with steps that another run did. They tell of that run: which
+        children it had, what it wrote under its own id."""
+        return self.fork_step is not None and self.fork_step > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,10 @@ def new_run_id(scenario: str) -> str:
     return f"{stem[:60]}-{token if not token.isdecimal() else 'a' + token[1:]}"
 
 
-_RUN_COLUMNS = "run_id, scenario, target, parameters, facts, application_version, created_at"
+_RUN_COLUMNS = (
+    "run_id, scenario, target, parameters, facts, application_version, created_at, forked_from,"
+    " fork_step"
+)
 
 
 async def find_run(connection: Connection, run_id: str) -> Run | None:
@@ -134,8 +146,8 @@ async def begin_run(connection: Connection, run: Run) -> Run:
         )
     row = await connection.fetchrow(
         "INSERT INTO aexp.runs"  # noqa: S608 - our own columns
-        " (run_id, scenario, target, parameters, facts, application_version)"
-        " VALUES ($1, $2, $3, $4, $5, $6)"
+        " (run_id, scenario, target, parameters, facts, application_version, forked_from,"
+        " fork_step) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
         f" ON CONFLICT (run_id) DO NOTHING RETURNING {_RUN_COLUMNS}",
         run.run_id,
         run.scenario,
@@ -143,6 +155,8 @@ async def begin_run(connection: Connection, run: Run) -> Run:
         run.parameters,
         run.facts,
         run.application_version,
+        run.forked_from,
+        run.fork_step,
     )
     if row is not None:
         return Run(**dict(row))

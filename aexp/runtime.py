@@ -28,6 +28,7 @@ from aexp.log import expect_cancellations
 from aexp.progress import Progress
 from aexp.registration import active_workflows, stop_claiming
 from aexp.settings import Settings
+from aexp.tracing import begin_tracing, flush_spans
 
 __all__ = [
     "APPLICATION_NAME",
@@ -177,6 +178,9 @@ def _config(
         # What aexp.log has set: DBOS would set its logger back to INFO.
         "log_level": logging.getLevelName(logging.getLogger("dbos").getEffectiveLevel()),
         "run_migrations": False,
+        # To the provider of aexp.tracing, which says where they go.
+        "enable_otlp": begin_tracing(),
+        "otel_attribute_format": "semconv",
     }
 
 
@@ -211,6 +215,7 @@ async def open_runtime(
         raise RuntimeError("a runtime is already open in this process")
     application = _own_application(scope) if own_application else APPLICATION_NAME
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(flush_spans)
         try:
             database = await stack.enter_async_context(
                 open_database(

@@ -22,7 +22,13 @@ from pydantic_settings import (
 
 from aexp.errors import UsageError
 
-__all__ = ["Settings", "load_settings", "psql_environment", "user_environment"]
+__all__ = [
+    "Settings",
+    "load_settings",
+    "otlp_protocol",
+    "psql_environment",
+    "user_environment",
+]
 
 CONFIG_FILE = Path("dbos-config.yaml")
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
@@ -110,6 +116,13 @@ class Settings(BaseSettings):
     drain_timeout_s: float = Field(
         5.0, ge=0, le=600, description="seconds that a signal leaves to steps in flight"
     )
+    # Not AEXP_PORT: Kubernetes sets that to a URL for a service that is named `aexp`.
+    listen_host: str = Field(
+        "127.0.0.1", min_length=1, description="address on which `aexp serve` listens"
+    )
+    listen_port: int = Field(
+        8000, ge=0, le=65535, description="port of `aexp serve`; 0 lets the system choose"
+    )
     api_token: SecretStr | None = Field(
         None, description="what requests to the service must bear, see `aexp serve`"
     )
@@ -150,6 +163,28 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise UsageError(f"setting {name}: {first['msg']}") from error
+
+
+def otlp_protocol() -> str | None:
+    """The protocol by which traces are to be sent; None when nobody asks for them.
+
+    By OpenTelemetry's own variables (specification, "Environment Variable Specification"), but
+    without an endpoint or an exporter named nothing is sent, where the specification would try
+    this machine.
+    """
+    if _otel("SDK_DISABLED").lower() == "true":
+        return None
+    exporters = {name.strip() for name in _otel("TRACES_EXPORTER").split(",")} - {""}
+    endpoint = _otel("EXPORTER_OTLP_TRACES_ENDPOINT") or _otel("EXPORTER_OTLP_ENDPOINT")
+    if "otlp" not in exporters and (exporters or not endpoint):
+        return None
+    return (
+        _otel("EXPORTER_OTLP_TRACES_PROTOCOL") or _otel("EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
+    )
+
+
+def _otel(name: str) -> str:
+    return os.environ.get(f"OTEL_{name}", "").strip()
 
 
 def user_environment(overrides: Mapping[str, str], *, python_path: str) -> dict[str, str]:

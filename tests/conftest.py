@@ -7,6 +7,7 @@ uvloop.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import tempfile
@@ -45,6 +46,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         "AEXP_HOME",
         "AEXP_API_TOKEN",
         "DBOS__VMID",
+        *(name for name in os.environ if name.startswith("OTEL_")),
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import alembic.config
 import alembic.script
 import anyio
+import httpx
+import psutil
 import psycopg
 import pytest
 
@@ -25,6 +29,7 @@ from aexp.errors import (
     DatabaseTooOld,
     DatabaseUnreachable,
 )
+from tests.cli import TIMEOUT_S, children_running
 
 ROOT = Path(__file__).parent.parent
 TABLES = {
@@ -55,22 +60,30 @@ def execute(url: DatabaseUrl, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-def run_tool(url: DatabaseUrl, *command: str) -> subprocess.CompletedProcess[str]:
+def start_tool(url: DatabaseUrl, *command: str, **variables: str) -> subprocess.Popen[str]:
     """A command of the environment that runs the tests, in the checkout's folder."""
     bin_folder = Path(sys.executable).parent
-    return subprocess.run(
+    return subprocess.Popen(
         [str(bin_folder / command[0]), *command[1:]],
         cwd=ROOT,
         env={
             **os.environ,
             "DBOS_SYSTEM_DATABASE_URL": url.libpq,
             "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+            **variables,
         },
-        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
-        check=False,
     )
+
+
+def run_tool(url: DatabaseUrl, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run such a command to its end."""
+    process = start_tool(url, *command)
+    stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def test_the_known_revision_is_the_head_of_the_migrations() -> None:
@@ -171,17 +184,30 @@ def test_alembic_goes_up_down_and_up_again(empty_database: DatabaseUrl) -> None:
     assert "workflow_status" in tables(empty_database, "dbos")
 
 
-def test_dbos_migrate_and_dbos_start_work(empty_database: DatabaseUrl) -> None:
+@pytest.mark.parametrize("signalled", ["the service", "dbos start"])
+def test_dbos_migrate_and_dbos_start_work(empty_database: DatabaseUrl, signalled: str) -> None:
     migrated = run_tool(empty_database, "dbos", "migrate")
     assert migrated.returncode == 0, migrated.stdout + migrated.stderr
     assert tables(empty_database, "aexp") == TABLES
 
-    started = run_tool(empty_database, "dbos", "start")
-    assert started.returncode == 0, started.stdout + started.stderr
-    with psycopg.connect(empty_database.libpq) as connection:
-        assert connection.execute(
-            "SELECT count(DISTINCT position) FROM aexp.publications"
-        ).fetchone() == (20,)
+    started = start_tool(empty_database, "dbos", "start", AEXP_LISTEN_PORT="0")
+    assert started.stdout is not None
+    said = next(line for line in started.stdout if line.startswith("aexp serves "))
+    (service,) = children_running(started.pid, "serve")
+    try:
+        url = said.removeprefix("aexp serves ").strip()
+        assert httpx.get(f"{url}/readyz", trust_env=False).json() == {"status": "ready"}
+        # Told itself, `dbos start` passes the signal on and leaves with 1, whatever becomes of it.
+        (service if signalled == "the service" else started).send_signal(signal.SIGTERM)
+        # Open until the service has ended too.
+        _, stderr = started.communicate(timeout=TIMEOUT_S)
+    finally:
+        for process in (started, service):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        started.communicate()
+    assert "service.stopped" in stderr
+    assert started.returncode == (0 if signalled == "the service" else 1)
 
 
 def test_an_installed_wheel_carries_its_migrations(

@@ -150,3 +150,21 @@ def test_a_browser_gives_the_token_as_a_password(browser: Browser, cli: Cli) -> 
             page.get_by_role("button", name="Start").click()
 
             expect_end(page, "SUCCESS")
+
+
+def test_a_fork_says_what_it_was_forked_from(browser: Browser, served: Served) -> None:
+    origin = served.client.post("/trigger_sync?scenario=resume", json={}).json()["run_id"]
+    served.client.post(f"/runs/{origin}/fork", json={"start_step": 3, "run_id": "later"})
+    served.await_end("later")
+
+    complaints: list[str] = []
+    with opened(browser, served, complaints) as page:
+        page.goto(f"{served.url}/view/later")
+        expect(page.get_by_text(f"forked from {origin} at step 3")).to_be_visible()
+        expect(page.locator("[data-promise=nothing_lost]")).to_contain_text(
+            f"steps before 3 were done by run {origin}"
+        )
+        page.get_by_role("link", name=f"Forked from {origin}").click()
+        expect(page.get_by_role("heading", name=origin)).to_be_visible()
+        expect(page.get_by_text("forked from")).to_have_count(0)
+    assert complaints == []

@@ -41,10 +41,12 @@ def test_it_refuses_to_listen_elsewhere_without_a_token(cli: Cli) -> None:
     assert "too short" in cli("serve", "--port", "0").error
 
 
-def test_a_port_that_is_taken_is_an_error_of_one_line(cli: Cli) -> None:
+@pytest.mark.parametrize("source", ["flag", "environment"])
+def test_a_port_that_is_taken_is_an_error_of_one_line(cli: Cli, source: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = cli("serve", "--port", str(port))
+        cli.environment = {"AEXP_LISTEN_PORT": str(port if source == "environment" else 0)}
+        result = cli("serve", *(["--port", str(port)] if source == "flag" else []))
     assert result.code == 2
     assert f"cannot listen on 127.0.0.1:{port}" in result.error
 

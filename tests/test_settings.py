@@ -166,6 +166,7 @@ def test_the_config_of_another_folder_is_not_read(
         ("poll_interval_s", "0", "greater than or equal to 0.005"),
         ("executor_id", "x" * 101, "at most 100 characters"),
         ("debug", "perhaps", "valid boolean"),
+        ("listen_port", "65536", "less than or equal to 65535"),
     ],
 )
 def test_a_bad_value_is_named_wherever_it_comes_from(

@@ -12,7 +12,7 @@ from aexp.audit.promises import PROMISES
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.holds import is_held
-from aexp.promise import Verdict, judge
+from aexp.promise import Verdict, judge, leave_open
 from aexp.runs import ProcessRecord, Run
 from aexp.scenario import Scenario, scenario_code
 
@@ -40,6 +40,14 @@ class Report:
         return "still working" if self.alive else "vanished"
 
     @property
+    def origin(self) -> dict[str, Any] | None:
+        """The run that this one was forked from and the first step that it did itself, if it was
+        forked."""
+        if self.run.forked_from is None:
+            return None
+        return {"run_id": self.run.forked_from, "start_step": self.run.fork_step}
+
+    @property
     def ok(self) -> bool:
         """Whether the workflow ended well and no promise is broken."""
         return self.status == "SUCCESS" and all(
@@ -51,6 +59,7 @@ class Report:
         return {
             "run_id": self.run.run_id,
             "scenario": self.run.scenario,
+            "forked_from": self.origin,
             "status": self.status,
             "result": self.result,
             "parameters": dict(self.run.parameters),
@@ -62,6 +71,7 @@ class Report:
                     "name": verdict.name,
                     "statement": verdict.statement,
                     "held": verdict.held,
+                    "reason": verdict.reason,
                     "anomalies": [
                         {"summary": anomaly.summary, "rows": [dict(row) for row in anomaly.rows]}
                         for anomaly in verdict.anomalies or ()
@@ -84,14 +94,25 @@ async def audit_run(
     extra: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Gather the evidence of ``run`` and judge it; ``extra`` joins the account."""
+    """Gather the evidence of ``run`` and judge it; ``extra`` joins the account.
+
+    Of a run that begins with another's steps the scenario's own evidence is not what it did, so
+    that what the scenario promises and would tell is left open.
+    """
     ending = await read_ending(url, connection, run)
     history = await read_history(connection, run, ending)
-    with scenario_code(scenario, "the evidence"):
-        evidence = await scenario.gather(connection, run, ending)
-    with scenario_code(scenario, "the account"):
-        told = scenario.account(evidence)
-    verdicts = [*judge(PROMISES, history), *judge(scenario.promises, evidence)]
+    if run.inherits:
+        told: Mapping[str, Any] = {}
+        own = leave_open(
+            scenario.promises, f"steps before {run.fork_step} were done by run {run.forked_from}"
+        )
+    else:
+        with scenario_code(scenario, "the evidence"):
+            evidence = await scenario.gather(connection, run, ending)
+        with scenario_code(scenario, "the account"):
+            told = scenario.account(evidence)
+        own = judge(scenario.promises, evidence)
+    verdicts = [*judge(PROMISES, history), *own]
     alive = await is_held(connection, run.run_id)
     if alive and (history.unfinished or not history.workflows):
         # It is not over: what has not happened yet is no anomaly.
@@ -106,6 +127,7 @@ async def audit_run(
             **told,
             "workflows": dict(history.workflows),
             "checkpoints": history.steps,
+            **({"copied_checkpoints": history.copied} if run.forked_from is not None else {}),
             **(extra or {}),
         },
         elapsed_s=_elapsed_s(ending.processes, alive=alive),

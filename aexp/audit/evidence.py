@@ -13,9 +13,10 @@ __all__ = ["History"]
 class History:
     """The workflows and steps of a run.
 
-    ``workflows`` counts by status, ``steps`` counts checkpoints, ``bodies`` counts the step bodies
-    that the ledger saw. ``unfinished`` and ``repeated`` are samples of rows: workflows without an
-    end, and step bodies that began although their step had a durable checkpoint.
+    ``workflows`` counts by status, ``steps`` counts checkpoints and ``copied`` those among them
+    that a fork began with, ``bodies`` counts the step bodies that the ledger saw. ``unfinished``
+    and ``repeated`` are samples of rows: workflows without an end, and step bodies that began
+    although their step had a durable checkpoint.
     """
 
     root_status: str
@@ -23,5 +24,6 @@ class History:
     workflows: Mapping[str, int]
     steps: int
     bodies: int
+    copied: int = 0
     unfinished: Sequence[Mapping[str, Any]] = ()
     repeated: Sequence[Mapping[str, Any]] = ()

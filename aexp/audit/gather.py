@@ -69,6 +69,12 @@ async def read_history(connection: Connection, run: Run, ending: Ending) -> Hist
         bodies=await connection.fetchval(
             "SELECT count(*) FROM aexp.ledger WHERE run_id = $1", run.run_id
         ),
+        copied=await connection.fetchval(
+            "SELECT count(*) FROM dbos.operation_outputs"
+            " WHERE workflow_uuid = $1 AND function_id < $2",
+            run.run_id,
+            run.fork_step or 0,
+        ),
         repeated=await _repeated(connection, run),
     )
 

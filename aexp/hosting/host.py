@@ -16,6 +16,7 @@ from dbos import DBOSClient
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import (
+    borrowed,
     is_connection_error,
     open_database,
     patiently,
@@ -25,6 +26,7 @@ from aexp.errors import RunActive, RunEnded, TooManyRuns, UnknownScenario
 from aexp.holds import hold_alone
 from aexp.hosting.care import Care, Carer
 from aexp.hosting.executors import Serves, present_executor
+from aexp.hosting.forks import plan_fork, refuse_when_needed
 from aexp.hosting.journal import Journal
 from aexp.hosting.records import Records
 from aexp.progress import Snapshot
@@ -126,7 +128,22 @@ class Host:
             facts=facts,
             application_version=application_version(run_id),
         )
-        asked = {"kills": kills, "seed": seed}
+        return await self._begin(wanted, {"kills": kills, "seed": seed})
+
+    async def fork(self, run_id: str, start_step: int, *, new_id: str | None = None) -> Run:
+        """Begin a fork of a run that has ended, which does its steps anew from ``start_step`` on.
+
+        With the ``new_id`` of a fork that was begun in the same way it is that one. Raises
+        UnknownRun, UnknownScenario, RunUnfinished, ForkRefused, RunMismatch, TooManyRuns.
+        """
+        async with borrowed(self.pool) as connection:
+            wanted = await plan_fork(connection, self.scenarios, run_id, start_step, new_id)
+        begun, _ = await self._begin(wanted, {"kills": 0, "seed": 0})
+        return begun
+
+    async def _begin(self, wanted: Run, asked: Mapping[str, int]) -> tuple[Run, bool]:
+        """Record the run and work on it, unless it has ended; and whether it is new."""
+        run_id = wanted.run_id
         async with self._starting:
             self._refuse_when_full(run_id)
             begun, fresh, ended = await self._records.record(wanted, asked)
@@ -263,13 +280,15 @@ class Host:
     async def delete(self, run_id: str) -> None:
         """Delete a run with its workflows and whatever is recorded of it.
 
-        Raises UnknownRun, RunActive while this service works on it, RunBusy while another does.
+        Raises UnknownRun, RunActive while this service works on it, RunBusy while another does,
+        RunUnfinished while a fork of it has not ended.
         """
         with self._controlling(run_id):
             run = await self._records.run(run_id)
             if run_id in self._cared_for:
                 raise RunActive(run_id)
-            async with hold_alone(self.url, run_id):
+            async with hold_alone(self.url, run_id) as connection:
+                await refuse_when_needed(connection, run_id)
                 workflows = await self._records.delete(run)
         log.info("hosting.run_deleted", run_id=run_id, workflows=workflows)
 

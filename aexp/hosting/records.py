@@ -55,10 +55,12 @@ class Records:
                 wanted.run_id,
                 asked,
             )
+            known = {"forked_from": begun.forked_from, "fork_step": begun.fork_step, **first}
+            given = {"forked_from": wanted.forked_from, "fork_step": wanted.fork_step, **asked}
             differences = [
-                f"{name}={first[name]}, not {value}"
-                for name, value in asked.items()
-                if first.get(name, value) != value
+                f"{name}={known[name]}, not {value}"
+                for name, value in given.items()
+                if known.get(name, value) != value
             ]
             if differences:
                 raise RunMismatch(wanted.run_id, differences)

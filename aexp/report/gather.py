@@ -46,7 +46,7 @@ _STEPS = """
         started_at_epoch_ms AS began_ms, completed_at_epoch_ms AS ended_ms, child_workflow_id,
         serialization, {output}, {error}
     FROM dbos.operation_outputs AS steps
-    WHERE workflow_uuid = ANY($1::text[])
+    WHERE workflow_uuid = ANY($1::text[]) AND NOT (workflow_uuid = $4 AND function_id < $5)
     ORDER BY error IS NOT NULL DESC, started_at_epoch_ms, workflow_uuid, function_id
     LIMIT $3
 """
@@ -61,7 +61,8 @@ _BODIES = """
 _COUNTS = f"""
     SELECT count(*) AS lanes,
         (SELECT count(*) FROM dbos.operation_outputs AS steps
-            JOIN dbos.workflow_status AS workflows USING (workflow_uuid) WHERE {_OF_RUN}) AS bars,
+            JOIN dbos.workflow_status AS workflows USING (workflow_uuid)
+            WHERE {_OF_RUN} AND NOT (workflow_uuid = $2 AND function_id < $3)) AS bars,
         (SELECT count(*) FROM aexp.ledger WHERE run_id = $2) AS bodies,
         (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
     FROM dbos.workflow_status AS workflows WHERE {_OF_RUN}
@@ -92,7 +93,9 @@ async def gather_timeline(
     # Asked first: a process that ends meanwhile has then left all its traces.
     alive = await is_held(connection, run.run_id)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        counts = await connection.fetchrow(_COUNTS, run.application_version, run.run_id)
+        # What a fork begins with happened in another run, and before this one began.
+        first_step = run.fork_step or 0
+        counts = await connection.fetchrow(_COUNTS, run.application_version, run.run_id, first_step)
         assert counts is not None
         workflows = await connection.fetch(
             _WORKFLOWS.format(
@@ -112,6 +115,8 @@ async def gather_timeline(
             shown,
             MOST_BYTES,
             most_bars,
+            run.run_id,
+            first_step,
         )
         bodies = await connection.fetch(_BODIES, run.run_id, shown, 2 * most_bars)
         processes = await list_processes(connection, run.run_id)

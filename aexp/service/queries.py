@@ -168,10 +168,10 @@ async def read_step_page(
         limit,
         MOST_BYTES,
     )
-    return await anyio.to_thread.run_sync(_decoded, rows)
+    return await anyio.to_thread.run_sync(_decoded, run, rows)
 
 
-def _decoded(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _decoded(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Checkpoints with their outputs and errors as short texts."""
     return [
         {
@@ -181,6 +181,7 @@ def _decoded(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "began_at": _time(row["began_at"]),
             "ended_at": _time(row["ended_at"]),
             "child_workflow_id": row["child_workflow_id"],
+            "copied": row["workflow_id"] == run.run_id and row["step_id"] < (run.fork_step or 0),
             "output": _text(row, "output"),
             "error": _text(row, "error"),
         }

@@ -13,7 +13,7 @@ from aexp.execution import absent_executors
 from aexp.log import masked
 from aexp.runs import Run
 from aexp.service.queries import read_progress, read_status
-from aexp.service.schemas import Absent, RunDetail
+from aexp.service.schemas import Absent, ForkOrigin, RunDetail
 from aexp.service.state import Service
 
 __all__ = ["audit", "describe_run"]
@@ -41,6 +41,9 @@ async def describe_run(service: Service, run: Run, *, with_report: bool = True) 
         active=not host.is_settled(run.run_id),
         created_at=run.created_at,
         parameters=dict(run.parameters),
+        forked_from=ForkOrigin(run_id=run.forked_from, start_step=run.fork_step)
+        if run.forked_from is not None and run.fork_step is not None
+        else None,
         ended=ended,
         progress=told,
         kills=await host.journal.kills(run.run_id),

@@ -9,6 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 __all__ = [
+    "RUN_ID",
+    "ForkOrigin",
+    "ForkRequest",
     "Problem",
     "RunDetail",
     "RunPage",
@@ -26,6 +29,7 @@ __all__ = [
 # DBOS dead-letters a workflow after 100 recoveries.
 MOST_KILLS = 90
 MOST_DEPTH = 20
+RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$"
 
 _EXAMPLE_RUN: JsonDict = {
     "run_id": "resume-0a1b2c3d",
@@ -102,6 +106,36 @@ class RunRequest(_Shape):
     )
 
 
+class ForkRequest(_Shape):
+    """Where to fork a run."""
+
+    start_step: int = Field(
+        1,
+        ge=1,
+        lt=2**31,
+        strict=True,
+        description="the first step of the root workflow that the fork does itself: the"
+        " checkpoints of those before it are copied. With 1 nothing is, and it is a new run of the"
+        " same; with more, what the scenario itself promises cannot be judged of it",
+    )
+    run_id: str | None = Field(
+        None,
+        pattern=RUN_ID,
+        description="id of the fork: a request with the same id and step is the same fork",
+    )
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"start_step": 3, "run_id": "resume-from-3"}]},
+    )
+
+
+class ForkOrigin(_Shape):
+    """What a run was forked from, and the first step that it did itself."""
+
+    run_id: str = Field(examples=["resume-0a1b2c3d"])
+    start_step: int
+
+
 class PromiseInfo(_Shape):
     """What a scenario promises of every run."""
 
@@ -170,6 +204,7 @@ class Absent(_Shape):
 class RunDetail(RunSummary):
     """A run with all that is told of it."""
 
+    forked_from: ForkOrigin | None = Field(description="null when it is no fork")
     ended: bool = Field(description="whether all its workflows have ended")
     progress: RunProgress | None = Field(description="null when none was seen")
     kills: Kills | None = Field(description="null when none were asked for")
@@ -217,6 +252,7 @@ class StepInfo(_Shape):
     began_at: datetime | None
     ended_at: datetime | None
     child_workflow_id: str | None
+    copied: bool = Field(description="whether it comes from the run that this one was forked from")
     output: str | None = Field(description="a short text")
     error: str | None = Field(description="a short text")
 

@@ -16,10 +16,10 @@ from aexp.runs import Run
 from aexp.service.confinement import confine
 from aexp.service.queries import read_status
 from aexp.service.reports import describe_run
-from aexp.service.schemas import RunRequest
+from aexp.service.schemas import ForkRequest, RunRequest
 from aexp.service.state import Service, race
 
-__all__ = ["answer_with_run", "run_id_of_key", "start_run"]
+__all__ = ["answer_with_run", "fork_run", "run_id_of_key", "start_run"]
 
 
 def run_id_of_key(scenario: str, key: str) -> str:
@@ -33,18 +33,7 @@ async def start_run(service: Service, name: str, order: RunRequest, key: str | N
 
     Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns, RequestRefused.
     """
-    scenario = service.scenarios.get(name)
-    if scenario is None:
-        raise UnknownScenario(name, ())
-    parameters: Mapping[str, Any] = await anyio.to_thread.run_sync(
-        partial(
-            confine,
-            scenario,
-            order.parameters,
-            root=service.options.input_root,
-            allow_outbound=service.options.allow_outbound,
-        )
-    )
+    parameters = await _confined(service, name, order.parameters)
     run, _ = await service.host.start(
         name,
         parameters,
@@ -53,6 +42,34 @@ async def start_run(service: Service, name: str, order: RunRequest, key: str | N
         seed=order.seed,
     )
     return run
+
+
+async def fork_run(service: Service, run_id: str, order: ForkRequest) -> Run:
+    """Begin the fork that ``order`` asks for, unless this very request has begun it already.
+
+    Raises what :meth:`Host.fork` does, and RequestRefused: a run that was begun elsewhere may read
+    what no request may name.
+    """
+    origin = await service.run(run_id)
+    await _confined(service, origin.target, origin.parameters)
+    return await service.host.fork(run_id, order.start_step, new_id=order.run_id)
+
+
+async def _confined(
+    service: Service, name: str, parameters: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    scenario = service.scenarios.get(name)
+    if scenario is None:
+        raise UnknownScenario(name, ())
+    return await anyio.to_thread.run_sync(
+        partial(
+            confine,
+            scenario,
+            parameters,
+            root=service.options.input_root,
+            allow_outbound=service.options.allow_outbound,
+        )
+    )
 
 
 async def answer_with_run(

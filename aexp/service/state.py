@@ -18,6 +18,7 @@ from aexp.service.lag import LoopLag
 from aexp.service.metrics import Metrics
 from aexp.service.options import ServiceOptions
 from aexp.service.problems import RETRY_AFTER_S, TOO_BUSY, RequestRefused
+from aexp.service.schemas import RUN_ID
 from aexp.stopping import Stop
 
 __all__ = ["Current", "KnownRun", "RunId", "Service", "Waiting", "race"]
@@ -79,7 +80,7 @@ Current = Annotated[Service, Depends(_service)]
 RunId = Annotated[
     str,
     Path(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$",
+        pattern=RUN_ID,
         description="id of a run",
         examples=["resume-0a1b2c3d"],
     ),

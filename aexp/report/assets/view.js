@@ -44,6 +44,8 @@
     return el('header', { class: 'heading' },
       el('p', { class: 'quiet' }, `${report.scenario} · begun ${report.created_at || '–'}`),
       el('h1', {}, report.run_id),
+      report.forked_from ? el('p', { class: 'quiet' }, `forked from ${
+        report.forked_from.run_id} at step ${report.forked_from.start_step}`) : null,
       el('p', { class: 'verdict' },
         el('span', { class: `pill ${ok}` },
           `${signs[report.status] || '?'} ${report.status}`),
@@ -67,7 +69,8 @@
       : told.held ? ['good', '✓', 'held'] : ['bad', '✕', 'broken'];
     return el('li', { class: kind, 'data-promise': told.name, 'data-held': String(told.held) },
       el('span', { class: 'mark' }, el('span', { 'aria-hidden': 'true' }, sign), ` ${word}`),
-      el('span', {}, el('code', {}, told.name), ' ', told.statement),
+      el('span', {}, el('code', {}, told.name), ' ', told.statement,
+        told.reason ? el('span', { class: 'quiet' }, ` (${told.reason})`) : null),
       told.anomalies.map(anomaly));
   }
 

@@ -31,6 +31,12 @@
       bar.value = run.progress.done;
     }
     const counted = run.progress && run.progress.total ? ` ${run.progress.done} of ${run.progress.total}` : '';
+    const origin = byId('origin');
+    origin.hidden = !run.forked_from;
+    if (run.forked_from) {
+      origin.textContent = `Forked from ${run.forked_from.run_id}`;
+      origin.href = `/view/${encodeURIComponent(run.forked_from.run_id)}`;
+    }
     const absent = run.waiting_for.map((one) => one.executor_id).join(', ');
     const state = run.active ? `at work${counted}` : run.status;
     byId('state').textContent = absent ? `${state}, waits for executor ${absent}` : state;

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated, Any
 
+from fastapi import APIRouter, Body, Request, Response
+
+from aexp.service import starting
 from aexp.service.problems import documented
 from aexp.service.reports import describe_run
-from aexp.service.schemas import RunDetail
+from aexp.service.routes.scenarios import BEGUN
+from aexp.service.schemas import ForkRequest, RunDetail
 from aexp.service.state import Current, RunId
 
 __all__ = ["router"]
@@ -31,6 +35,25 @@ async def resume_run(service: Current, run_id: RunId) -> RunDetail:
     """Go on with a run that was cancelled, interrupted or given up."""
     run = await service.host.resume(run_id)
     return await describe_run(service, run, with_report=False)
+
+
+@router.post(
+    "/runs/{run_id}/fork",
+    status_code=202,
+    response_model=RunDetail,
+    responses={**BEGUN, **documented(409)},
+)
+async def fork_run(
+    service: Current,
+    request: Request,
+    response: Response,
+    run_id: RunId,
+    order: Annotated[ForkRequest, Body(default_factory=ForkRequest)],
+) -> Any:
+    """Begin a run that has the checkpoints of one that has ended, up to a step, and goes its own
+    way from there on, with a new id. A request for the same fork is answered with that one."""
+    run = await starting.fork_run(service, run_id, order)
+    return await starting.answer_with_run(service, request, response, run, within_s=0.0)
 
 
 @router.delete("/runs/{run_id}", status_code=204, responses=_PROBLEMS)

@@ -12,7 +12,7 @@ from aexp.service.schemas import RunDetail, RunRequest, ScenarioInfo, ScenarioLi
 from aexp.service.starting import answer_with_run, start_run
 from aexp.service.state import Current, Waiting
 
-__all__ = ["router"]
+__all__ = ["BEGUN", "router"]
 
 router = APIRouter(tags=["scenarios"])
 
@@ -37,7 +37,8 @@ Within = Annotated[
 ]
 Order = Annotated[RunRequest, Body(default_factory=RunRequest)]
 
-_BEGUN: dict[int | str, dict[str, Any]] = {
+# How a request that begins a run is answered.
+BEGUN: dict[int | str, dict[str, Any]] = {
     200: {"model": RunDetail, "description": "The run has ended; with its report"},
     202: {
         "model": RunDetail,
@@ -69,7 +70,7 @@ async def list_scenarios(service: Current) -> ScenarioList:
     )
 
 
-@router.post("/scenarios/{name}/runs", status_code=202, response_model=RunDetail, responses=_BEGUN)
+@router.post("/scenarios/{name}/runs", status_code=202, response_model=RunDetail, responses=BEGUN)
 async def begin(
     service: Current,
     request: Request,
@@ -89,7 +90,7 @@ async def begin(
         )
 
 
-@router.post("/trigger_sync", response_model=RunDetail, responses=_BEGUN, dependencies=[Waiting])
+@router.post("/trigger_sync", response_model=RunDetail, responses=BEGUN, dependencies=[Waiting])
 async def trigger_sync(
     service: Current,
     request: Request,
@@ -104,7 +105,7 @@ async def trigger_sync(
     return await answer_with_run(service, request, response, run, within_s=timeout_s)
 
 
-@router.post("/trigger_async", status_code=202, response_model=RunDetail, responses=_BEGUN)
+@router.post("/trigger_async", status_code=202, response_model=RunDetail, responses=BEGUN)
 async def trigger_async(
     service: Current,
     request: Request,

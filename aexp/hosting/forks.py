@@ -1,0 +1,75 @@
+"""What a service may fork, and what it may not delete because of a fork."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from aexp.database.connect import Connection
+from aexp.errors import ForkRefused, RunUnfinished, UnknownScenario
+from aexp.execution import has_ended
+from aexp.registration import UNFINISHED
+from aexp.runs import Run, check_run_id, get_run, new_run_id
+from aexp.runtime import application_version
+from aexp.scenario import Scenario
+
+__all__ = ["plan_fork", "refuse_when_needed"]
+
+# The run's forks, theirs, and so on: each may read what the first one's children returned. One that
+# was cancelled before it had a workflow is no longer hosted.
+_NEEDING = """
+    WITH RECURSIVE forks AS (
+        SELECT run_id, hosted FROM aexp.runs WHERE forked_from = $1
+        UNION
+        SELECT runs.run_id, runs.hosted FROM aexp.runs JOIN forks ON forked_from = forks.run_id
+    )
+    SELECT run_id FROM forks LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id
+    WHERE (status IS NULL AND hosted) OR status = ANY($2::text[]) LIMIT 1
+"""
+
+
+async def plan_fork(
+    connection: Connection,
+    scenarios: Mapping[str, Scenario[Any]],
+    origin_id: str,
+    start_step: int,
+    run_id: str | None,
+) -> Run:
+    """The fork of the run ``origin_id`` that begins anew at ``start_step``: not recorded yet.
+
+    Raises UnknownRun, UnknownScenario, ForkRefused, and RunUnfinished: a fork waits for children
+    that only the other run's process would see to their end.
+    """
+    origin = await get_run(connection, origin_id)
+    scenario = scenarios.get(origin.target)
+    if scenario is None:
+        raise UnknownScenario(origin.target, ())
+    if scenario.schedules(scenario.validate(origin.parameters)):
+        raise ForkRefused(
+            origin.run_id, "it has schedules, and DBOS keeps forks to the application of its own"
+        )
+    if not await has_ended(connection, origin):
+        raise RunUnfinished(origin.run_id)
+    last: int = await connection.fetchval(
+        "SELECT coalesce(max(function_id), 0) FROM dbos.operation_outputs WHERE workflow_uuid = $1",
+        origin.run_id,
+    )
+    if not 1 <= start_step <= last + 1:
+        raise ForkRefused(origin.run_id, f"start_step is from 1 to {last + 1}, not {start_step}")
+    new_id = check_run_id(run_id) if run_id is not None else new_run_id(scenario.name)
+    return replace(
+        origin,
+        run_id=new_id,
+        application_version=application_version(new_id),
+        created_at=None,
+        forked_from=origin.run_id,
+        fork_step=start_step,
+    )
+
+
+async def refuse_when_needed(connection: Connection, run_id: str) -> None:
+    """Raise RunUnfinished when a fork of the run has not ended."""
+    fork = await connection.fetchval(_NEEDING, run_id, UNFINISHED)
+    if fork is not None:
+        raise RunUnfinished(fork)
