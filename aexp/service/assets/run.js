@@ -11,12 +11,17 @@
   let drawing = false;
   let waiting = false;
   let source = null;
+  let asked = 0;
 
   document.title = `${runId} – aexp`;
 
   async function draw() {
+    asked += 1;
+    const number = asked;
     const [data, run] = await Promise.all([
       ask(`/view/${encodeURIComponent(runId)}/data`), ask(`${here}?report=false`)]);
+    // Who asked later draws what is newer.
+    if (number !== asked) return run;
     (drawn ? update : render)(root, data);
     drawn = true;
     tell(run);
@@ -68,15 +73,17 @@
   /** Events come until the run has ended; the browser asks again when the connection is lost. */
   function follow() {
     if (source) source.close();
-    source = new EventSource(`${here}/events`);
+    const mine = new EventSource(`${here}/events`);
+    source = mine;
     const ends = ['run.ended', 'run.failed', 'run.interrupted', 'run.cancelled'];
     for (const name of ['run.began', 'run.progressed', 'run.process_killed', ...ends]) {
-      source.addEventListener(name, soon);
+      mine.addEventListener(name, soon);
     }
-    source.addEventListener('error', async () => {
+    mine.addEventListener('error', async () => {
       try {
         const run = await draw();
-        if (run.ended) source.close();
+        // Not the one that follows the run since it was resumed meanwhile.
+        if (run.ended) mine.close();
       } catch (error) {
         trouble(byId('trouble'), error);
       }
