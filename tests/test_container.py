@@ -16,10 +16,11 @@ import psycopg
 import pytest
 import yaml
 
-from aexp.database import DatabaseUrl
+from aexp.database import DatabaseUrl, embedded
 from aexp.service.server import GRACE_S
 from aexp.settings import Settings
 from tests.cli import TIMEOUT_S, Cli, wait_until
+from tests.conftest import server_folder
 from tests.container import Image, build, compose_problems, parse_image
 
 ROOT = Path(__file__).parent.parent
@@ -126,6 +127,23 @@ def test_the_compose_file_is_one_and_starts_nothing_before_what_it_needs() -> No
     for name in ("service", "worker"):
         condition = SERVICES[name]["depends_on"]["migrate"]["condition"]
         assert condition == "service_completed_successfully"
+
+
+def test_the_password_of_the_database_need_not_stand_in_the_url(tmp_path: Path) -> None:
+    with server_folder() as folder:
+        url = embedded.start(folder / ".aexp")
+        with psycopg.connect(url.libpq, autocommit=True) as connection:
+            connection.execute("ALTER ROLE CURRENT_USER PASSWORD 'any: char@cter/s'")
+            (rules,) = connection.execute("SHOW hba_file").fetchone() or ("",)
+            Path(rules).write_text("local all all scram-sha-256\n")
+            connection.execute("SELECT pg_reload_conf()")
+        assert "PGPASSWORD" in SERVICES["service"]["environment"]
+        with Cli(folder=tmp_path, url=url) as cli:
+            wait_until(lambda: cli("db", "migrate").code == 3, poll_s=0.1)
+            cli.environment = {"PGPASSWORD": "any: char@cter/s"}
+            ran = cli("run", "resume", "--json")
+            assert ran.code == 0, ran.stderr
+            assert ran.json["account"]["messages"]["once"] == 20
 
 
 @pytest.mark.parametrize(
