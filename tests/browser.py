@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    FloatRect,
+    Locator,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from aexp.audit import Report
 from aexp.promise import Anomaly, Verdict
@@ -19,11 +29,21 @@ from aexp.report import render_page, view_data
 from aexp.report.draw import draw_timeline
 from aexp.report.timeline import BodyRow, StepRow, WorkflowRow
 from aexp.runs import ProcessRecord, Run
+from tests.cli import TIMEOUT_S, wait_until
 
-__all__ = ["Sight", "chromium", "look", "synthetic_data", "write_page"]
+__all__ = [
+    "Sight",
+    "chromium",
+    "context_of",
+    "look",
+    "settle",
+    "steady_box",
+    "synthetic_data",
+    "write_page",
+]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = TIMEOUT_S * 1000
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BEGAN_MS = round(BEGAN.timestamp() * 1000)
 
@@ -34,6 +54,7 @@ def chromium() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"no Chromium in PATH (one of {', '.join(NAMES)}): install it to run this")
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         # Its own sandbox needs a user other than root.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -41,6 +62,45 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def context_of(browser: Browser, **options: Any) -> Iterator[BrowserContext]:
+    """A context of ``browser``, in which nothing stays open at the end."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(TIMEOUT_MS)
+    try:
+        yield context
+    finally:
+        context.close()
+
+
+def settle(page: Page) -> None:
+    """Return when the view has drawn all that was asked of it: it draws in animation frames.
+
+    An action asks for the next one; what then changes its size asks for the one after that.
+    """
+    page.evaluate(
+        "async () => { for (let frame = 0; frame < 3; frame += 1)"
+        " await new Promise((done) => requestAnimationFrame(done)); }"
+    )
+
+
+def steady_box(element: Locator) -> FloatRect:
+    """Where ``element`` is, once it is there and no longer moves.
+
+    Asked at once, the element may be one that the next frame makes anew: it would have no box.
+    """
+    boxes: list[FloatRect | None] = [None]
+
+    def is_steady() -> bool:
+        settle(element.page)
+        boxes.append(element.bounding_box())
+        return boxes[-1] is not None and boxes[-1] == boxes[-2]
+
+    wait_until(is_steady, poll_s=0)
+    assert boxes[-1] is not None
+    return boxes[-1]
 
 
 @dataclass
@@ -73,16 +133,13 @@ class Sight:
 @contextmanager
 def look(browser: Browser, path: Path, **options: Any) -> Iterator[Sight]:
     """Open the file ``path`` without a network; ``options`` are of the browser's context."""
-    context = browser.new_context(offline=True, **options)
-    context.set_default_timeout(TIMEOUT_MS)
-    try:
+    with context_of(browser, offline=True, **options) as context:
         sight = Sight(context.new_page())
         sight.watch()
         sight.page.goto(path.as_uri())
         sight.page.wait_for_selector("#aexp-view[data-paint-ms]", state="attached")
+        settle(sight.page)
         yield sight
-    finally:
-        context.close()
 
 
 def synthetic_data(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import chromium
-from tests.cli import TIMEOUT_S, Cli
+from tests.browser import chromium, context_of, settle
+from tests.cli import Cli
 from tests.service import Served, serving
 
-SLOW_MS = TIMEOUT_S * 1000
 TOKEN = "a-token-of-sixteen-and-more"
 
 
@@ -29,94 +29,108 @@ def served(cli: Cli) -> Iterator[Served]:
         yield served
 
 
-def opened(browser: Browser, served: Served, complaints: list[str], width: int = 1280) -> Page:
+@contextmanager
+def opened(
+    browser: Browser, served: Served, complaints: list[str], width: int = 1280
+) -> Iterator[Page]:
     """The page of all runs; what the browser complains of, and what it asks of others, is noted."""
-    page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
-    page.set_default_timeout(SLOW_MS)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda message: (
-            complaints.append(message.text) if message.type in {"error", "warning"} else None
-        ),
-    )
-    page.on(
-        "request",
-        lambda request: (
-            None if request.url.startswith(served.url) else complaints.append(request.url)
-        ),
-    )
-    page.goto(served.url)
-    return page
+    with context_of(browser, viewport={"width": width, "height": 900}) as context:
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(message.text) if message.type in {"error", "warning"} else None
+            ),
+        )
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith(served.url) else complaints.append(request.url)
+            ),
+        )
+        page.goto(served.url)
+        yield page
+
+
+def expect_end(page: Page, status: str) -> None:
+    """The run ends so, and the view shows it with its last process ended: it stays as it is."""
+    expect(page.locator("#state")).to_have_text(status)
+    expect(page.locator(".pill")).to_contain_text(status)
+    expect(page.get_by_role("region", name="processes")).not_to_contain_text("still working")
 
 
 def test_a_run_is_started_killed_and_looked_at(browser: Browser, served: Served) -> None:
     complaints: list[str] = []
-    page = opened(browser, served, complaints)
+    with opened(browser, served, complaints) as page:
+        page.get_by_label("Scenario").first.select_option("resume")
+        page.get_by_label("messages", exact=True).fill("12")
+        page.get_by_label("Kills", exact=True).fill("1")
+        page.get_by_label("Seed").fill("7")
+        page.get_by_role("button", name="Start").click()
 
-    page.get_by_label("Scenario").first.select_option("resume")
-    page.get_by_label("messages", exact=True).fill("12")
-    page.get_by_label("Kills", exact=True).fill("1")
-    page.get_by_label("Seed").fill("7")
-    page.get_by_role("button", name="Start").click()
+        page.wait_for_url(re.compile("/view/resume-"))
+        expect_end(page, "SUCCESS")
+        expect(page.get_by_text("promises held")).to_be_visible()
+        expect(page.get_by_text("killed").first).to_be_visible()
+        page.get_by_role("option", name=re.compile("^publish, ok")).first.click()
+        expect(page.get_by_role("complementary", name="Details").locator("pre").first).to_have_text(
+            "1"
+        )
+        expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
 
-    page.wait_for_url(re.compile("/view/resume-"))
-    expect(page.locator("#state")).to_have_text("SUCCESS", timeout=SLOW_MS)
-    expect(page.get_by_text("promises held")).to_be_visible()
-    expect(page.get_by_text("killed").first).to_be_visible()
-    page.get_by_role("option", name=re.compile("^publish, ok")).first.click()
-    expect(page.get_by_role("complementary", name="Details").locator("pre").first).to_have_text("1")
-    expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
-
-    page.get_by_role("link", name="All runs").click()
-    row = page.get_by_role("row", name=re.compile("resume-"))
-    expect(row).to_contain_text("SUCCESS")
-    assert complaints == []
+        page.get_by_role("link", name="All runs").click()
+        row = page.get_by_role("row", name=re.compile("resume-"))
+        expect(row).to_contain_text("SUCCESS")
+        assert complaints == []
 
 
 def test_a_run_is_cancelled_resumed_and_deleted(browser: Browser, served: Served) -> None:
     complaints: list[str] = []
     run_id = served.begin("resume", {"messages": 40, "concurrency": 1, "latency_s": 0.3})
-    page = opened(browser, served, complaints)
-    page.get_by_role("link", name=run_id).click()
+    served.await_publications(1)
+    with opened(browser, served, complaints) as page:
+        page.get_by_role("link", name=run_id).click()
 
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("#state")).to_have_text("CANCELLED", timeout=SLOW_MS)
-    page.get_by_role("button", name="Resume").click()
-    expect(page.locator("#state")).to_have_text("SUCCESS", timeout=SLOW_MS)
+        page.get_by_role("button", name="Cancel").click()
+        expect_end(page, "CANCELLED")
+        page.get_by_role("button", name="Resume").click()
+        expect_end(page, "SUCCESS")
 
-    page.get_by_role("button", name="Delete").click()
-    page.get_by_role("button", name="Delete it").click()
-    page.wait_for_url(f"{served.url}/")
-    expect(page.get_by_text("There is no run yet.")).to_be_visible()
-    assert served.client.get(f"/runs/{run_id}").status_code == 404
-    assert complaints == []
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Delete it").click()
+        page.wait_for_url(f"{served.url}/")
+        expect(page.get_by_text("There is no run yet.")).to_be_visible()
+        assert served.client.get(f"/runs/{run_id}").status_code == 404
+        assert complaints == []
 
 
 def test_what_the_service_refuses_is_said_in_its_words(browser: Browser, served: Served) -> None:
     complaints: list[str] = []
-    page = opened(browser, served, complaints)
-    page.get_by_label("Scenario").first.select_option("resume")
-    page.get_by_label("input", exact=True).fill("/etc/passwd")
+    with opened(browser, served, complaints) as page:
+        page.get_by_label("Scenario").first.select_option("resume")
+        page.get_by_label("input", exact=True).fill("/etc/passwd")
 
-    page.get_by_role("button", name="Start").click()
+        page.get_by_role("button", name="Start").click()
 
-    expect(page.get_by_role("alert").first).to_contain_text("input")
-    expect(page.get_by_role("button", name="Start")).to_be_enabled()
-    # The browser's own word for an answer that is no success.
-    assert all("status of 4" in complaint for complaint in complaints)
+        expect(page.get_by_role("alert").first).to_contain_text("input")
+        expect(page.get_by_role("button", name="Start")).to_be_enabled()
+        # The browser's own word for an answer that is no success.
+        assert all("status of 4" in complaint for complaint in complaints)
 
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_is_wider_than_the_window(browser: Browser, served: Served, width: int) -> None:
     served.begin("scope", {"steps": 3, "pause_s": 0})
-    page = opened(browser, served, [], width)
-    page.get_by_role("row", name=re.compile("scope-")).wait_for()
-    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert page.evaluate(overflow) == 0
-    page.get_by_role("link", name=re.compile("scope-")).click()
-    expect(page.locator("#state")).to_have_text("SUCCESS", timeout=SLOW_MS)
-    assert page.evaluate(overflow) == 0
+    with opened(browser, served, [], width) as page:
+        page.get_by_role("row", name=re.compile("scope-")).wait_for()
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        settle(page)
+        assert page.evaluate(overflow) == 0
+        page.get_by_role("link", name=re.compile("scope-")).click()
+        expect_end(page, "SUCCESS")
+        settle(page)
+        assert page.evaluate(overflow) == 0
 
 
 def test_a_browser_gives_the_token_as_a_password(browser: Browser, cli: Cli) -> None:
@@ -127,11 +141,12 @@ def test_a_browser_gives_the_token_as_a_password(browser: Browser, cli: Cli) -> 
             'Bearer realm="aexp"',
             'Basic realm="aexp"',
         ]
-        context = browser.new_context(http_credentials={"username": "me", "password": TOKEN})
-        page = context.new_page()
-        page.goto(served.url)
+        credentials = {"username": "me", "password": TOKEN}
+        with context_of(browser, http_credentials=credentials) as context:
+            page = context.new_page()
+            page.goto(served.url)
 
-        page.get_by_label("Scenario").first.select_option("nested")
-        page.get_by_role("button", name="Start").click()
+            page.get_by_label("Scenario").first.select_option("nested")
+            page.get_by_role("button", name="Start").click()
 
-        expect(page.locator("#state")).to_have_text("SUCCESS", timeout=SLOW_MS)
+            expect_end(page, "SUCCESS")
