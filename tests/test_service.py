@@ -283,5 +283,18 @@ def test_the_openapi_document_tells_of_every_problem(served: Served) -> None:
 
 
 def test_no_other_command_pays_for_the_web_framework(cli: Cli) -> None:
-    program = "import sys, aexp.cli.main; sys.exit(bool({'fastapi', 'uvicorn'} & set(sys.modules)))"
+    program = (
+        "import sys, click; from aexp.cli.main import cli; context = click.Context(cli);"
+        " commands = [cli.get_command(context, name) for name in cli.list_commands(context)];"
+        " assert len(commands) > 5 and all(commands) and 'dbos' in sys.modules;"
+        " sys.exit(bool({'fastapi', 'uvicorn'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_version_costs_no_more_than_the_command_line() -> None:
+    program = (
+        "import sys; from aexp.cli import main\ntry: main(['--version'])\n"
+        "except SystemExit: sys.exit(bool({'dbos', 'sqlalchemy', 'pydantic'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
