@@ -64,6 +64,11 @@ class Served:
         """Return when so many messages have been published."""
         self.cli.await_row("SELECT 1 FROM aexp.publications OFFSET %s LIMIT 1", (least - 1,))
 
+    def count(self, table: str) -> int:
+        """The rows of ``table``."""
+        [(rows,)] = self.cli.query(f"SELECT count(*) FROM {table}")
+        return int(rows)
+
     def statuses(self) -> dict[str, int]:
         """Workflows by status."""
         return dict(

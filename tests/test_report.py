@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from aexp.report import gather_timeline
 from aexp.report.page import ASSETS, asset, view_json
 from aexp.runs import get_run
 from tests.cli import Cli, broken
+from tests.conftest import TEMPLATE, scratch
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--"
 
@@ -113,6 +115,22 @@ def report(cli: Cli, run_id: str) -> Any:
     assert result.code == 0, result.stderr
     assert result.stdout == ""
     return carried((cli.folder / "run.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def ended(server: DatabaseUrl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseUrl]:
+    """A database with an ended run, ``x``, for those who only look at it."""
+    with scratch(server, TEMPLATE) as url:
+        with Cli(folder=tmp_path_factory.mktemp("ended"), url=url) as cli:
+            assert cli("run", "resume", "--set", "messages=1", "--run-id", "x").code == 0
+        yield url
+
+
+@pytest.fixture
+def looking(ended: DatabaseUrl, tmp_path: Path) -> Iterator[Cli]:
+    """The command on the database of the ended run, in the test's folder."""
+    with Cli(folder=tmp_path, url=ended) as cli:
+        yield cli
 
 
 def test_a_run_with_kills_has_its_lanes_bars_and_kills(cli: Cli) -> None:
@@ -223,12 +241,11 @@ async def test_what_is_left_out_is_counted(cli: Cli, database: DatabaseUrl) -> N
     assert timeline.truncated == {"lanes": 16, "bars": 17, "bodies": 16}
 
 
-def test_the_page_goes_to_stdout_too(cli: Cli) -> None:
-    assert cli("run", "resume", "--set", "messages=1", "--run-id", "x").code == 0
-    result = cli("report", "x", "-o", "-")
+def test_the_page_goes_to_stdout_too(looking: Cli) -> None:
+    result = looking("report", "x", "-o", "-")
     assert result.code == 0
     assert carried(result.stdout)["report"]["run_id"] == "x"
-    assert not (cli.folder / "-").exists()
+    assert not (looking.folder / "-").exists()
 
 
 def test_a_broken_promise_is_a_page_like_any_other(cli: Cli) -> None:
@@ -236,17 +253,16 @@ def test_a_broken_promise_is_a_page_like_any_other(cli: Cli) -> None:
     assert broken(report(cli, "x")["report"])["nothing_left"][0]["rows"]
 
 
-def test_a_file_is_replaced_whole(cli: Cli) -> None:
-    assert cli("run", "resume", "--set", "messages=1", "--run-id", "x").code == 0
-    target = cli.folder / "kept.html"
+def test_a_file_is_replaced_whole(looking: Cli) -> None:
+    target = looking.folder / "kept.html"
     target.write_text("old")
     target.chmod(0o640)
-    (cli.folder / "run.html").symlink_to(target)
-    report(cli, "x")
-    assert (cli.folder / "run.html").is_symlink()
+    (looking.folder / "run.html").symlink_to(target)
+    report(looking, "x")
+    assert (looking.folder / "run.html").is_symlink()
     assert target.read_text().startswith("<!doctype html>")
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
-    assert sorted(path.suffix for path in cli.folder.iterdir() if path.is_file()) == [
+    assert sorted(path.suffix for path in looking.folder.iterdir() if path.is_file()) == [
         ".html", ".html",
     ]  # fmt: skip
 
@@ -259,40 +275,37 @@ def test_a_file_is_replaced_whole(cli: Cli) -> None:
         ("file/run.html", "there is no folder file"),
     ],
 )
-def test_a_place_that_cannot_be_written(cli: Cli, output: str, reason: str) -> None:
-    assert cli("run", "resume", "--set", "messages=1", "--run-id", "x").code == 0
-    (cli.folder / "folder").mkdir()
-    (cli.folder / "file").write_text("")
-    result = cli("report", "x", "-o", output)
+def test_a_place_that_cannot_be_written(looking: Cli, output: str, reason: str) -> None:
+    (looking.folder / "folder").mkdir()
+    (looking.folder / "file").write_text("")
+    result = looking("report", "x", "-o", output)
     assert result.code == 2
     assert reason in result.error
-    assert list((cli.folder / "folder").iterdir()) == []
+    assert list((looking.folder / "folder").iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission(cli: Cli) -> None:
-    assert cli("run", "resume", "--set", "messages=1", "--run-id", "x").code == 0
-    folder: Path = cli.folder / "closed"
+def test_a_folder_without_permission(looking: Cli) -> None:
+    folder: Path = looking.folder / "closed"
     folder.mkdir(mode=0o500)
-    result = cli("report", "x", "-o", "closed/run.html")
+    result = looking("report", "x", "-o", "closed/run.html")
     assert result.code == 2
     assert "Permission denied" in result.error
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_device_is_one_clear_line(cli: Cli) -> None:
-    assert cli("run", "resume", "--set", "messages=1", "--run-id", "x").code == 0
-    result = cli("report", "x", "-o", "/dev/full")
+def test_a_full_device_is_one_clear_line(looking: Cli) -> None:
+    result = looking("report", "x", "-o", "/dev/full")
     assert result.code == 2
     assert "cannot write /dev/full: No space left" in result.error
 
 
-def test_an_unknown_run_and_no_file_are_wrong_usage(cli: Cli) -> None:
-    unknown = cli("report", "nothing", "-o", "run.html")
+def test_an_unknown_run_and_no_file_are_wrong_usage(looking: Cli) -> None:
+    unknown = looking("report", "nothing", "-o", "run.html")
     assert unknown.code == 2
     assert "no run 'nothing'" in unknown.error
-    assert not (cli.folder / "run.html").exists()
-    assert cli("report", "x").code == 2
+    assert not (looking.folder / "run.html").exists()
+    assert looking("report", "x").code == 2
 
 
 def test_looking_is_enough_to_report(cli: Cli, database: DatabaseUrl) -> None:

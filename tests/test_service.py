@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from tests.cli import Cli
-from tests.service import Served, problem, serving
+from tests.service import Served, problem
 
 
-@pytest.fixture
-def served(cli: Cli) -> Iterator[Served]:
-    with serving(cli) as served:
-        yield served
-
-
-def test_scenarios_are_told_with_the_schema_of_their_parameters(served: Served) -> None:
-    answer = served.client.get("/scenarios")
+def test_scenarios_are_told_with_the_schema_of_their_parameters(shared: Served) -> None:
+    answer = shared.client.get("/scenarios")
     assert answer.status_code == 200
     scenarios = {scenario["name"]: scenario for scenario in answer.json()["scenarios"]}
     assert {"resume", "fibonacci", "nested", "objects"} <= set(scenarios)
@@ -29,8 +22,8 @@ def test_scenarios_are_told_with_the_schema_of_their_parameters(served: Served) 
     assert "no_duplicates" in {promise["name"] for promise in resume["promises"]}
 
 
-def test_a_run_that_is_waited_for_comes_with_its_report(served: Served) -> None:
-    answer = served.client.post(
+def test_a_run_that_is_waited_for_comes_with_its_report(shared: Served) -> None:
+    answer = shared.client.post(
         "/scenarios/resume/runs?wait=true", json={"parameters": {"messages": 3}}
     )
     assert answer.status_code == 200
@@ -44,29 +37,29 @@ def test_a_run_that_is_waited_for_comes_with_its_report(served: Served) -> None:
     assert run["progress"] == {"done": 3, "total": 3}
 
 
-def test_a_run_that_is_not_waited_for_is_found_at_its_location(served: Served) -> None:
-    answer = served.client.post("/scenarios/resume/runs", json={"parameters": {"messages": 2}})
+def test_a_run_that_is_not_waited_for_is_found_at_its_location(shared: Served) -> None:
+    answer = shared.client.post("/scenarios/resume/runs", json={"parameters": {"messages": 2}})
     assert answer.status_code == 202
     run = answer.json()
     assert (run["active"], run["report"]) == (True, None)
     location = answer.headers["location"]
-    assert served.client.get(location).json()["run_id"] == run["run_id"]
+    assert shared.client.get(location).json()["run_id"] == run["run_id"]
 
-    ended = served.await_end(run["run_id"])
+    ended = shared.await_end(run["run_id"])
     assert ended["report"]["account"]["messages"]["once"] == 2
 
 
-def test_a_wait_is_over_when_its_time_is_and_the_run_goes_on(served: Served) -> None:
-    answer = served.client.post(
+def test_a_wait_is_over_when_its_time_is_and_the_run_goes_on(shared: Served) -> None:
+    answer = shared.client.post(
         "/scenarios/resume/runs?wait=true&timeout_s=0.01", json={"parameters": {"messages": 2}}
     )
     assert answer.status_code == 202
     assert not answer.json()["ended"]
-    assert served.await_end(answer.json()["run_id"])["ok"]
+    assert shared.await_end(answer.json()["run_id"])["ok"]
 
 
-def test_kills_land_and_are_accounted_for(served: Served) -> None:
-    answer = served.client.post(
+def test_kills_land_and_are_accounted_for(shared: Served) -> None:
+    answer = shared.client.post(
         "/scenarios/resume/runs?wait=true",
         json={"parameters": {"messages": 30, "concurrency": 3}, "kills": 2, "seed": 1},
     )
@@ -79,9 +72,11 @@ def test_kills_land_and_are_accounted_for(served: Served) -> None:
     assert run["report"]["account"]["kills"]["landed"] == 2
 
 
-def test_the_same_key_is_the_same_run(served: Served) -> None:
+def test_the_same_key_is_the_same_run(shared: Served) -> None:
+    published = shared.count("aexp.publications")
+
     def ask(messages: int, key: str, **more: int) -> tuple[int, str | None]:
-        answer = served.client.post(
+        answer = shared.client.post(
             "/scenarios/resume/runs?wait=true",
             json={"parameters": {"messages": messages}, **more},
             headers={"Idempotency-Key": key},
@@ -96,14 +91,16 @@ def test_the_same_key_is_the_same_run(served: Served) -> None:
     assert ask(2, "b")[1] != first[1]
     assert ask(3, "a") == (422, None)
     assert ask(2, "a", seed=5) == (422, None)
-    assert served.cli.query("SELECT count(*) FROM aexp.publications") == [(4,)]
+    assert shared.count("aexp.publications") == published + 4
 
 
-def test_requests_at_once_with_one_key_begin_one_run(served: Served) -> None:
+def test_requests_at_once_with_one_key_begin_one_run(shared: Served) -> None:
     import concurrent.futures
 
+    processes = shared.count("aexp.processes")
+
     def ask(_number: int) -> str:
-        answer = served.client.post(
+        answer = shared.client.post(
             "/trigger_sync",
             params={"scenario": "resume"},
             json={"parameters": {"messages": 2}},
@@ -114,20 +111,21 @@ def test_requests_at_once_with_one_key_begin_one_run(served: Served) -> None:
 
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         assert len(set(pool.map(ask, range(6)))) == 1
-    assert served.cli.query("SELECT count(*) FROM aexp.processes") == [(1,)]
+    assert shared.count("aexp.processes") == processes + 1
 
 
 @pytest.mark.parametrize("name", ["nope", "x.py:flow", "os:system", "..%2fx", "a%00b", "%F0"])
-def test_only_scenarios_that_are_known_by_name_can_be_run(served: Served, name: str) -> None:
-    (served.cli.folder / "x.py").write_text("raise SystemExit('imported')")
-    answer = served.client.post(f"/scenarios/{name}/runs", json={})
+def test_only_scenarios_that_are_known_by_name_can_be_run(shared: Served, name: str) -> None:
+    runs = shared.count("aexp.runs")
+    (shared.cli.folder / "x.py").write_text("raise SystemExit('imported')")
+    answer = shared.client.post(f"/scenarios/{name}/runs", json={})
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
-    assert served.cli.query("SELECT count(*) FROM aexp.runs") == [(0,)]
+    assert shared.count("aexp.runs") == runs
 
 
-def test_what_is_wrong_with_a_request_is_said_in_full(served: Served) -> None:
-    post = served.client.post
+def test_what_is_wrong_with_a_request_is_said_in_full(shared: Served) -> None:
+    post = shared.client.post
     path = "/scenarios/resume/runs"
     wrong = problem(
         post(path, json={"parameters": {"messages": 0, "nope": 1}}), 422, "invalid-parameter"
@@ -149,12 +147,12 @@ def test_what_is_wrong_with_a_request_is_said_in_full(served: Served) -> None:
     assert post("/scenarios/objects/runs", content=deep, headers=headers).status_code in {400, 422}
     problem(post(path, json={}, params={"wait": "perhaps"}), 422, "invalid-request")
     problem(post(path, json={}, headers={"Idempotency-Key": "with blank"}), 422, "invalid-request")
-    problem(served.client.get("/nowhere"), 404, "not-found")
-    problem(served.client.put("/runs"), 405, "method-not-allowed")
-    problem(served.client.get("/runs/nope"), 404, "unknown-run")
-    problem(served.client.get("/runs/no.pe"), 422, "invalid-request")
-    problem(served.client.get("/runs?cursor=nonsense"), 422, "invalid-request")
-    problem(served.client.get("/runs?began_after=yesterday"), 422, "invalid-request")
+    problem(shared.client.get("/nowhere"), 404, "not-found")
+    problem(shared.client.put("/runs"), 405, "method-not-allowed")
+    problem(shared.client.get("/runs/nope"), 404, "unknown-run")
+    problem(shared.client.get("/runs/no.pe"), 422, "invalid-request")
+    problem(shared.client.get("/runs?cursor=nonsense"), 422, "invalid-request")
+    problem(shared.client.get("/runs?began_after=yesterday"), 422, "invalid-request")
 
 
 def test_runs_are_listed_page_by_page_and_filtered(served: Served) -> None:
@@ -190,9 +188,9 @@ def test_runs_are_listed_page_by_page_and_filtered(served: Served) -> None:
     assert found == newest_first
 
 
-def test_the_workflows_of_a_run_are_a_tree(served: Served) -> None:
-    run = served.client.post("/trigger_sync?scenario=nested", json={}).json()
-    tree = served.client.get(f"/runs/{run['run_id']}/workflows").json()
+def test_the_workflows_of_a_run_are_a_tree(shared: Served) -> None:
+    run = shared.client.post("/trigger_sync?scenario=nested", json={}).json()
+    tree = shared.client.get(f"/runs/{run['run_id']}/workflows").json()
     counted = 0
     todo = list(tree["workflows"])
     assert [node["workflow_id"] for node in todo] == [run["run_id"]]
@@ -209,29 +207,29 @@ def test_the_workflows_of_a_run_are_a_tree(served: Served) -> None:
     )
 
     # The children of fan_out carry no link to their parent.
-    fanned = served.client.post(
+    fanned = shared.client.post(
         "/trigger_sync?scenario=resume", json={"parameters": {"messages": 3}}
     ).json()
-    [root] = served.client.get(f"/runs/{fanned['run_id']}/workflows").json()["workflows"]
+    [root] = shared.client.get(f"/runs/{fanned['run_id']}/workflows").json()["workflows"]
     assert [child["workflow_id"] for child in root["children"]] == [
         f"{fanned['run_id']}.2.{number}" for number in range(3)
     ]
 
 
-def test_the_steps_of_a_run_come_page_by_page(served: Served) -> None:
-    run_id = served.client.post(
+def test_the_steps_of_a_run_come_page_by_page(shared: Served) -> None:
+    run_id = shared.client.post(
         "/trigger_sync?scenario=resume", json={"parameters": {"messages": 3}}
     ).json()["run_id"]
     path = f"/runs/{run_id}/steps"
-    whole = served.client.get(path).json()
+    whole = shared.client.get(path).json()
     assert whole["next"] is None
     assert [step["name"] for step in whole["steps"]][:2] == ["plan", "fan_out.enqueue"]
     assert whole["steps"][1]["output"] == f"'{run_id}.2'"
 
-    first = served.client.get(path, params={"limit": 4}).json()
-    rest = served.client.get(path, params={"limit": 4, "cursor": first["next"]}).json()
+    first = shared.client.get(path, params={"limit": 4}).json()
+    rest = shared.client.get(path, params={"limit": 4, "cursor": first["next"]}).json()
     assert first["steps"] + rest["steps"] == whole["steps"]
-    only = served.client.get(path, params={"workflow_id": f"{run_id}.2.0"}).json()
+    only = shared.client.get(path, params={"workflow_id": f"{run_id}.2.0"}).json()
     assert [step["workflow_id"] for step in only["steps"]] == [f"{run_id}.2.0"]
 
 
@@ -252,24 +250,24 @@ def test_the_seeds_endpoints_have_their_names(served: Served) -> None:
 
 
 def test_a_run_of_the_command_line_is_shown_but_none_of_a_users_module_is_imported(
-    served: Served,
+    shared: Served,
 ) -> None:
-    (served.cli.folder / "mine.py").write_text(
+    (shared.cli.folder / "mine.py").write_text(
         "from dbos import DBOS\n@DBOS.workflow()\nasync def mine() -> int:\n    return 1\n"
     )
-    assert served.cli("run", "mine.py:mine", "--run-id", "own").code == 0
-    assert served.cli("run", "scope", "--run-id", "known").code == 0
-    own = served.run("own", report=True)
+    assert shared.cli("run", "mine.py:mine", "--run-id", "own").code == 0
+    assert shared.cli("run", "scope", "--run-id", "known").code == 0
+    own = shared.run("own", report=True)
     assert (own["status"], own["report"], own["ok"]) == ("SUCCESS", None, None)
-    known = served.run("known", report=True)
+    known = shared.run("known", report=True)
     assert known["ok"]
-    with served.client.stream("GET", "/runs/known/events") as answer:
+    with shared.client.stream("GET", "/runs/known/events") as answer:
         # It was never hosted, so there is nothing to tell, and it has ended.
         assert not any(line.startswith("data") for line in answer.iter_lines())
 
 
-def test_the_openapi_document_tells_of_every_problem(served: Served) -> None:
-    document = served.client.get("/openapi.json").json()
+def test_the_openapi_document_tells_of_every_problem(shared: Served) -> None:
+    document = shared.client.get("/openapi.json").json()
     assert "Problem" in document["components"]["schemas"]
     assert "HTTPValidationError" not in str(document)
     for path, operations in document["paths"].items():
@@ -283,5 +281,18 @@ def test_the_openapi_document_tells_of_every_problem(served: Served) -> None:
 
 
 def test_no_other_command_pays_for_the_web_framework(cli: Cli) -> None:
-    program = "import sys, aexp.cli.main; sys.exit(bool({'fastapi', 'uvicorn'} & set(sys.modules)))"
+    program = (
+        "import sys, click; from aexp.cli.main import cli; context = click.Context(cli);"
+        " commands = [cli.get_command(context, name) for name in cli.list_commands(context)];"
+        " assert len(commands) > 5 and all(commands) and 'dbos' in sys.modules;"
+        " sys.exit(bool({'fastapi', 'uvicorn'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_version_costs_no_more_than_the_command_line() -> None:
+    program = (
+        "import sys; from aexp.cli import main\ntry: main(['--version'])\n"
+        "except SystemExit: sys.exit(bool({'dbos', 'sqlalchemy', 'pydantic'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

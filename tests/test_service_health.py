@@ -16,12 +16,6 @@ from tests.test_blocking_calls import DETECTOR, noted
 
 
 @pytest.fixture
-def served(cli: Cli) -> Iterator[Served]:
-    with serving(cli) as served:
-        yield served
-
-
-@pytest.fixture
 def alone() -> Iterator[Cli]:
     """The command without any database given: it starts a server of its own."""
     with server_folder() as folder, Cli(folder=folder, url=None) as cli:

@@ -23,12 +23,6 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def served(cli: Cli) -> Iterator[Served]:
-    with serving(cli) as served:
-        yield served
-
-
 @contextmanager
 def opened(
     browser: Browser, served: Served, complaints: list[str], width: int = 1280
@@ -105,9 +99,9 @@ def test_a_run_is_cancelled_resumed_and_deleted(browser: Browser, served: Served
         assert complaints == []
 
 
-def test_what_the_service_refuses_is_said_in_its_words(browser: Browser, served: Served) -> None:
+def test_what_the_service_refuses_is_said_in_its_words(browser: Browser, shared: Served) -> None:
     complaints: list[str] = []
-    with opened(browser, served, complaints) as page:
+    with opened(browser, shared, complaints) as page:
         page.get_by_label("Scenario").first.select_option("resume")
         page.get_by_label("input", exact=True).fill("/etc/passwd")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator
 
 import httpx
 import psutil
@@ -15,15 +14,9 @@ from tests.cli import TIMEOUT_S, Cli, wait_until
 from tests.service import LONG, Served, problem, sent_events, serving
 
 
-@pytest.fixture
-def served(cli: Cli) -> Iterator[Served]:
-    with serving(cli) as served:
-        yield served
-
-
-def test_events_come_in_order_until_the_run_has_ended(served: Served) -> None:
-    run_id = served.begin("resume", {"messages": 30, "concurrency": 2}, kills=1)
-    with served.client.stream("GET", f"/runs/{run_id}/events") as answer:
+def test_events_come_in_order_until_the_run_has_ended(shared: Served) -> None:
+    run_id = shared.begin("resume", {"messages": 30, "concurrency": 2}, kills=1)
+    with shared.client.stream("GET", f"/runs/{run_id}/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         events = list(sent_events(answer))
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
@@ -35,13 +28,13 @@ def test_events_come_in_order_until_the_run_has_ended(served: Served) -> None:
     assert events[-2]["data"] == {"done": 30, "total": 30}
 
 
-def test_a_client_that_comes_again_misses_nothing_and_sees_nothing_twice(served: Served) -> None:
-    run_id = served.begin("resume", {"messages": 20, "concurrency": 2})
+def test_a_client_that_comes_again_misses_nothing_and_sees_nothing_twice(shared: Served) -> None:
+    run_id = shared.begin("resume", {"messages": 20, "concurrency": 2})
     seen: list[int] = []
     last = "0"
     while True:
         headers = {"Last-Event-ID": last}
-        with served.client.stream("GET", f"/runs/{run_id}/events", headers=headers) as answer:
+        with shared.client.stream("GET", f"/runs/{run_id}/events", headers=headers) as answer:
             # It leaves after each event.
             event = next(sent_events(answer), None)
         if event is None:
@@ -49,12 +42,12 @@ def test_a_client_that_comes_again_misses_nothing_and_sees_nothing_twice(served:
         seen.append(event["seq"])
         last = str(event["seq"])
     assert seen == list(range(1, len(seen) + 1))
-    assert served.cli.query(
+    assert shared.cli.query(
         "SELECT count(*) FROM aexp.run_events WHERE run_id = %s", (run_id,)
     ) == [(len(seen),)]
-    problem(served.client.get("/runs/nope/events"), 404, "unknown-run")
+    problem(shared.client.get("/runs/nope/events"), 404, "unknown-run")
     wrong = {"Last-Event-ID": "x"}
-    problem(served.client.get(f"/runs/{run_id}/events", headers=wrong), 422, "invalid-request")
+    problem(shared.client.get(f"/runs/{run_id}/events", headers=wrong), 422, "invalid-request")
 
 
 def test_a_cancelled_run_is_resumed_and_ends(served: Served) -> None:
@@ -87,40 +80,40 @@ def test_a_cancelled_run_is_resumed_and_ends(served: Served) -> None:
     problem(served.client.post(f"/runs/{run_id}/resume"), 409, "run-ended")
 
 
-def test_who_follows_a_run_that_is_cancelled_is_told(served: Served) -> None:
-    run_id = served.begin("resume", LONG)
-    with served.client.stream("GET", f"/runs/{run_id}/events") as answer:
+def test_who_follows_a_run_that_is_cancelled_is_told(shared: Served) -> None:
+    run_id = shared.begin("resume", LONG)
+    with shared.client.stream("GET", f"/runs/{run_id}/events") as answer:
         events = sent_events(answer)
         assert next(events)["event"] == "run.requested"
-        assert served.client.post(f"/runs/{run_id}/cancel").status_code == 200
+        assert shared.client.post(f"/runs/{run_id}/cancel").status_code == 200
         names = [event["event"] for event in events]
     assert names[-1] == "run.cancelled"
-    assert served.run(run_id)["status"] == "CANCELLED"
+    assert shared.run(run_id)["status"] == "CANCELLED"
 
 
-def test_a_run_that_is_cancelled_before_it_has_begun_stays_so(served: Served) -> None:
+def test_a_run_that_is_cancelled_before_it_has_begun_stays_so(shared: Served) -> None:
     ask = {"parameters": LONG}
     headers = {"Idempotency-Key": "k"}
     path = "/scenarios/resume/runs"
-    run_id = served.client.post(path, json=ask, headers=headers).json()["run_id"]
+    run_id = shared.client.post(path, json=ask, headers=headers).json()["run_id"]
     # Its process is still importing.
-    assert served.client.post(f"/runs/{run_id}/cancel").json()["status"] == "CANCELLED"
-    assert served.client.get("/runs?status=CANCELLED").json()["runs"][0]["run_id"] == run_id
-    again = served.client.post(path, json=ask, headers=headers)
+    assert shared.client.post(f"/runs/{run_id}/cancel").json()["status"] == "CANCELLED"
+    assert shared.client.get("/runs?status=CANCELLED").json()["runs"][0]["run_id"] == run_id
+    again = shared.client.post(path, json=ask, headers=headers)
     assert (again.json()["status"], again.json()["active"]) == ("CANCELLED", False)
-    assert served.client.post(f"/runs/{run_id}/resume").status_code == 202
-    assert served.await_end(run_id)["ok"]
+    assert shared.client.post(f"/runs/{run_id}/resume").status_code == 202
+    assert shared.await_end(run_id)["ok"]
 
 
-def test_a_deleted_run_leaves_nothing(served: Served) -> None:
-    kept = served.client.post("/trigger_sync?scenario=resume", json={}).json()["run_id"]
+def test_a_deleted_run_leaves_nothing(shared: Served) -> None:
+    kept = shared.client.post("/trigger_sync?scenario=resume", json={}).json()["run_id"]
     for scenario in ("resume", "heartbeat"):
-        run_id = served.begin(scenario)
-        cancelled = served.client.post(f"/runs/{run_id}/cancel")
+        run_id = shared.begin(scenario)
+        cancelled = shared.client.post(f"/runs/{run_id}/cancel")
         assert cancelled.status_code in {200, 409}
-        assert served.client.delete(f"/runs/{run_id}").status_code == 204
-        problem(served.client.get(f"/runs/{run_id}"), 404, "unknown-run")
-        problem(served.client.delete(f"/runs/{run_id}"), 404, "unknown-run")
+        assert shared.client.delete(f"/runs/{run_id}").status_code == 204
+        problem(shared.client.get(f"/runs/{run_id}"), 404, "unknown-run")
+        problem(shared.client.delete(f"/runs/{run_id}"), 404, "unknown-run")
         for table, column in (
             ("aexp.runs", "run_id"), ("aexp.ledger", "run_id"), ("aexp.events", "run_id"),
             ("aexp.processes", "run_id"), ("aexp.publications", "run_id"),
@@ -128,10 +121,10 @@ def test_a_deleted_run_leaves_nothing(served: Served) -> None:
             ("dbos.operation_outputs", "workflow_uuid"), ("dbos.queues", "name"),
             ("dbos.workflow_schedules", "schedule_name"),
         ):  # fmt: skip
-            found = served.cli.query(f"SELECT count(*) FROM {table} WHERE {column} LIKE %s",
+            found = shared.cli.query(f"SELECT count(*) FROM {table} WHERE {column} LIKE %s",
                                      (f"%{run_id}%",))  # fmt: skip
             assert found == [(0,)], table
-    assert served.run(kept, report=True)["ok"]
+    assert shared.run(kept, report=True)["ok"]
 
 
 def test_a_service_that_was_killed_goes_on_with_its_runs(cli: Cli) -> None:

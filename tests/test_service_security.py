@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,12 +13,6 @@ from tests.cli import Cli
 from tests.service import Served, problem, serving
 
 TOKEN = "correct-horse-battery"
-
-
-@pytest.fixture
-def served(cli: Cli) -> Iterator[Served]:
-    with serving(cli) as served:
-        yield served
 
 
 def raw(served: Served, *parts: bytes) -> bytes:
@@ -81,60 +74,60 @@ def test_with_a_token_every_request_needs_it_but_the_probes(cli: Cli) -> None:
         assert served.process.poll() is None
 
 
-def test_a_name_that_was_made_to_mean_this_machine_is_refused(served: Served) -> None:
-    for name in ("evil.example", f"evil.example:{served.port}", "127.0.0.1.evil.example", "[::1"):
-        problem(served.client.get("/runs", headers={"Host": name}), 421, "wrong-host")
-    for name in ("localhost", f"localhost:{served.port}", "127.0.0.1", "LOCALHOST"):
-        assert served.client.get("/runs", headers={"Host": name}).status_code == 200
+def test_a_name_that_was_made_to_mean_this_machine_is_refused(shared: Served) -> None:
+    for name in ("evil.example", f"evil.example:{shared.port}", "127.0.0.1.evil.example", "[::1"):
+        problem(shared.client.get("/runs", headers={"Host": name}), 421, "wrong-host")
+    for name in ("localhost", f"localhost:{shared.port}", "127.0.0.1", "LOCALHOST"):
+        assert shared.client.get("/runs", headers={"Host": name}).status_code == 200
 
 
-def test_pages_of_other_sites_change_nothing(served: Served) -> None:
+def test_pages_of_other_sites_change_nothing(shared: Served) -> None:
     for headers in (
         {"Origin": "http://evil.example"}, {"Origin": "null"},
         {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
         {"Origin": "http://127.0.0.1:1"},
     ):  # fmt: skip
-        refused = served.client.post("/trigger_async?scenario=scope", headers=headers)
+        refused = shared.client.post("/trigger_async?scenario=scope", headers=headers)
         problem(refused, 403, "cross-site")
-    own = {"Origin": served.url, "Sec-Fetch-Site": "same-origin"}
-    assert served.client.post("/trigger_async?scenario=scope", headers=own).status_code == 202
-    preflight = served.client.options("/runs", headers={"Origin": "http://evil.example"})
+    own = {"Origin": shared.url, "Sec-Fetch-Site": "same-origin"}
+    assert shared.client.post("/trigger_async?scenario=scope", headers=own).status_code == 202
+    preflight = shared.client.options("/runs", headers={"Origin": "http://evil.example"})
     assert "access-control-allow-origin" not in preflight.headers
 
 
-def test_answers_carry_the_headers_that_keep_them_harmless(served: Served) -> None:
+def test_answers_carry_the_headers_that_keep_them_harmless(shared: Served) -> None:
     for path in ("/runs", "/nowhere", "/livez"):
-        headers = served.client.get(path).headers
+        headers = shared.client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert headers["cache-control"] == "no-store"
         assert "server" not in headers
 
 
-def test_a_body_that_is_too_large_is_refused_however_it_comes(served: Served) -> None:
+def test_a_body_that_is_too_large_is_refused_however_it_comes(shared: Served) -> None:
     large = b'{"parameters": {"x": "' + b"a" * 1024 * 1024 + b'"}}'
     headers = {"content-type": "application/json"}
-    announced = served.client.post("/trigger_sync?scenario=scope", content=large, headers=headers)
+    announced = shared.client.post("/trigger_sync?scenario=scope", content=large, headers=headers)
     problem(announced, 413, "too-large")
 
     chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
     head = (
-        f"POST /trigger_sync?scenario=scope HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
+        f"POST /trigger_sync?scenario=scope HTTP/1.1\r\nHost: 127.0.0.1:{shared.port}\r\n"
         "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
-    answer = raw(served, head.encode(), chunk * 17)
+    answer = raw(shared, head.encode(), chunk * 17)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"urn:aexp:problem:too-large" in answer
 
     huge = f"POST /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {'9' * 30}\r\n\r\n"
-    answer = raw(served, huge.encode())
+    answer = raw(shared, huge.encode())
     assert answer.startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 400 "))
     long_head = b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     # As it comes in whole, or in parts.
-    assert raw(served, long_head).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
-    assert raw(served, b"no HTTP at all\r\n\r\n").startswith(b"HTTP/1.1 400 ")
-    assert served.client.get("/livez").status_code == 200
-    assert "Traceback" not in served.log.read_text()
+    assert raw(shared, long_head).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
+    assert raw(shared, b"no HTTP at all\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert shared.client.get("/livez").status_code == 200
+    assert "Traceback" not in shared.log.read_text()
 
 
 def test_a_client_that_is_slow_is_let_go(cli: Cli) -> None:
@@ -156,21 +149,22 @@ def test_a_client_that_is_slow_is_let_go(cli: Cli) -> None:
         assert served.cli.query("SELECT count(*) FROM aexp.runs") == [(1,)]
 
 
-def test_inputs_are_refused_without_a_root(served: Served) -> None:
-    (served.cli.folder / "in.jsonl").write_text('{"a": 1}\n')
-    for name in ("in.jsonl", str(served.cli.folder / "in.jsonl"), "/etc/passwd", "/nope"):
+def test_inputs_are_refused_without_a_root(shared: Served) -> None:
+    runs = shared.count("aexp.runs")
+    (shared.cli.folder / "in.jsonl").write_text('{"a": 1}\n')
+    for name in ("in.jsonl", str(shared.cli.folder / "in.jsonl"), "/etc/passwd", "/nope"):
         body = {"parameters": {"input": name}}
-        problem(served.client.post("/scenarios/resume/runs", json=body), 403, "forbidden-parameter")
+        problem(shared.client.post("/scenarios/resume/runs", json=body), 403, "forbidden-parameter")
     for url in ("/etc", "file:///etc", "FILE:///etc", "file:/etc", "s3://bucket/x", "etc"):
         body = {"parameters": {"url": url}}
         problem(
-            served.client.post("/scenarios/objects/runs", json=body), 403, "forbidden-parameter"
+            shared.client.post("/scenarios/objects/runs", json=body), 403, "forbidden-parameter"
         )
     body = {"parameters": {"token_url": "http://169.254.169.254/latest"}}
     problem(
-        served.client.post("/scenarios/credentials/runs", json=body), 403, "forbidden-parameter"
+        shared.client.post("/scenarios/credentials/runs", json=body), 403, "forbidden-parameter"
     )
-    assert served.cli.query("SELECT count(*) FROM aexp.runs") == [(0,)]
+    assert shared.count("aexp.runs") == runs
 
 
 def test_inputs_lie_below_the_root_whatever_they_are_called(cli: Cli, tmp_path: Path) -> None:

@@ -7,32 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from aexp.progress import Snapshot
 
 __all__ = ["show_progress"]
 
 REFRESH_S = 0.1
-
-
-class _RateColumn(ProgressColumn):
-    """Units a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed else "–/s", style="progress.data.speed")
 
 
 @asynccontextmanager
@@ -46,22 +26,10 @@ async def show_progress(
     if not sys.stderr.isatty():
         yield
         return
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[restarts]} restarts"),
-        console=Console(stderr=True),
-        transient=True,
-        # Logs are written above the bar.
-        redirect_stderr=True,
-        redirect_stdout=False,
-        refresh_per_second=1 / REFRESH_S,
-    )
-    with bar:
+    # Not at the top: only a person at a terminal waits for it.
+    from aexp.cli.bar import make_bar  # noqa: PLC0415
+
+    with make_bar(REFRESH_S) as bar:
         task = bar.add_task(title, total=None, restarts=0)
 
         async def draw() -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from aexp.cli.output import reserve_stdout
+from aexp.cli.state import State
 from aexp.log import configure_logging
 from aexp.settings import Settings, load_settings
 
-__all__ = ["State", "assignments", "with_settings"]
+__all__ = ["assignments", "with_settings"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,13 +40,6 @@ _OPTIONS = (
     ),
     click.option("--debug", is_flag=True, default=None, help="Show tracebacks."),
 )
-
-
-@dataclass(slots=True)
-class State:
-    """What the error handler must know of the command that failed."""
-
-    debug: bool = False
 
 
 def with_settings(command: F) -> F:

@@ -15,7 +15,6 @@ from aexp.audit import Report, audit_run
 from aexp.cli.live import show_progress
 from aexp.cli.options import assignments, with_settings
 from aexp.cli.output import out
-from aexp.cli.render import print_report
 from aexp.database import DatabaseUrl, ensure_schema, locate_database
 from aexp.database.connect import connected
 from aexp.errors import Interrupted, RunEnded, UsageError
@@ -198,6 +197,9 @@ def _report(
 
 def finish(report: Report, *, as_json: bool) -> int:
     """Print ``report``; the exit code that it means."""
+    # Not at the top: a worker prints no report.
+    from aexp.cli.render import print_report  # noqa: PLC0415
+
     print_report(report, as_json=as_json)
     kills = report.account.get("kills")
     if kills is not None and kills["landed"] < kills["asked"]:

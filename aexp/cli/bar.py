@@ -1,0 +1,45 @@
+"""The look of the progress bar."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+__all__ = ["make_bar"]
+
+
+class _RateColumn(ProgressColumn):
+    """Units a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "–/s", style="progress.data.speed")
+
+
+def make_bar(refresh_s: float) -> Progress:
+    """A bar on stderr; its tasks have a field ``restarts``."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[restarts]} restarts"),
+        console=Console(stderr=True),
+        transient=True,
+        # Logs are written above the bar.
+        redirect_stderr=True,
+        redirect_stdout=False,
+        refresh_per_second=1 / refresh_s,
+    )
