@@ -22,6 +22,7 @@ __all__ = [
     "Interrupted",
     "InvalidParameter",
     "InvalidTarget",
+    "ProtocolViolation",
     "RunActive",
     "RunBusy",
     "RunElsewhere",
@@ -173,6 +174,10 @@ class DatabaseNotOurs(DatabaseError):
 
 class DatabaseTooNew(DatabaseError):
     """The database was migrated by a newer aexp than this one."""
+
+
+class ProtocolViolation(DatabaseError):
+    """What a client or a server sent is not PostgreSQL's wire protocol."""
 
 
 class EmbeddedServerError(DatabaseError):
