@@ -31,6 +31,8 @@ class Report:
     elapsed_s: float
     settings: Mapping[str, Any] = field(default_factory=dict)
     alive: bool = False
+    # Effects that happened more than once; None where the scenario does not count them.
+    duplicates: int | None = None
 
     def ended(self, process: ProcessRecord) -> str:
         """How ``process`` ended; one that nobody saw end has vanished, unless it still works."""
@@ -90,6 +92,7 @@ async def audit_run(
         evidence = await scenario.gather(connection, run, ending)
     with scenario_code(scenario, "the account"):
         told = scenario.account(evidence)
+        duplicates = scenario.duplicates(evidence) if scenario.duplicates is not None else None
     verdicts = [*judge(PROMISES, history), *judge(scenario.promises, evidence)]
     alive = await is_held(connection, run.run_id)
     if alive and (history.unfinished or not history.workflows):
@@ -109,6 +112,7 @@ async def audit_run(
         },
         elapsed_s=_elapsed_s(ending.processes, alive=alive),
         alive=alive,
+        duplicates=duplicates,
         settings=settings or {},
     )
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 import aexp
+from aexp.cli.crash import crash
 from aexp.cli.db import db
 from aexp.cli.options import State
 from aexp.cli.output import out
@@ -19,7 +20,7 @@ from aexp.cli.report import report
 from aexp.cli.run import resume, run, work
 from aexp.cli.serve import serve
 from aexp.cli.show import audit, describe, list_scenarios, runs
-from aexp.errors import AexpError
+from aexp.errors import first_of_ours
 from aexp.log import mask
 
 __all__ = ["main"]
@@ -32,7 +33,7 @@ def cli() -> None:
     for every message."""
 
 
-for command in (run, resume, audit, report, list_scenarios, describe, runs, serve, db, work):
+for command in (run, resume, audit, report, list_scenarios, describe, runs, serve, crash, db, work):
     cli.add_command(command)
 
 
@@ -58,7 +59,7 @@ def _explain(error: Exception, state: State) -> int:
     """Print ``error`` in one line, or whole with --debug; the exit code that it maps to."""
     if state.debug:
         traceback.print_exception(error)
-    cause = _first_of_ours(error)
+    cause = first_of_ours(error)
     if cause is not None:
         return _fail(_one_line(str(cause)), cause.exit_code)
     if isinstance(error, BrokenPipeError):
@@ -69,17 +70,6 @@ def _explain(error: Exception, state: State) -> int:
         return _fail(f"cannot write: {error.strerror}", 1)
     what = f"{type(error).__name__}: {_one_line(str(error))}"
     return _fail(f"{what} (a bug in aexp: --debug shows where)", 1)
-
-
-def _first_of_ours(error: BaseException) -> AexpError | None:
-    """The error itself, or the one that a task group wrapped."""
-    if isinstance(error, AexpError):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            if (found := _first_of_ours(inner)) is not None:
-                return found
-    return None
 
 
 def _one_line(message: str) -> str:
