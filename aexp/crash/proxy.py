@@ -140,10 +140,12 @@ class _Link:
                     ready.append(piece.data)
                 self._send(ready)
                 await self.server.drain()
+            # The server ends the session when it has done what it was sent: what is still to be
+            # acknowledged is durable, though its client has gone.
+            if not self.server.is_closing():
+                self.server.write_eof()
         except OSError:
             # The server is gone, which its client learns from the other direction.
-            return
-        finally:
             self.server.close()
 
     async def _let_pass(self, piece: Piece, ready: list[bytes]) -> bool:

@@ -39,7 +39,7 @@ _READS = frozenset(
     }
 )  # fmt: skip
 # Commands whose second word says to what kind of thing they do it.
-_OF_KINDS = frozenset({"CREATE", "ALTER", "DROP", "COMMENT", "IMPORT", "REFRESH", "SECURITY"})
+_OF_KINDS = frozenset({"CREATE", "ALTER", "DROP", "COMMIT", "ROLLBACK", "REFRESH", "IMPORT"})
 # Words between what is done and the name of what it is done to.
 _FILLERS = frozenset(
     {
@@ -195,9 +195,10 @@ def _from_words(words: Sequence[str]) -> Statement:
         return Statement()
     first = words[0].lower()
     if first == "copy":
-        return Statement(
-            (Action(first, _target(words)),), counted=True, copies_in="FROM" in keywords
-        )
+        # What stands in parentheses is a query, and goes out.
+        inward = "FROM" in keywords and words[1] != "("
+        copied = Statement((Action(first, _target(words)),), counted=True, copies_in=True)
+        return copied if inward else Statement()
     if keywords[0] in _OF_KINDS and len(words) > 1:
         at = next((at for at, word in enumerate(keywords) if at and word not in _FILLERS), 1)
         return Statement((Action(f"{first} {words[at].lower()}", _target(words[at:])),))
