@@ -25,6 +25,7 @@ __all__ = [
     "InvalidParameter",
     "InvalidTarget",
     "OriginGone",
+    "ProtocolViolation",
     "RunActive",
     "RunBusy",
     "RunElsewhere",
@@ -38,6 +39,7 @@ __all__ = [
     "UnknownScenario",
     "UsageError",
     "WorkerFailed",
+    "first_of_ours",
 ]
 
 
@@ -227,6 +229,10 @@ class DatabaseTooNew(DatabaseError):
     """The database was migrated by a newer aexp than this one."""
 
 
+class ProtocolViolation(DatabaseError):
+    """What a client or a server sent is not PostgreSQL's wire protocol."""
+
+
 class EmbeddedServerError(DatabaseError):
     """The embedded PostgreSQL cannot be started or stopped."""
 
@@ -265,3 +271,14 @@ class Interrupted(AexpError):
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         super().__init__(f"interrupted; nothing is lost: `aexp resume {run_id}` goes on")
+
+
+def first_of_ours(error: BaseException) -> AexpError | None:
+    """``error`` itself when it is an AexpError, or the first that a task group wrapped."""
+    if isinstance(error, AexpError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            if (found := first_of_ours(inner)) is not None:
+                return found
+    return None

@@ -25,6 +25,7 @@ __all__ = [
     "active_workflows",
     "bind",
     "class_name",
+    "forget_instances",
     "is_workflow",
     "lacks_instance",
     "stop_claiming",
@@ -70,6 +71,11 @@ def lacks_instance(workflow: Any) -> bool:
         and info.func_type is DBOSFuncType.Instance
         and not hasattr(workflow, "__self__")
     )
+
+
+def forget_instances() -> None:
+    """Forget every configured instance, as a process that never made them."""
+    _get_or_create_dbos_registry().instance_info_map.clear()
 
 
 def stop_claiming(dbos: DBOS) -> None:

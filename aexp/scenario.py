@@ -129,6 +129,9 @@ class Scenario(Generic[E]):
     many step bodies run, from which ``--kills`` chooses its moments; None when nobody knows.
     ``gather`` reads the evidence when the run has ended, ``promises`` judge it, ``account`` tells
     what happened as JSON values.
+
+    For ``aexp crash``: ``comparable`` makes of a result what must be the same in every run, and
+    ``duplicates`` counts the effects that happened more than once, allowed or not.
     """
 
     name: str
@@ -151,6 +154,8 @@ class Scenario(Generic[E]):
     promises: Sequence[Promise[E]] = ()
     account: Callable[[E], Account] = _no_account
     listens_to_all_queues: bool = False
+    comparable: Callable[[Any], Any] = field(default=lambda result: result)
+    duplicates: Callable[[E], int] | None = None
 
     def validate(self, given: Mapping[str, Any]) -> BaseModel:
         """The parameters as a model; raises InvalidParameter with every problem."""

@@ -32,6 +32,8 @@ class Report:
     elapsed_s: float
     settings: Mapping[str, Any] = field(default_factory=dict)
     alive: bool = False
+    # Effects that happened more than once; None where the scenario does not count them.
+    duplicates: int | None = None
 
     def ended(self, process: ProcessRecord) -> str:
         """How ``process`` ended; one that nobody saw end has vanished, unless it still works."""
@@ -101,6 +103,7 @@ async def audit_run(
     """
     ending = await read_ending(url, connection, run)
     history = await read_history(connection, run, ending)
+    duplicates: int | None = None
     if run.inherits:
         told: Mapping[str, Any] = {}
         own = leave_open(
@@ -111,6 +114,8 @@ async def audit_run(
             evidence = await scenario.gather(connection, run, ending)
         with scenario_code(scenario, "the account"):
             told = scenario.account(evidence)
+            if scenario.duplicates is not None:
+                duplicates = scenario.duplicates(evidence)
         own = judge(scenario.promises, evidence)
     verdicts = [*judge(PROMISES, history), *own]
     alive = await is_held(connection, run.run_id)
@@ -132,6 +137,7 @@ async def audit_run(
         },
         elapsed_s=_elapsed_s(ending.processes, alive=alive),
         alive=alive,
+        duplicates=duplicates,
         settings=settings or {},
     )
 

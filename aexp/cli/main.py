@@ -17,7 +17,7 @@ import click
 import aexp
 from aexp.cli.output import out
 from aexp.cli.state import State
-from aexp.errors import AexpError
+from aexp.errors import first_of_ours
 
 __all__ = ["main"]
 
@@ -31,6 +31,7 @@ _HOMES = {
     "list": "aexp.cli.show:list_scenarios",
     "describe": "aexp.cli.show:describe",
     "runs": "aexp.cli.show:runs",
+    "crash": "aexp.cli.crash:crash",
     "serve": "aexp.cli.serve:serve",
     "worker": "aexp.cli.worker:worker",
     "workers": "aexp.cli.worker:workers",
@@ -101,7 +102,7 @@ def _explain(error: Exception, state: State) -> int:
     """Print ``error`` in one line, or whole with --debug; the exit code that it maps to."""
     if state.debug:
         traceback.print_exception(error)
-    cause = _first_of_ours(error)
+    cause = first_of_ours(error)
     if cause is not None:
         return _fail(_one_line(str(cause)), cause.exit_code)
     if isinstance(error, BrokenPipeError):
@@ -112,17 +113,6 @@ def _explain(error: Exception, state: State) -> int:
         return _fail(f"cannot write: {error.strerror}", 1)
     what = f"{type(error).__name__}: {_one_line(str(error))}"
     return _fail(f"{what} (a bug in aexp: --debug shows where)", 1)
-
-
-def _first_of_ours(error: BaseException) -> AexpError | None:
-    """The error itself, or the one that a task group wrapped."""
-    if isinstance(error, AexpError):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            if (found := _first_of_ours(inner)) is not None:
-                return found
-    return None
 
 
 def _one_line(message: str) -> str:

@@ -20,7 +20,7 @@ from aexp.execution import run_on_loop
 from aexp.report import gather_timeline, render_page, view_data
 from aexp.settings import Settings
 
-__all__ = ["report"]
+__all__ = ["check_place", "report", "write_page"]
 
 _STDOUT = Path("-")
 
@@ -43,7 +43,7 @@ def report(settings: Settings, run_id: str, path: Path) -> int:
     The exit code tells whether it was written, not whether the promises held.
     """
     if path != _STDOUT:
-        _check_place(path)
+        check_place(path)
     url = locate_database(settings)
 
     async def main() -> str:
@@ -59,11 +59,11 @@ def report(settings: Settings, run_id: str, path: Path) -> int:
         out().write(page)
         out().flush()
     else:
-        _write(path, page)
+        write_page(path, page)
     return 0
 
 
-def _check_place(path: Path) -> None:
+def check_place(path: Path) -> None:
     """Say what is wrong with ``path`` before any work is done."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file in it, such as {path / 'run.html'}")
@@ -71,7 +71,7 @@ def _check_place(path: Path) -> None:
         raise UsageError(f"there is no folder {path.parent}: make it, or name another")
 
 
-def _write(path: Path, page: str) -> None:
+def write_page(path: Path, page: str) -> None:
     """Write the whole file or none of it: it takes its name when it is complete."""
     # Where a link points, the file there is replaced and not the link.
     path = path.resolve()

@@ -23,7 +23,8 @@ __all__ = ["ASSETS", "asset", "render_page", "view_data", "view_json"]
 _SCRIPTS = tuple(
     f"{part}.js"
     for part in (
-        "dom", "layout", "paint", "details", "marks", "pointer", "keys", "timeline", "view",
+        "dom", "layout", "paint", "details", "marks", "pointer", "keys", "timeline", "crash",
+        "view",
     )
 )  # fmt: skip
 ASSETS: Mapping[str, str] = {
@@ -80,7 +81,7 @@ def view_json(data: Mapping[str, Any]) -> str:
     return text
 
 
-def render_page(data: Mapping[str, Any]) -> str:
+def render_page(data: Mapping[str, Any], *, title: str | None = None) -> str:
     """The page that shows ``data``, as :func:`view_data` gives it.
 
     Its policy allows this very style and this very script, and nothing else.
@@ -93,7 +94,7 @@ def render_page(data: Mapping[str, Any]) -> str:
     )
     return Template(_read("view.html")).substitute(
         policy=policy,
-        title=html.escape(f"{report['run_id']} {report['status']} – aexp"),
+        title=html.escape(title or f"{report['run_id']} {report['status']} – aexp"),
         style=style,
         data=view_json(data),
         script=script,

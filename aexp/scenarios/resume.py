@@ -275,4 +275,5 @@ SCENARIO = Scenario(
     gather=gather,
     promises=PROMISES,
     account=account,
+    duplicates=lambda evidence: evidence.more_than_once,
 )

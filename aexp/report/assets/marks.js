@@ -47,6 +47,20 @@
     });
   }
 
+  const WRITE_SIGNS = { held: '✓', broken: '✕', void: '?', untried: '·' };
+
+  /** The durable writes of a baseline, each with what became of it when it was struck. */
+  function writes(view, at) {
+    return (view.timeline.writes || []).map((write) => [write, at.x(view.scale.toU(write.at))])
+      .filter(([, x]) => x >= 0 && x <= at.width)
+      .map(([write, left]) => {
+        const points = Object.entries(write.points).map(([point, verdict]) => `${verdict} ${point}`);
+        return place(el('span', {
+          class: `tl-write ${write.verdict}`, title: [write.write, ...points].join('\n'),
+        }, WRITE_SIGNS[write.verdict]), { left });
+      });
+  }
+
   /** Draw all of it for ``view`` as it looks at the axis now. */
   function drawMarks(view, at) {
     place(view.head, { paddingLeft: at.left });
@@ -57,7 +71,7 @@
       .filter(([, x]) => x >= 0 && x < at.width - 30)
       .map(([tick, left]) => place(el('span', { class: 'tl-tick' }, tick.text), { left }));
     view.head.replaceChildren(el('div', { class: 'tl-strip' },
-      view.lives.filter(seen).map((life) => band(life, at)), times));
+      view.lives.filter(seen).map((life) => band(life, at)), writes(view, at), times));
     view.marks.replaceChildren(
       ...view.scale.pieces.filter((piece) => piece.cut && seen(piece))
         .map((piece) => pause(piece, at)),

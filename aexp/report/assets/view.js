@@ -153,7 +153,8 @@
   const titled = (title, ...content) => el('section', {}, el('h2', {}, title), ...content);
 
   function before(data) {
-    return [heading(data), titled('Promises',
+    const above = data.crash ? aexp.crash.above(data.crash, { table, anomaly }) : [heading(data)];
+    return [...above, titled('Promises',
       el('ul', { class: 'promises' }, data.report.promises.map(promise)))];
   }
 

@@ -1,0 +1,169 @@
+"""``aexp crash``: kill a run at every durable write, and show that its promises hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aexp.cli.options import assignments, with_settings
+from aexp.cli.report import check_place, write_page
+from aexp.database import locate_database
+from aexp.errors import Interrupted
+from aexp.execution import leave_terminal_clean, run_on_loop
+from aexp.log import configure_logging
+from aexp.scenarios import find_scenario
+from aexp.settings import Settings
+from aexp.stopping import stop_on_signals
+
+if TYPE_CHECKING:
+    from aexp.crash.explorer import Request
+    from aexp.crash.results import Exploration
+
+__all__ = ["crash"]
+
+_SIDES = ("before", "after", "lost-ack")
+
+
+def _sides(_context: click.Context, _parameter: click.Parameter, value: str) -> Sequence[str]:
+    sides = [side.strip() for side in value.split(",")]
+    for side in sides:
+        if side not in _SIDES:
+            raise click.BadParameter(f"{side!r} is none of {', '.join(_SIDES)}")
+    return [side for side in _SIDES if side in sides]
+
+
+def _points(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
+    if value == "all":
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither a number from 1 on nor 'all'")
+    return int(value)
+
+
+@click.command
+@click.argument("target", metavar="SCENARIO|FILE.py:NAME|MODULE:NAME")
+@click.option(
+    "--set",
+    "given",
+    multiple=True,
+    callback=assignments,
+    metavar="KEY=VALUE",
+    help="A parameter of the scenario; `aexp describe` lists them.",
+)
+@click.option(
+    "--sides",
+    default=",".join(_SIDES),
+    callback=_sides,
+    metavar="SIDES",
+    help="On which sides of a write: before, after, lost-ack (all three).",
+)
+@click.option(
+    "--points",
+    default="all",
+    callback=_points,
+    metavar="N|all",
+    help="So many points at most, of every kind of write (all).",
+)
+@click.option("--seed", type=int, default=0, metavar="S", help="Chooses the points (0).")
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), metavar="J", help="Points at a time (one a core)."
+)
+@click.option("--all-writes", is_flag=True, help="Also at bookkeeping that no workflow does.")
+@click.option(
+    "--deadline",
+    "deadline_s",
+    type=click.FloatRange(0.1, 86_400),
+    default=30.0,
+    metavar="S",
+    help="Seconds in which a process must come to the end of the run (30).",
+)
+@click.option(
+    "--template",
+    metavar="DATABASE",
+    help="Give each point a copy of this database of the same server, with tables of yours.",
+)
+@click.option("--replay", metavar="POINT", help="Only this point, with the logs of its processes.")
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Write what was found as one page, to be opened offline.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@with_settings
+def crash(
+    settings: Settings,
+    target: str,
+    given: Mapping[str, str],
+    page: Path | None,
+    as_json: bool,  # noqa: FBT001
+    **options: Any,
+) -> int:
+    """Kill a run at every durable write, start it again, and judge what it promises.
+
+    Each point is an experiment of its own, in a database of its own: the run comes to one of its
+    writes, a fault strikes just before or just after it, and the run must still come to the end
+    that it comes to when it is left alone.
+    """
+    # It brings the proxy and all that explores, which no other command needs.
+    from aexp.cli.crash_progress import show_tally  # noqa: PLC0415
+    from aexp.cli.crash_report import print_exploration  # noqa: PLC0415
+    from aexp.crash.explorer import Explorer  # noqa: PLC0415
+
+    if page is not None:
+        check_place(page)
+    request = _request(target, given, options)
+    configure_logging(settings.log_format, settings.log_level)
+    url = locate_database(settings)
+    explorer = Explorer(request, settings, url)
+
+    async def main() -> Exploration:
+        async with stop_on_signals(_end_at_once) as stop, show_tally(explorer):
+            return await explorer.explore(stop)
+
+    exploration = run_on_loop(settings.loop, main)
+    print_exploration(exploration, as_json=as_json)
+    if page is not None:
+        from aexp.crash.page import render_exploration  # noqa: PLC0415
+
+        write_page(page, render_exploration(exploration))
+    if exploration.interrupted:
+        return Interrupted.exit_code
+    return 0 if exploration.ok else 1
+
+
+def _request(target: str, given: Mapping[str, str], options: Mapping[str, Any]) -> Request:
+    from aexp.crash.explorer import Request  # noqa: PLC0415 - see above
+    from aexp.crash.plan import Side, parse_point  # noqa: PLC0415
+
+    normal, scenario = find_scenario(target)
+    chosen = dict(options)
+    replay = chosen.pop("replay")
+    command = ["aexp", "crash", target]
+    command += [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
+    command += ["--seed", str(chosen["seed"])] if chosen["seed"] else []
+    command += ["--template", chosen["template"]] if chosen["template"] else []
+    command += ["--all-writes"] if chosen["all_writes"] else []
+    chosen["jobs"] = chosen["jobs"] or os.cpu_count() or 1
+    chosen["sides"] = [Side(side) for side in chosen["sides"]]
+    return Request(
+        target=normal,
+        scenario=scenario,
+        parameters=scenario.from_text(given),
+        replay=parse_point(replay) if replay is not None else None,
+        command=command,
+        **chosen,
+    )
+
+
+def _end_at_once() -> None:
+    """A second signal. What was started ends with this process: the workers see that their parent's
+    stdin is closed; the next exploration drops the databases."""
+    leave_terminal_clean()
+    click.echo("aexp: error: interrupted", err=True)
+    os._exit(Interrupted.exit_code)

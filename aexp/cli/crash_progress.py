@@ -1,0 +1,76 @@
+"""How far an exploration has come, drawn on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from aexp.cli.live import REFRESH_S
+from aexp.crash.explorer import Explorer
+
+__all__ = ["show_tally"]
+
+
+@asynccontextmanager
+async def show_tally(explorer: Explorer) -> AsyncIterator[None]:
+    """Draw the tally of ``explorer`` while the context lives, if stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[counts]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stderr=True,
+        redirect_stdout=False,
+        refresh_per_second=1 / REFRESH_S,
+    )
+    with bar:
+        task = bar.add_task(explorer.request.scenario.name, total=None, counts="")
+
+        async def draw() -> None:
+            while True:
+                tally = explorer.tally
+                bar.update(
+                    task,
+                    completed=tally.done,
+                    total=tally.planned,
+                    description=f"{explorer.request.scenario.name}: {tally.doing}",
+                    counts=_counts(explorer),
+                )
+                await anyio.sleep(REFRESH_S)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(draw)
+            try:
+                yield
+            finally:
+                group.cancel_scope.cancel()
+
+
+def _counts(explorer: Explorer) -> str:
+    tally = explorer.tally
+    counts = f"[green]{tally.held} held[/]"
+    counts += f" [bold red]{tally.broken} broken[/]" if tally.broken else " 0 broken"
+    counts += f" [yellow]{tally.void} void[/]" if tally.void else " 0 void"
+    if tally.began_at is not None and tally.done:
+        counts += f" {(time.monotonic() - tally.began_at) / tally.done:.2f} s a point"
+    return counts

@@ -1,0 +1,98 @@
+"""What one experiment leaves behind, as plain data: the rows of DBOS, what the proxy saw, and what
+the workers told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aexp.promise import Verdict
+
+__all__ = ["Body", "Checkpoint", "Evidence", "LifeRecord", "StepRecord", "WorkflowRecord"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowRecord:
+    """A workflow as DBOS has it at the end."""
+
+    workflow_id: str
+    name: str
+    status: str
+    executor_id: str | None = None
+    application_version: str | None = None
+    recovery_attempts: int = 0
+    queue: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A checkpoint that stands in the database at the end."""
+
+    workflow_id: str
+    step_id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint that the proxy saw become durable, in the ``life``-th life, at ``at``."""
+
+    workflow_id: str
+    step_id: int
+    life: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A step's body that began, in the ``life``-th life, at ``at`` (the same clock)."""
+
+    workflow_id: str
+    step_id: int
+    name: str
+    life: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LifeRecord:
+    """A worker from its start to its end.
+
+    ``code`` is its exit code, negative for a signal, None when it outlived the deadline and was
+    ended by us; ``killed`` says that it was a fault's kill that ended it, ``stalled`` that it lived
+    on after a lost acknowledgement, did nothing more, and was killed to be started again. ``log``
+    are its last lines.
+    """
+
+    pid: int
+    code: int | None
+    killed: bool
+    stalled: bool = False
+    log: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known of one experiment. Times are seconds on one monotonic clock.
+
+    ``outcome`` is the root's result (an error as text), ``verdicts`` are the audit's: the promises
+    of every run and the scenario's own. ``duplicates`` is None when the scenario does not count
+    them. ``recovery_s`` is from the last fault to the end, None when there was none.
+    """
+
+    status: str
+    outcome: Any
+    lives: Sequence[LifeRecord]
+    workflows: Sequence[WorkflowRecord]
+    steps: Sequence[StepRecord]
+    checkpoints: Sequence[Checkpoint]
+    bodies: Sequence[Body]
+    verdicts: Sequence[Verdict] = ()
+    duplicates: int | None = None
+    recovery_s: float | None = None
+
+    @property
+    def restarted(self) -> bool:
+        """Whether a process that no fault had killed had to be started again."""
+        return any(not life.killed for life in self.lives[:-1])

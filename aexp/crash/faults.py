@@ -1,0 +1,116 @@
+"""What an explorer sees at the proxy, and what it does there: strike at a write, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import anyio
+
+from aexp.crash.plan import Fault, Side
+from aexp.crash.workers import Worker
+from aexp.crash.writes import Write
+
+__all__ = ["Landed", "Seen", "Watch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A write that became durable in the ``life``-th life of the worker, at ``at`` (monotonic).
+
+    ``told`` says whether its client was to hear of it.
+    """
+
+    write: Write
+    life: int
+    at: float
+    told: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A fault that did strike, at ``at`` (monotonic), in the ``life``-th life.
+
+    ``code`` is how the worker ended by it: None when it lives on.
+    """
+
+    fault: Fault
+    write: Write
+    life: int
+    at: float
+    code: int | None
+
+
+@dataclass(slots=True)
+class Watch:
+    """Sees every write, and strikes at each of ``faults`` in turn.
+
+    From a kill until the next worker is expected nothing passes: what a dead process has left in
+    its sockets is as lost as the rest of it.
+    """
+
+    faults: Sequence[Fault]
+    writes: list[Seen] = field(default_factory=list)
+    landed: list[Landed] = field(default_factory=list)
+    life: int = 0
+    active_at: float = 0.0
+    _worker: Worker | None = None
+    _known: anyio.Event = field(default_factory=anyio.Event)
+    _down: bool = False
+
+    def expect(self, life: int) -> None:
+        """A worker is about to be started: from now on writes pass again."""
+        self.life, self._worker, self._known, self._down = life, None, anyio.Event(), False
+
+    def meet(self, worker: Worker) -> None:
+        """It is this one."""
+        self._worker = worker
+        self._known.set()
+
+    def lost_in(self, life: int) -> bool:
+        """Whether an acknowledgement was lost in that life."""
+        return any(landed.code is None and landed.life == life for landed in self.landed)
+
+    async def before(self, write: Write) -> bool:
+        """Whether ``write`` may go on its way."""
+        if not write.bookkeeping:
+            self.active_at = time.monotonic()
+        if self._down:
+            return False
+        if self._is_next(write, (Side.BEFORE,)):
+            await self._strike(write)
+            return False
+        return True
+
+    async def after(self, write: Write) -> bool:
+        """Whether the client may hear that ``write`` is durable."""
+        strikes = not self._down and self._is_next(write, (Side.AFTER, Side.LOST_ACK))
+        told = not self._down and not strikes
+        self.writes.append(Seen(write, self.life, time.monotonic(), told))
+        if not write.bookkeeping:
+            self.active_at = time.monotonic()
+        if strikes:
+            await self._strike(write)
+        return told
+
+    def _is_next(self, write: Write, sides: Sequence[Side]) -> bool:
+        if len(self.landed) == len(self.faults):
+            return False
+        fault = self.faults[len(self.landed)]
+        return fault.side in sides and fault.write == write.point
+
+    async def _strike(self, write: Write) -> None:
+        await self._known.wait()
+        worker = self._worker
+        assert worker is not None
+        # A write that comes when its worker is known to be dead strikes nobody.
+        if worker.code is not None:
+            return
+        fault = self.faults[len(self.landed)]
+        at, code = time.monotonic(), None
+        if fault.side.kills:
+            self._down = True
+            worker.kill()
+            code = await worker.wait()
+        self.landed.append(Landed(fault, write, self.life, at, code))

@@ -1,0 +1,93 @@
+"""Read what an experiment left behind: the rows of DBOS, the proxy's writes, the bodies' notes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+
+from aexp.audit import Report, audit_run
+from aexp.crash.evidence import (
+    Body,
+    Checkpoint,
+    Evidence,
+    LifeRecord,
+    StepRecord,
+    WorkflowRecord,
+)
+from aexp.crash.faults import Seen
+from aexp.database import DatabaseUrl
+from aexp.database.connect import Connection
+from aexp.runs import Run
+from aexp.scenario import Scenario
+
+__all__ = ["CHECKPOINTS", "TRANSACTIONS", "gather_evidence"]
+
+# What the name of a write says that records a step, and of one that records a transaction with its
+# own writes.
+CHECKPOINTS = "insert dbos.operation_outputs"
+TRANSACTIONS = "insert dbos.datasource_outputs"
+
+_WORKFLOWS = """
+    SELECT workflow_uuid AS workflow_id, name, status, executor_id, application_version,
+        coalesce(recovery_attempts, 0) AS recovery_attempts, queue_name AS queue
+    FROM dbos.workflow_status ORDER BY created_at, workflow_uuid
+"""
+
+_STEPS = """
+    SELECT workflow_uuid AS workflow_id, function_id AS step_id, function_name AS name
+    FROM dbos.operation_outputs ORDER BY workflow_uuid, function_id
+"""
+
+
+async def gather_evidence(
+    url: DatabaseUrl,
+    connection: Connection,
+    run: Run,
+    scenario: Scenario[object],
+    *,
+    lives: Sequence[LifeRecord],
+    writes: Sequence[Seen],
+    bodies: Path,
+    recovery_s: float | None,
+) -> tuple[Evidence, Report]:
+    """The evidence of an experiment on ``run``, alone in its database, and the run's own report.
+
+    All workflows there are its own: those of another version too, which must not be.
+    """
+    report = await audit_run(url, connection, run, scenario)
+    evidence = Evidence(
+        status=report.status,
+        outcome=report.result,
+        lives=lives,
+        workflows=[WorkflowRecord(**dict(row)) for row in await connection.fetch(_WORKFLOWS)],
+        steps=[StepRecord(**dict(row)) for row in await connection.fetch(_STEPS)],
+        checkpoints=[
+            Checkpoint(seen.write.workflow_id, seen.write.step_id, seen.life, seen.at)
+            for seen in writes
+            if CHECKPOINTS in seen.write.name
+            and seen.write.workflow_id is not None
+            and seen.write.step_id is not None
+        ],
+        bodies=await _read_bodies(bodies, lives),
+        verdicts=report.verdicts,
+        duplicates=report.duplicates,
+        recovery_s=recovery_s,
+    )
+    return evidence, report
+
+
+async def _read_bodies(path: Path, lives: Sequence[LifeRecord]) -> list[Body]:
+    file = anyio.Path(path)
+    if not await file.exists():
+        return []
+    life_of = {life.pid: number for number, life in enumerate(lives)}
+    noted = [json.loads(line) for line in (await file.read_text()).splitlines()]
+    return [
+        Body(row["workflow_id"], row["step_id"], row["name"], life_of[row["pid"]], row["at"])
+        for row in noted
+        # Bodies in threads of nobody's, outside any workflow, are no steps.
+        if row["workflow_id"] is not None
+    ]

@@ -1,0 +1,227 @@
+"""What an exploration found, and how it is told as JSON."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aexp.audit import Report
+from aexp.crash.faults import Seen
+from aexp.crash.plan import Point
+from aexp.promise import Verdict
+from aexp.report import Timeline
+
+__all__ = ["BASELINE", "Baseline", "Exploration", "KindRow", "PointResult"]
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The run without a fault: its writes, in order, with the moment at which it began (the same
+    clock), its account and its timeline.
+
+    ``verdicts`` compare it with a second such run, made under another hash seed. The epoch is
+    ``clock_offset_s`` before that clock's zero.
+    """
+
+    writes: Sequence[Seen]
+    began_at: float
+    clock_offset_s: float
+    seconds: float
+    verdicts: Sequence[Verdict]
+    report: Report
+    timeline: Timeline
+
+    @property
+    def points(self) -> Sequence[str]:
+        """The names of its writes in order, bookkeeping and all."""
+        return [seen.write.point for seen in self.writes]
+
+
+@dataclass(frozen=True, slots=True)
+class PointResult:
+    """What came of a point. ``void`` says why its fault did not land as it should have; such a
+    point is not verified, whatever its verdicts say. ``restarted`` says that the process which had
+    lost an acknowledgement did nothing more, or ended: only another one came to the end."""
+
+    point: Point | None
+    verdicts: Sequence[Verdict]
+    void: str | None = None
+    attempts: int = 1
+    duplicates: int | None = None
+    recovery_s: float | None = None
+    restarted: bool = False
+    seconds: float = 0.0
+    log: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """The point as it is given to --replay; the baseline has none."""
+        return BASELINE if self.point is None else str(self.point)
+
+    @property
+    def broken(self) -> Sequence[Verdict]:
+        """The promises that did not hold."""
+        return [verdict for verdict in self.verdicts if verdict.held is False]
+
+    @property
+    def held(self) -> bool | None:
+        """Whether every promise held that could be judged; None when the point is void."""
+        return None if self.void is not None else not self.broken
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "point": self.name,
+            "side": self.point.side if self.point is not None else None,
+            "held": self.held,
+            "duplicates": self.duplicates,
+            "recovery_s": None if self.recovery_s is None else round(self.recovery_s, 3),
+            **({"restarted": True} if self.restarted else {}),
+            **({"void": self.void, "attempts": self.attempts} if self.void is not None else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class KindRow:
+    """The points of one kind of write."""
+
+    kind: str
+    points: int
+    verified: int
+    duplicates: int
+    restarted: int
+    broken: int
+    void: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """An exploration, whole or cut short.
+
+    ``planned`` are the points chosen, of ``possible`` ones; ``sampled`` says that fewer were chosen
+    on purpose. ``replay`` is the command that replays a point, up to the point itself.
+    """
+
+    scenario: str
+    target: str
+    parameters: Mapping[str, Any]
+    seed: int
+    jobs: int
+    baseline: Baseline
+    planned: Sequence[Point]
+    possible: int
+    bookkeeping: int
+    unsteady: Sequence[str]
+    results: Sequence[PointResult]
+    elapsed_s: float
+    exploring_s: float
+    interrupted: bool = False
+    replay: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def verified(self) -> Sequence[PointResult]:
+        """The points whose fault landed."""
+        return [result for result in self.results if result.void is None]
+
+    @property
+    def void(self) -> Sequence[PointResult]:
+        """The points whose fault did not land, as often as it was tried."""
+        return [result for result in self.results if result.void is not None]
+
+    @property
+    def broken(self) -> Sequence[PointResult]:
+        """Where a promise did not hold: the baseline itself, and points that were verified."""
+        alone = PointResult(None, self.baseline.verdicts)
+        return [*([alone] if alone.broken else []), *(r for r in self.verified if r.broken)]
+
+    @property
+    def coverage(self) -> float:
+        """Points verified of points planned."""
+        return len(self.verified) / len(self.planned) if self.planned else 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether every planned point was verified and every promise held."""
+        return bool(self.planned) and self.coverage == 1.0 and not self.broken
+
+    @property
+    def seconds_per_point(self) -> float | None:
+        """Wall time by points done; with several jobs, less than a point takes."""
+        return self.exploring_s / len(self.results) if self.results else None
+
+    def by_kind(self) -> list[KindRow]:
+        """A row for each kind of write, in the order in which the baseline wrote them."""
+        planned = Counter(point.kind for point in self.planned)
+        rows = []
+        for kind, points in planned.items():
+            of_kind = [r for r in self.results if r.point is not None and r.point.kind == kind]
+            verified = [result for result in of_kind if result.void is None]
+            rows.append(
+                KindRow(
+                    kind=kind,
+                    points=points,
+                    verified=len(verified),
+                    duplicates=sum(result.duplicates or 0 for result in verified),
+                    restarted=sum(result.restarted for result in verified),
+                    broken=sum(bool(result.broken) for result in verified),
+                    void=len(of_kind) - len(verified),
+                )
+            )
+        return rows
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values, in the order in which they are written."""
+        pace = self.seconds_per_point
+        return {
+            "scenario": self.scenario,
+            "target": self.target,
+            "parameters": dict(self.parameters),
+            "seed": self.seed,
+            "jobs": self.jobs,
+            "writes": len(self.baseline.writes) - self.bookkeeping,
+            "bookkeeping_writes": self.bookkeeping,
+            "unsteady": list(self.unsteady),
+            "possible": self.possible,
+            "planned": len(self.planned),
+            "verified": len(self.verified),
+            "void": len(self.void),
+            "broken": [self._broken_as_json(result) for result in self.broken],
+            "coverage": round(self.coverage, 4),
+            "duplicates": sum(result.duplicates or 0 for result in self.verified),
+            "restarted": sum(result.restarted for result in self.verified),
+            "interrupted": self.interrupted,
+            "baseline_s": round(self.baseline.seconds, 3),
+            "seconds_per_point": None if pace is None else round(pace, 3),
+            "elapsed_s": round(self.elapsed_s, 3),
+            "points": [result.as_json() for result in self.results],
+            "settings": dict(self.settings),
+        }
+
+    def _broken_as_json(self, result: PointResult) -> dict[str, Any]:
+        return {
+            "point": result.name,
+            "promises": [
+                {
+                    "name": verdict.name,
+                    "statement": verdict.statement,
+                    "anomalies": [
+                        {"summary": anomaly.summary, "rows": [dict(row) for row in anomaly.rows]}
+                        for anomaly in verdict.anomalies or ()
+                    ],
+                }
+                for verdict in result.broken
+            ],
+            "log": list(result.log),
+            "replay": self.replay_command(result),
+        }
+
+    def replay_command(self, result: PointResult) -> str:
+        """One line for a shell that makes exactly this experiment again."""
+        point = [] if result.point is None else ["--replay", str(result.point)]
+        return shlex.join([*self.replay, *point])

@@ -1,0 +1,258 @@
+"""What must hold of every workflow, whatever it does, when it is hit by a fault. Pure functions.
+
+Each compares what an experiment left behind with a *baseline*: the same run, hit by nothing. The
+method is elle's: anomalies are data and show the rows that make them one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aexp.crash.evidence import Body, Evidence, StepRecord
+from aexp.promise import Anomaly, Promise, Verdict, judge
+
+__all__ = ["PROMISES", "Comparison", "judge_experiment"]
+
+_SAMPLE = 20
+_LONGEST = 400
+_UNENDED = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
+# What DBOS calls a workflow that it has tried to recover too often.
+_DEAD = frozenset({"MAX_RECOVERY_ATTEMPTS_EXCEEDED", "CANCELLED"})
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An experiment beside its baseline, and what of the results must be the same.
+
+    ``doubted`` are the transactional steps whose commit a living process did not hear of: workflow,
+    step, pid.
+    """
+
+    baseline: Evidence
+    found: Evidence
+    expected: Any
+    outcome: Any
+    doubted: frozenset[tuple[str, int, int]] = frozenset()
+
+
+def judge_experiment(comparison: Comparison) -> list[Verdict]:
+    """The verdicts on every promise: the generic ones, then those of the run's own audit."""
+    told = [
+        _without_doubted(verdict, comparison.doubted)
+        for verdict in comparison.found.verdicts
+        # A workflow that ends in error on its own is compared by its error, see same_result.
+        if verdict.name != "ends"
+    ]
+    return [*judge(PROMISES, comparison), *told]
+
+
+def _without_doubted(verdict: Verdict, doubted: Collection[tuple[str, int, int]]) -> Verdict:
+    """``verdict`` without the bodies that its process began because it could not know better.
+
+    A transaction whose commit was not acknowledged is tried again by the process that lives on:
+    only its own insert tells it that the step stands there already, and it is rolled back.
+    """
+    if verdict.name != "checkpointed_once" or not verdict.anomalies:
+        return verdict
+    left = [
+        replace(anomaly, rows=rows)
+        for anomaly in verdict.anomalies
+        if (
+            rows := [
+                row
+                for row in anomaly.rows
+                if (row["workflow_id"], row["step_id"], row["pid"]) not in doubted
+            ]
+        )
+    ]
+    return replace(verdict, anomalies=left)
+
+
+def _ends(comparison: Comparison) -> Sequence[Anomaly]:
+    """The last worker saw the end of everything, and did not fail on its own.
+
+    One before it may have: it lost a connection, and whatever supervises it starts it again.
+    """
+    found = comparison.found
+    anomalies = []
+    for number, life in list(enumerate(found.lives, 1))[-1:]:
+        row = {"process": number, "pid": life.pid, "code": life.code}
+        if life.code is None:
+            left = [_workflow(row) for row in found.workflows if row.status in _UNENDED]
+            anomalies.append(Anomaly("the run did not end within its deadline", [row, *left]))
+        elif life.code != 0:
+            said = next((line for line in reversed(life.log) if line.strip()), "it said nothing")
+            anomalies.append(
+                Anomaly("a worker ended on its own", [{**row, "said": said[:_LONGEST]}])
+            )
+    if found.status in _UNENDED and not anomalies:
+        anomalies.append(Anomaly(f"the root workflow is {found.status}"))
+    return anomalies
+
+
+def _same_result(comparison: Comparison) -> Sequence[Anomaly] | None:
+    baseline, found = comparison.baseline, comparison.found
+    if found.status in _UNENDED:
+        return None
+    if found.status != baseline.status:
+        row = {"status": found.status, "expected": baseline.status, "result": _brief(found.outcome)}
+        return [Anomaly(f"the workflow ended as {found.status}, not {baseline.status}", [row])]
+    if _equal(comparison.outcome, comparison.expected):
+        return ()
+    row = {"result": _brief(comparison.outcome), "expected": _brief(comparison.expected)}
+    return [Anomaly("the result differs from that of the run without a fault", [row])]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    # What has no equality of its own, and a NaN, may still say the same.
+    return bool(one == other) or repr(one) == repr(other)
+
+
+def _none_left(comparison: Comparison) -> Sequence[Anomaly]:
+    left = [row for row in comparison.found.workflows if row.status in _UNENDED | _DEAD]
+    known = {row.workflow_id: row.status for row in comparison.baseline.workflows}
+    left = [row for row in left if known.get(row.workflow_id) != row.status]
+    if not left:
+        return ()
+    what = sorted({row.status for row in left})
+    return [
+        Anomaly(
+            f"{len(left)} workflows are left {', '.join(what)}",
+            [_workflow(row) for row in left[:_SAMPLE]],
+        )
+    ]
+
+
+def _same_workflows(comparison: Comparison) -> Sequence[Anomaly]:
+    """The same workflows by id and name: none is missing, none is there twice under another id."""
+    known = {row.workflow_id: row for row in comparison.baseline.workflows}
+    found = {row.workflow_id: row for row in comparison.found.workflows}
+    anomalies = []
+    if missing := [row for workflow_id, row in known.items() if workflow_id not in found]:
+        anomalies.append(
+            Anomaly(f"{len(missing)} workflows are missing", [_workflow(r) for r in missing])
+        )
+    if more := [row for workflow_id, row in found.items() if workflow_id not in known]:
+        anomalies.append(
+            Anomaly(f"{len(more)} workflows are there that should not be", [*map(_workflow, more)])
+        )
+    renamed = [
+        {"workflow_id": key, "name": found[key].name, "expected": row.name}
+        for key, row in known.items()
+        if key in found and found[key].name != row.name
+    ]
+    if renamed:
+        anomalies.append(Anomaly("another workflow has the id", renamed))
+    return anomalies
+
+
+def _same_steps(comparison: Comparison) -> Sequence[Anomaly]:
+    """Per workflow the same names of steps in the same order."""
+    expected, found = _names(comparison.baseline.steps), _names(comparison.found.steps)
+    rows = [
+        {
+            **_step((workflow_id, step_id)),
+            "name": found[workflow_id].get(step_id),
+            "expected": expected[workflow_id].get(step_id),
+        }
+        for workflow_id in sorted(expected.keys() & found.keys())
+        for step_id in sorted(found[workflow_id].keys() | expected[workflow_id].keys())
+        if found[workflow_id].get(step_id) != expected[workflow_id].get(step_id)
+    ]
+    if not rows:
+        return ()
+    return [Anomaly("the steps differ from those of the run without a fault", rows[:_SAMPLE])]
+
+
+def _names(steps: Sequence[StepRecord]) -> Mapping[str, Mapping[int, str]]:
+    names: defaultdict[str, dict[int, str]] = defaultdict(dict)
+    for step in steps:
+        names[step.workflow_id][step.step_id] = step.name
+    return names
+
+
+def _kept(comparison: Comparison) -> Sequence[Anomaly]:
+    """Each checkpoint that became durable stands there at the end, and was written once."""
+    found = comparison.found
+    standing = {(step.workflow_id, step.step_id) for step in found.steps}
+    durable: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+    for checkpoint in found.checkpoints:
+        durable[checkpoint.workflow_id, checkpoint.step_id].append(checkpoint.life + 1)
+    anomalies = []
+    if gone := [_step(key) for key in sorted(durable) if key not in standing]:
+        anomalies.append(Anomaly("checkpoints that were durable are gone", gone[:_SAMPLE]))
+    # DBOS repeats a write whose acknowledgement was lost, and finds its own row: no second record.
+    # Another process has no business with a step that stands there already.
+    twice = [
+        {**_step(key), "by_processes": lives}
+        for key, lives in sorted(durable.items())
+        if len(set(lives)) > 1
+    ]
+    if twice:
+        anomalies.append(Anomaly("steps were recorded more than once", twice[:_SAMPLE]))
+    return anomalies
+
+
+def _never_again(comparison: Comparison) -> Sequence[Anomaly] | None:
+    """No body began after its step's checkpoint had become durable."""
+    found = comparison.found
+    if not found.bodies:
+        return None
+    first = {
+        (point.workflow_id, point.step_id): point
+        for point in sorted(found.checkpoints, key=lambda point: -point.at)
+    }
+    rows = [
+        {
+            **_step((body.workflow_id, body.step_id)),
+            "name": body.name,
+            "process": body.life + 1,
+            "checkpoint_of_process": first[body.workflow_id, body.step_id].life + 1,
+            "later_s": round(body.at - first[body.workflow_id, body.step_id].at, 4),
+        }
+        for body in found.bodies
+        if _is_later(body, first.get((body.workflow_id, body.step_id)))
+    ]
+    if not rows:
+        return ()
+    return [Anomaly("step bodies began although their checkpoint was durable", rows[:_SAMPLE])]
+
+
+def _is_later(body: Body, checkpoint: Any) -> bool:
+    return checkpoint is not None and body.at > checkpoint.at
+
+
+def _workflow(row: Any) -> Mapping[str, Any]:
+    return {
+        "workflow_id": row.workflow_id,
+        "name": row.name,
+        "status": row.status,
+        "executor_id": row.executor_id,
+        "recovery_attempts": row.recovery_attempts,
+        "queue": row.queue,
+    }
+
+
+def _step(key: tuple[str, int]) -> dict[str, Any]:
+    return {"workflow_id": key[0], "step_id": key[1]}
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+PROMISES: Sequence[Promise[Comparison]] = (
+    Promise("run_ends", "after the fault the run comes to its end", _ends),
+    Promise(
+        "same_result", "the workflow ends with the result of the run without a fault", _same_result
+    ),
+    Promise("none_left", "no workflow is left PENDING, ENQUEUED or dead-lettered", _none_left),
+    Promise("same_workflows", "the same workflows ran, each exactly once", _same_workflows),
+    Promise("same_steps", "each workflow has the same steps in the same order", _same_steps),
+    Promise("checkpoints_kept", "a durable checkpoint is written once and stays", _kept),
+    Promise("never_again", "a step whose checkpoint is durable never runs again", _never_again),
+)

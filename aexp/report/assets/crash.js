@@ -1,0 +1,55 @@
+// What an exploration found, above the timeline of its baseline. See aexp/crash/page.py for its data.
+(() => {
+  'use strict';
+  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  const { el } = aexp;
+  const { count } = aexp.details;
+
+  function verdict(found) {
+    if (found.broken.length) return ['bad', '✕ BROKEN'];
+    return found.ok ? ['good', '✓ HELD'] : ['open', '? NOT VERIFIED'];
+  }
+
+  function heading(found) {
+    const [kind, text] = verdict(found);
+    const pace = found.seconds_per_point === null ? ''
+      : `${found.seconds_per_point.toFixed(2)} s a point, ${found.jobs} at a time`;
+    return el('header', { class: 'heading' },
+      el('p', { class: 'quiet' }, 'killed at every durable write'),
+      el('h1', {}, found.scenario),
+      el('p', { class: 'verdict' },
+        el('span', { class: `pill ${kind}`, 'data-verdict': found.ok ? 'held' : 'not-held' }, text),
+        el('span', {}, `${found.verified} of ${count(found.planned, 'point')} verified`),
+        found.broken.length
+          ? el('strong', { class: 'bad' }, `✕ ${count(found.broken.length, 'point')} broken`) : null,
+        found.void ? el('span', { class: 'open' }, `? ${found.void} void`) : null,
+        el('span', {}, `${count(found.writes, 'durable write')}`),
+        el('span', { class: 'quiet' }, `seed ${found.seed} ${pace}`)));
+  }
+
+  function point(broken, { anomaly }) {
+    return el('li', { class: 'card', 'data-point': broken.point },
+      el('h3', { class: 'bad' }, `✕ ${broken.point}`),
+      broken.promises.map((promise) => el('div', {},
+        el('p', {}, el('code', {}, promise.name), ' ', promise.statement),
+        promise.anomalies.map(anomaly))),
+      broken.log.length ? el('details', { 'data-fold': `log ${broken.point}` },
+        el('summary', {}, 'Last log lines of its processes'),
+        el('pre', {}, broken.log.join('\n'))) : null,
+      el('p', { class: 'quiet' }, 'again: ', el('code', {}, broken.replay)));
+  }
+
+  /** All that stands above the timeline; ``draw`` has the ways to draw rows and anomalies. */
+  function above(found, draw) {
+    const kinds = found.kinds.map(({ kind, ...figures }) => [kind, figures]);
+    return [heading(found),
+      el('section', {}, el('h2', {}, 'By kind of write'), draw.table('kinds of write', kinds)),
+      found.broken.length ? el('section', {}, el('h2', {}, 'Broken'),
+        el('ul', { class: 'cards broken' }, found.broken.map((each) => point(each, draw)))) : null,
+      found.void_points.length ? el('section', {}, el('h2', {}, 'Void'),
+        draw.table('void points', found.void_points.map((row) => ['', row]))) : null,
+      el('h2', {}, 'The run without a fault')].filter((part) => part !== null);
+  }
+
+  aexp.crash = { above };
+})();

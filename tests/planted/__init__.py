@@ -1,0 +1,1 @@
+"""Workflows with one real bug each, which ``aexp crash`` must find."""

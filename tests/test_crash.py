@@ -1,0 +1,160 @@
+"""``aexp crash`` as a command: a run killed at its writes, what it tells, and what it leaves."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from aexp.crash.plan import parse_point
+from aexp.database import DatabaseUrl
+from tests.cli import Cli, children_running, wait_until
+from tests.conftest import TEMPLATE
+from tests.explorations import PLANTED, explore
+
+BUGS = f"{PLANTED}/bugs.py"
+DOUBLED = f"{PLANTED}/doubled_effect.py:SCENARIO"
+STEP = "insert dbos.operation_outputs [~:1]#1"
+
+
+def databases(url: DatabaseUrl) -> set[str]:
+    """The databases of explorations on the server of ``url``."""
+    with psycopg.connect(url.with_name("postgres").libpq, autocommit=True) as connection:
+        rows = connection.execute(
+            "SELECT datname FROM pg_database WHERE datname LIKE 'aexp_crash_%'"
+        )
+        return {name for (name,) in rows}
+
+
+def test_a_sound_workflow_holds_at_every_write_on_every_side(server: DatabaseUrl) -> None:
+    found = explore(server, f"{BUGS}:sound")
+    told = found.as_json()
+    assert (told["coverage"], told["broken"], told["void"]) == (1.0, [], 0)
+    assert told["planned"] == told["verified"] == 3 * told["writes"] == len(told["points"])
+    assert {point["side"] for point in told["points"]} == {"before", "after", "lost-ack"}
+    assert all(point["held"] and point["recovery_s"] > 0 for point in told["points"])
+    assert found.ok
+
+
+def test_each_delivery_of_resume_keeps_what_it_promises(server: DatabaseUrl) -> None:
+    point = "before:insert dbos.operation_outputs [~.2.0:1]#1"
+    duplicates = {}
+    for delivery in ("exactly-once", "idempotent", "at-least-once"):
+        found = explore(
+            server, "resume", {"messages": "1", "latency_s": "0", "delivery": delivery},
+            replay=parse_point(point),
+        )  # fmt: skip
+        assert found.ok, [result.broken for result in found.results]
+        duplicates[delivery] = found.results[0].duplicates
+    assert duplicates == {"exactly-once": 0, "idempotent": 0, "at-least-once": 1}
+
+
+def test_a_point_that_is_never_reached_is_void_and_no_pass(server: DatabaseUrl) -> None:
+    found = explore(server, f"{BUGS}:sound", replay=parse_point("after:insert no.table#1"))
+    (result,) = found.results
+    assert result.held is None
+    assert result.attempts == 3
+    assert "was not reached" in (result.void or "")
+    assert (found.coverage, found.ok) == (0.0, False)
+
+
+def test_the_command_tells_what_broke_and_how_to_see_it_again(cli: Cli, tmp_path: Path) -> None:
+    page = tmp_path / "found.html"
+    done = cli(
+        "crash", DOUBLED, "--replay", f"before:{STEP}", "--report", str(page),
+        "--template", TEMPLATE,
+    )  # fmt: skip
+    assert done.code == 1, done.stderr
+    assert "shipped_once: each item is shipped exactly once" in done.stdout
+    assert "not shipped exactly once" in done.stdout
+    assert shlex.join(["--replay", f"before:{STEP}"]) in done.stdout
+    text = page.read_text()
+    assert "data-verdict" in text
+    assert "not shipped exactly once" in text
+
+
+def test_the_command_tells_the_same_as_json(cli: Cli) -> None:
+    done = cli("crash", f"{BUGS}:sound", "--points", "2", "--template", TEMPLATE, "--json")
+    assert done.code == 0, done.stderr
+    told = done.json
+    assert (told["scenario"], told["planned"], told["verified"]) == ("sound", 2, 2)
+    assert told["possible"] == 3 * told["writes"]
+    assert told["seconds_per_point"] > 0
+    assert [sorted(point) for point in told["points"]] == [
+        ["duplicates", "held", "point", "recovery_s", "side"]
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["resume", "--sides", "below"], "'below' is none of before, after, lost-ack"),
+        (["resume", "--points", "few"], "'few' is neither a number"),
+        (["resume", "--replay", "after"], "'after' is no point"),
+        (["nothing"], "unknown scenario 'nothing'"),
+        (["resume", "--set", "colour=red"], "unknown parameter 'colour'"),
+        (["resume", "--report", "no/such/page.html"], "there is no folder"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(cli: Cli, arguments: list[str], reason: str) -> None:
+    done = cli("crash", *arguments)
+    assert done.code == 2
+    assert reason in done.error
+
+
+def test_a_worker_that_ends_on_its_own_is_told_with_its_own_words(cli: Cli) -> None:
+    done = cli("crash", f"{BUGS}:crashing", "--template", TEMPLATE)
+    assert done.code == 1
+    assert "exited with 7" in done.error
+
+
+def test_a_workflow_that_never_ends_is_refused(cli: Cli) -> None:
+    done = cli("crash", f"{BUGS}:endless", "--deadline", "2", "--template", TEMPLATE)
+    assert done.code == 2
+    assert "did not end within 2 s without any fault" in done.error
+    assert cli.url is not None
+    assert databases(cli.url) == set()
+
+
+def exploring(cli: Cli) -> subprocess.Popen[str]:
+    """An exploration whose first worker is at work, for ever."""
+    process = cli.start("crash", f"{BUGS}:endless", "--template", TEMPLATE, "--deadline", "100")
+    wait_until(lambda: len(workers(process)) > 0)
+    return process
+
+
+def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The workers: what the processes that fork have forked."""
+    return [
+        worker
+        for forks in children_running(process.pid, "aexp.crash.forks")
+        for worker in forks.children()
+    ]
+
+
+def test_an_interrupt_leaves_no_process_and_no_database(cli: Cli) -> None:
+    process = exploring(cli)
+    left = workers(process)
+    process.send_signal(signal.SIGINT)
+    assert cli.wait(process).code == 130
+    assert cli.url is not None
+    assert databases(cli.url) == set()
+    wait_until(lambda: not any(worker.is_running() for worker in left))
+
+
+def test_what_a_killed_explorer_leaves_is_removed_by_the_next_one(cli: Cli) -> None:
+    process = exploring(cli)
+    left = workers(process)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(worker.is_running() for worker in left))
+    assert cli.url is not None
+    assert databases(cli.url)
+    done = cli("crash", f"{BUGS}:crashing", "--template", TEMPLATE)
+    assert "exited with 7" in done.error
+    assert databases(cli.url) == set()

@@ -1,0 +1,62 @@
+"""The points of an exploration: which there are, which are chosen, how they are named."""
+
+from __future__ import annotations
+
+import pytest
+
+from aexp.crash.plan import Fault, Point, Side, order_points, parse_point, sample
+from aexp.errors import UsageError
+
+STEP = "insert dbos.operation_outputs [~:1]#1"
+CLAIM = "update dbos.workflow_status PENDING [~]#1"
+END = "update dbos.workflow_status SUCCESS + insert dbos.workflow_output [~]#1"
+
+
+def test_every_write_is_a_point_on_every_side() -> None:
+    points = order_points([CLAIM, STEP], list(Side))
+    assert [str(point) for point in points] == [
+        f"{side}:{write}" for write in (CLAIM, STEP) for side in ("before", "after", "lost-ack")
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", [f"before:{STEP}", f"lost-ack:{END}", f"after:{CLAIM} then before:{STEP}"]
+)
+def test_a_point_is_found_again_by_its_name(text: str) -> None:
+    assert str(parse_point(text)) == text
+
+
+def test_a_point_knows_its_kind_and_its_sides() -> None:
+    point = parse_point(f"after:{CLAIM} then before:{STEP}")
+    assert point == Point((Fault(Side.AFTER, CLAIM), Fault(Side.BEFORE, STEP)))
+    assert point.kind == "insert dbos.operation_outputs"
+    assert point.side == "after then before"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", STEP, f"between:{STEP}", "before:insert t", "before:#1", "before:t#0", "before:t#x"],
+)
+def test_what_names_no_point_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no point"):
+        parse_point(text)
+
+
+def test_a_sample_is_the_same_for_the_same_seed_and_keeps_the_order() -> None:
+    points = order_points([f"insert t [~:{n}]#1" for n in range(50)], list(Side))
+    chosen = sample(points, 20, seed=1)
+    assert len(chosen) == len(set(chosen)) == 20
+    assert chosen == sample(points, 20, seed=1) == sorted(chosen, key=points.index)
+    assert chosen != sample(points, 20, seed=2)
+
+
+def test_a_sample_has_every_kind_before_any_comes_again() -> None:
+    rare = order_points([CLAIM], [Side.BEFORE])
+    points = order_points([f"insert t [~:{n}]#1" for n in range(50)], [Side.BEFORE]) + rare
+    for seed in range(10):
+        assert rare[0] in sample(points, 2, seed)
+
+
+def test_all_points_are_taken_when_there_are_no_more() -> None:
+    points = order_points([CLAIM, STEP], list(Side))
+    assert sample(points, None, 0) == sample(points, 6, 0) == sample(points, 99, 0) == points

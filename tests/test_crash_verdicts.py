@@ -1,0 +1,212 @@
+"""Known-bad histories, each of which a verdict must reject, and the good one that all let pass."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aexp.crash.evidence import Body, Checkpoint, Evidence, LifeRecord, StepRecord, WorkflowRecord
+from aexp.crash.experiment import Experiment, void_reason
+from aexp.crash.faults import Landed, Seen
+from aexp.crash.plan import Fault, Side, parse_point
+from aexp.crash.verdicts import Comparison, judge_experiment
+from aexp.crash.writes import Write
+from aexp.promise import Anomaly, Verdict
+
+ROOT, CHILD = "crash", "crash-1"
+
+GOOD = Evidence(
+    status="SUCCESS",
+    outcome=[1, 2],
+    lives=[LifeRecord(10, -9, killed=True), LifeRecord(11, 0, killed=False)],
+    workflows=[WorkflowRecord(ROOT, "sell", "SUCCESS"), WorkflowRecord(CHILD, "pay", "SUCCESS")],
+    steps=[StepRecord(ROOT, 1, "reserve"), StepRecord(ROOT, 2, "ship")],
+    checkpoints=[Checkpoint(ROOT, 1, 0, at=1.0), Checkpoint(ROOT, 2, 1, at=4.0)],
+    bodies=[Body(ROOT, 1, "reserve", 0, at=0.5), Body(ROOT, 2, "ship", 0, at=1.5),
+            Body(ROOT, 2, "ship", 1, at=3.0)],
+)  # fmt: skip
+
+
+def compared(found: Evidence, **given: Any) -> Comparison:
+    return Comparison(GOOD, found, GOOD.outcome, found.outcome, **given)
+
+
+def broken(found: Evidence, **given: Any) -> set[str]:
+    return {v.name for v in judge_experiment(compared(found, **given)) if v.held is False}
+
+
+def test_a_run_that_was_killed_and_came_to_the_same_end_is_sound() -> None:
+    verdicts = judge_experiment(compared(GOOD))
+    assert all(verdict.held for verdict in verdicts)
+
+
+BAD: dict[str, tuple[Callable[[Evidence], Evidence], str]] = {
+    "a worker failed on its own": (
+        lambda good: replace(good, lives=[good.lives[0], LifeRecord(11, 1, killed=False)]),
+        "run_ends",
+    ),
+    "the deadline passed": (
+        lambda good: replace(good, lives=[good.lives[0], LifeRecord(11, None, killed=False)]),
+        "run_ends",
+    ),
+    "the root never began": (lambda good: replace(good, status="NOT STARTED"), "same_result"),
+    "it ended in error": (lambda good: replace(good, status="ERROR"), "same_result"),
+    "another result": (lambda good: replace(good, outcome=[1, 3]), "same_result"),
+    "a child is left": (
+        lambda good: replace(
+            good, workflows=[good.workflows[0], replace(good.workflows[1], status="PENDING")]
+        ),
+        "none_left",
+    ),
+    "a child is dead-lettered": (
+        lambda good: replace(
+            good,
+            workflows=[
+                good.workflows[0],
+                replace(good.workflows[1], status="MAX_RECOVERY_ATTEMPTS_EXCEEDED"),
+            ],
+        ),
+        "none_left",
+    ),
+    "a child is missing": (
+        lambda good: replace(good, workflows=good.workflows[:1]),
+        "same_workflows",
+    ),
+    "a child is there twice": (
+        lambda good: replace(
+            good, workflows=[*good.workflows, WorkflowRecord("crash-2", "pay", "SUCCESS")]
+        ),
+        "same_workflows",
+    ),
+    "another child has its id": (
+        lambda good: replace(
+            good, workflows=[good.workflows[0], replace(good.workflows[1], name="refund")]
+        ),
+        "same_workflows",
+    ),
+    "steps changed places": (
+        lambda good: replace(
+            good, steps=[StepRecord(ROOT, 1, "ship"), StepRecord(ROOT, 2, "reserve")]
+        ),
+        "same_steps",
+    ),
+    "a step more": (
+        lambda good: replace(good, steps=[*good.steps, StepRecord(ROOT, 3, "ship")]),
+        "same_steps",
+    ),
+    "a checkpoint is gone": (
+        lambda good: replace(good, steps=good.steps[:1]),
+        "checkpoints_kept",
+    ),
+    "recorded by two processes": (
+        lambda good: replace(
+            good, checkpoints=[*good.checkpoints, Checkpoint(ROOT, 1, 1, at=3.5)]
+        ),
+        "checkpoints_kept",
+    ),
+    "a body after its checkpoint": (
+        lambda good: replace(good, bodies=[*good.bodies, Body(ROOT, 1, "reserve", 1, at=2.5)]),
+        "never_again",
+    ),
+    "the scenario's own promise": (
+        lambda good: replace(good, verdicts=[Verdict("once", "once", [Anomaly("twice")])]),
+        "once",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_known_bad_history_is_rejected(bad: str) -> None:
+    spoil, promise = BAD[bad]
+    assert promise in broken(spoil(GOOD))
+
+
+def test_a_broken_promise_shows_the_rows() -> None:
+    spoil, _ = BAD["a body after its checkpoint"]
+    (verdict,) = (v for v in judge_experiment(compared(spoil(GOOD))) if v.held is False)
+    (anomaly,) = verdict.anomalies or ()
+    assert anomaly.rows == [
+        {
+            "workflow_id": ROOT, "step_id": 1, "name": "reserve", "process": 2,
+            "checkpoint_of_process": 1, "later_s": 1.5,
+        }
+    ]  # fmt: skip
+
+
+def test_a_write_that_a_living_process_repeats_is_no_second_record() -> None:
+    repeated = [*GOOD.checkpoints, Checkpoint(ROOT, 1, 0, at=1.2)]
+    assert not broken(replace(GOOD, checkpoints=repeated))
+
+
+def test_a_transaction_in_doubt_may_begin_again_in_its_own_process_only() -> None:
+    rows = [{"workflow_id": ROOT, "step_id": 1, "pid": 10}]
+    found = replace(GOOD, verdicts=[Verdict("checkpointed_once", "", [Anomaly("again", rows)])])
+    assert "checkpointed_once" in broken(found)
+    assert "checkpointed_once" in broken(found, doubted=frozenset({(ROOT, 1, 11)}))
+    assert not broken(found, doubted=frozenset({(ROOT, 1, 10)}))
+
+
+def test_without_bodies_nothing_is_known_of_what_ran_again() -> None:
+    verdicts = {v.name: v.held for v in judge_experiment(compared(replace(GOOD, bodies=[])))}
+    assert verdicts["never_again"] is None
+
+
+# --- whether a fault landed
+
+NAME = "insert dbos.operation_outputs"
+WRITE = Write(
+    name=NAME, key=f"{NAME} [~:1]", ordinal=1, workflow_id=ROOT, step_id=1, bookkeeping=False,
+    session="s",
+)  # fmt: skip
+
+
+def experiment(side: Side, *, code: int | None, durable: bool, stood: bool | None) -> Experiment:
+    fault = Fault(side, WRITE.point)
+    return Experiment(
+        faults=[fault],
+        landed=[Landed(fault, WRITE, 0, 1.0, code)],
+        stood=[stood],
+        writes=[Seen(WRITE, 0, 1.0, told=False)] if durable else [],
+        evidence=GOOD,
+        began_at=0.0,
+        seconds=1.0,
+        connections=1,
+    )
+
+
+def test_a_fault_that_landed_is_not_void() -> None:
+    killed = -signal.SIGKILL
+    for sound in (
+        experiment(Side.BEFORE, code=killed, durable=False, stood=False),
+        experiment(Side.AFTER, code=killed, durable=True, stood=True),
+        experiment(Side.AFTER, code=killed, durable=True, stood=None),
+        experiment(Side.LOST_ACK, code=None, durable=True, stood=True),
+    ):
+        assert void_reason(sound) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (experiment(Side.BEFORE, code=0, durable=False, stood=False), "was not killed"),
+        (experiment(Side.AFTER, code=-signal.SIGTERM, durable=True, stood=True), "was not killed"),
+        (experiment(Side.BEFORE, code=-9, durable=True, stood=True), "became durable"),
+        (experiment(Side.BEFORE, code=-9, durable=False, stood=True), "stands in the database"),
+        (experiment(Side.AFTER, code=-9, durable=False, stood=False), "did not become durable"),
+        (experiment(Side.AFTER, code=-9, durable=True, stood=False), "does not stand"),
+        (experiment(Side.LOST_ACK, code=-9, durable=True, stood=True), "did not live on"),
+        (replace(experiment(Side.AFTER, code=-9, durable=True, stood=True), landed=[]), "reached"),
+    ],
+)  # fmt: skip
+def test_a_fault_that_did_not_land_as_it_should_is_void(found: Experiment, reason: str) -> None:
+    assert reason in (void_reason(found) or "")
+
+
+def test_of_two_faults_both_must_land() -> None:
+    one = experiment(Side.AFTER, code=-9, durable=True, stood=True)
+    second = parse_point("before:insert t#1").faults
+    assert void_reason(replace(one, faults=[*one.faults, *second])) == "insert t#1 was not reached"
