@@ -1,0 +1,11 @@
+"""The workloads that come with aexp, each in a module of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["BUILT_IN"]
+
+# Name → module:object, in the order in which they are shown. Imported one at a time: a cell need
+# not pay for the others.
+BUILT_IN: Mapping[str, str] = {}
