@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 import aexp
+from aexp.cli.bench import bench
 from aexp.cli.db import db
 from aexp.cli.options import State
 from aexp.cli.output import out
@@ -32,7 +33,7 @@ def cli() -> None:
     for every message."""
 
 
-for command in (run, resume, audit, report, list_scenarios, describe, runs, serve, db, work):
+for command in (run, resume, audit, report, list_scenarios, describe, runs, serve, bench, db, work):
     cli.add_command(command)
 
 
