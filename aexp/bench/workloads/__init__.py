@@ -8,4 +8,8 @@ __all__ = ["BUILT_IN"]
 
 # Name → module:object, in the order in which they are shown. Imported one at a time: a cell need
 # not pay for the others.
-BUILT_IN: Mapping[str, str] = {}
+BUILT_IN: Mapping[str, str] = {
+    "publish": "aexp.bench.workloads.publish:PUBLISH",
+    "publish-latency": "aexp.bench.workloads.publish:LATENCY",
+    "bulk": "aexp.bench.workloads.bulk:BULK",
+}
