@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 import statistics
+from dataclasses import replace
 
 import pytest
 
-from aexp.bench.result import CellResult, Compared, compare
+from aexp.bench.model import outlook
+from aexp.bench.result import CellResult, Compared, Growth, compare
 from aexp.bench.statistics import (
     Bounded,
     Estimate,
+    Fit,
     attainable,
     estimate,
     estimate_bounded,
@@ -159,6 +162,60 @@ def test_growth_that_sets_in_late_is_seen_at_its_steepest() -> None:
     assert fit.steepest == pytest.approx(2)
     assert fit.exponent < 1.5
     assert fit.high - fit.low > 0.2
+
+
+def test_growth_is_judged_by_its_interval_and_never_by_two_points() -> None:
+    fit = Fit(exponent=0.05, low=0.0, high=0.09, factor=1.0, steepest=0.2)
+    found = Growth(series="s", figure="cpu_ms", points=8, fit=fit, most=0.1)
+    assert found.verdict == "met"
+    assert replace(found, fit=fit._replace(low=0.08, high=0.3)).verdict == "undecided"
+    assert replace(found, fit=fit._replace(low=0.2, high=0.3)).verdict == "missed"
+    assert replace(found, points=2).verdict == "undecided"
+
+
+PER_MESSAGE = {
+    "rate": 1000.0,
+    "cpu_ms": 0.5,
+    "server_cpu_ms": 0.1,
+    "wal_bytes": 100.0,
+    "table_bytes": 50.0,
+    "xids": 0.001,
+    "connections": 20.0,
+}
+
+
+def test_a_day_of_messages_is_what_one_costs_so_many_times() -> None:
+    limits = {
+        "cores": 2.0,
+        "max_connections": 1000.0,
+        "max_wal_bytes": 3e9,
+        "checkpoint_timeout_s": 300.0,
+        "disk_free_bytes": 1e12,
+    }
+    found = outlook("v", PER_MESSAGE, limits, messages=864_000_000)
+    assert found is not None
+    # Ten thousand a second.
+    assert {need.what: (need.needed, need.share) for need in found.needs} == {
+        "workers": (10, None),
+        "cores of the workers": (5.0, None),
+        "cores of PostgreSQL": (1.0, None),
+        "cores": (6.0, 3.0),
+        "connections": (200.0, 0.2),
+        "log": (1.0, 0.1),
+        "tables": (43.2, 0.0432),
+        "transaction ids": (0.864, 0.000432),
+    }
+    assert found.first is not None
+    assert found.first.what == "cores"
+    few = outlook("v", PER_MESSAGE, {**limits, "max_connections": 50.0}, messages=864_000_000)
+    assert few is not None
+    assert few.first is not None
+    assert few.first.what == "connections"
+
+
+def test_without_a_figure_there_is_no_outlook() -> None:
+    known = {name: value for name, value in PER_MESSAGE.items() if name != "server_cpu_ms"}
+    assert outlook("v", known, {}) is None
 
 
 def test_draws_do_not_depend_on_the_state_of_others() -> None:

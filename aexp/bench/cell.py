@@ -119,6 +119,13 @@ def _end_with_bench() -> None:
     os._exit(1)
 
 
+def _first(error: BaseException) -> BaseException:
+    """The error itself, or the first that a task group wrapped."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def main() -> None:
     """Read an order, carry it out, and tell what came of it."""
     order = _read_order()
@@ -131,7 +138,8 @@ def main() -> None:
         came_of_it = carry_out(order)
     except BaseException as error:
         traceback.print_exc()
-        raise SystemExit(f"{type(error).__name__}: {' '.join(str(error).split())}") from None
+        first = _first(error)
+        raise SystemExit(f"{type(first).__name__}: {' '.join(str(first).split())}") from None
     told.write(json.dumps(came_of_it) + "\n")
     told.flush()
 

@@ -31,9 +31,12 @@ class CellFailed(Exception):
     """A cell that came to nothing; the text says why in one line."""
 
 
-async def run_cell(order: Order, url: DatabaseUrl, timeout_s: float) -> dict[str, Any]:
+async def run_cell(
+    order: Order, url: DatabaseUrl, *, timeout_s: float, relay: bool = False
+) -> dict[str, Any]:
     """Carry out ``order`` in a process of its own on ``url``; what it told of it, as JSON values.
 
+    With ``relay`` what it writes on stderr is written on ours.
     Raises CellFailed when it ends without that, or takes longer than ``timeout_s``. No process of
     it is left, however this ends.
     """
@@ -54,7 +57,7 @@ async def run_cell(order: Order, url: DatabaseUrl, timeout_s: float) -> dict[str
     )
     try:
         with anyio.fail_after(timeout_s):
-            return await _follow(process, order)
+            return await _follow(process, order, relay=relay)
     except TimeoutError:
         raise CellFailed(f"it was killed after {timeout_s:g} s") from None
     finally:
@@ -73,14 +76,14 @@ class _Told:
     words: deque[bytes]
 
 
-async def _follow(process: anyio.abc.Process, order: Order) -> dict[str, Any]:
+async def _follow(process: anyio.abc.Process, order: Order, *, relay: bool) -> dict[str, Any]:
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
     told = _Told(bytearray(), deque(maxlen=64))
     async with anyio.create_task_group() as group:
         group.start_soon(_collect, process.stdout, told.out)
-        group.start_soon(_keep_last, process.stderr, told.words)
+        group.start_soon(_keep_last, process.stderr, told.words, relay)
         # One that has ended already says why.
         with contextlib.suppress(anyio.BrokenResourceError):
             await process.stdin.send(order.as_line())
@@ -101,6 +104,13 @@ async def _collect(stream: anyio.abc.ByteReceiveStream, into: bytearray) -> None
         into += part
 
 
-async def _keep_last(stream: anyio.abc.ByteReceiveStream, into: deque[bytes]) -> None:
+async def _keep_last(
+    stream: anyio.abc.ByteReceiveStream,
+    into: deque[bytes],
+    relay: bool,  # noqa: FBT001
+) -> None:
     async for part in stream:
         into.append(part)
+        if relay:
+            sys.stderr.write(part.decode(errors="replace"))
+            sys.stderr.flush()

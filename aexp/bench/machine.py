@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+import asyncpg
 import psutil
 
 import aexp
@@ -18,7 +22,7 @@ from aexp.database.connect import Connection
 from aexp.errors import DatabaseError
 from aexp.offload import available_cores
 
-__all__ = ["BUSY", "describe_machine", "describe_server", "load", "versions"]
+__all__ = ["BUSY", "Server", "describe_machine", "describe_server", "load", "versions"]
 
 # A share of the machine's processor time that others may take before a figure is in doubt.
 BUSY = 0.1
@@ -85,8 +89,18 @@ def load() -> dict[str, float]:
     return {"average": round(minute, 2), "of_cores": round(minute / available_cores(), 2)}
 
 
-async def describe_server(connection: Connection) -> tuple[Mapping[str, str], int | None]:
-    """PostgreSQL's version and settings, and its first process if it runs on this machine.
+@dataclass(frozen=True, slots=True)
+class Server:
+    """PostgreSQL as it was measured: version and settings as text, the bounds among them as
+    numbers, and its first process, None when it runs elsewhere."""
+
+    settings: Mapping[str, str]
+    limits: Mapping[str, float | None]
+    pid: int | None
+
+
+async def describe_server(connection: Connection) -> Server:
+    """The server of this connection.
 
     Raises DatabaseError when the server does not keep what it has committed: its figures would say
     nothing of one that does.
@@ -104,8 +118,29 @@ async def describe_server(connection: Connection) -> tuple[Mapping[str, str], in
         )
     version = await connection.fetchval("SHOW server_version")
     backend = await connection.fetchval("SELECT pg_backend_pid()")
-    described = {"version": version, **{name: settings[name] for name in _SETTINGS}}
-    return described, await anyio.to_thread.run_sync(_first_process, backend)
+    pid = await anyio.to_thread.run_sync(_first_process, backend)
+    return Server(
+        settings={"version": version, **{name: settings[name] for name in _SETTINGS}},
+        limits=await _limits(connection, is_here=pid is not None),
+        pid=pid,
+    )
+
+
+async def _limits(connection: Connection, *, is_here: bool) -> Mapping[str, float | None]:
+    row = await connection.fetchrow(
+        "SELECT current_setting('max_connections')::int AS max_connections,"
+        " pg_size_bytes(current_setting('max_wal_size')) AS max_wal_bytes,"
+        " extract(epoch FROM current_setting('checkpoint_timeout')::interval)::int"
+        " AS checkpoint_timeout_s"
+    )
+    assert row is not None
+    free: float | None = None
+    if is_here:
+        # Only some users may know where the data lies.
+        with suppress(asyncpg.InsufficientPrivilegeError, OSError):
+            folder = await connection.fetchval("SHOW data_directory")
+            free = float(shutil.disk_usage(folder).free)
+    return {"cores": available_cores(), **dict(row), "disk_free_bytes": free}
 
 
 def _first_process(backend: int) -> int | None:

@@ -37,7 +37,8 @@ class Measurement:
     ``idle_mib`` when the part began, ``peak_mib`` the most in it, children included, looked at
     every 20 ms as ``threads`` is. ``lag_ms`` are quantiles of the loop's lag; None without a loop.
     ``others`` is the share of the machine's processor time, 0 to 1, that was taken by what is
-    neither this process nor PostgreSQL.
+    neither this process nor PostgreSQL; ``server_cpu_s`` is what PostgreSQL took, None where it
+    runs elsewhere.
     """
 
     wall_s: float
@@ -47,6 +48,7 @@ class Measurement:
     threads: int
     lag_ms: Mapping[str, float] | None
     others: float
+    server_cpu_s: float | None
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -58,10 +60,16 @@ class Measurement:
         return {
             "rate": units / self.wall_s,
             "wall_s": self.wall_s,
+            "wall_ms": 1000 * self.wall_s / units,
             "cpu_ms": 1000 * self.cpu_s / units,
             "memory_mib": self.peak_mib,
             "memory_above_idle_mib": self.peak_mib - self.idle_mib,
             "threads": float(self.threads),
+            **(
+                {"server_cpu_ms": 1000 * self.server_cpu_s / units}
+                if self.server_cpu_s is not None
+                else {}
+            ),
             **{f"lag_{name}_ms": value for name, value in lag.items()},
         }
 
@@ -101,6 +109,7 @@ class Gauge:
             wall_s = time.perf_counter() - began
             cpu_s = time.process_time() - began_cpu - sampler.cpu_s
         cpu_s += _children_cpu_s() - began_children
+        after = self._machine()
         self._done = Measurement(
             wall_s=wall_s,
             cpu_s=cpu_s,
@@ -108,12 +117,15 @@ class Gauge:
             peak_mib=sampler.peak_mib,
             threads=sampler.threads,
             lag_ms=None,
-            others=_others(before, self._machine(), available_cores()),
+            others=_others(before, after, available_cores()),
+            server_cpu_s=(
+                after.server_s - before.server_s if self._server_pid is not None else None
+            ),
         )
 
     def _machine(self) -> _Machine:
         server_s = tree_cpu_s(self._server_pid) if self._server_pid is not None else 0.0
-        return _Machine(time.perf_counter(), _busy_s(), tree_cpu_s(os.getpid()) + server_s)
+        return _Machine(time.perf_counter(), _busy_s(), tree_cpu_s(os.getpid()), server_s)
 
     def measurement(self) -> Measurement:
         """What was measured. Raises RuntimeError when nothing was."""
@@ -132,11 +144,12 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """Seconds until now: of the clock, of all processors, and of us and PostgreSQL."""
+    """Seconds until now: of the clock, of all processors, of this process, and of PostgreSQL."""
 
     clock: float
     busy_s: float
-    ours_s: float
+    own_s: float
+    server_s: float
 
 
 def _children_cpu_s() -> float:
@@ -147,7 +160,8 @@ def _children_cpu_s() -> float:
 
 
 def _others(before: _Machine, after: _Machine, cores: int) -> float:
-    used = (after.busy_s - before.busy_s) - (after.ours_s - before.ours_s)
+    ours = after.own_s + after.server_s - before.own_s - before.server_s
+    used = after.busy_s - before.busy_s - ours
     return min(1.0, max(0.0, used / (cores * (after.clock - before.clock))))
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from aexp.bench.workload import Workload
 from aexp.bench.workloads import BUILT_IN
 from aexp.errors import InvalidTarget, UsageError
 from aexp.target import is_path, load_attribute, normalise
 
-__all__ = ["find_workload", "known_workloads"]
+__all__ = ["find_workload", "growth_workloads", "known_workloads"]
+
+# Measured with --scale, or by name.
+_GROWTH: Mapping[str, str] = {
+    f"growth-{name.lower()}": f"aexp.bench.workloads.growth:{name}"
+    for name in ("MESSAGES", "WORKERS", "CONCURRENCY", "PUBLISHED", "WORKFLOWS")
+}
 
 
 def find_workload(target: str) -> tuple[str, Workload]:
@@ -24,15 +30,21 @@ def find_workload(target: str) -> tuple[str, Workload]:
         if not isinstance(found, Workload):
             raise InvalidTarget(f"{target} is no aexp.bench.workload.Workload")
         return target, found
-    if target not in BUILT_IN:
-        close = difflib.get_close_matches(target, list(BUILT_IN), n=1, cutoff=0.6)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(BUILT_IN)}"
+    known = {**BUILT_IN, **_GROWTH}
+    if target not in known:
+        close = difflib.get_close_matches(target, list(known), n=1, cutoff=0.6)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
         raise UsageError(f"unknown workload {target!r}: {hint}")
-    found = load_attribute(BUILT_IN[target])
+    found = load_attribute(known[target])
     assert isinstance(found, Workload)
     return target, found
 
 
-def known_workloads() -> Sequence[str]:
+def known_workloads() -> tuple[str, ...]:
     """The names of those that come along, in the order in which they are shown."""
-    return list(BUILT_IN)
+    return tuple(BUILT_IN)
+
+
+def growth_workloads() -> tuple[str, ...]:
+    """The names of those that show how cost grows."""
+    return tuple(_GROWTH)

@@ -6,12 +6,13 @@ in the same round, minutes at most apart, so that what slows the machine for a w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from aexp.bench.machine import BUSY
-from aexp.bench.statistics import Bounded, Estimate, estimate_bounded
+from aexp.bench.model import Outlook
+from aexp.bench.statistics import Bounded, Estimate, Fit, estimate_bounded, fit_exponent
 from aexp.bench.workload import Comparison, Size, Variant, Workload
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 VERSION = 1
+_FEW_POINTS = 4
 Verdict = Literal["met", "missed", "undecided"]
 
 
@@ -64,7 +66,7 @@ class CellResult:
         left = max(0.1, 1 - self.others)
         if figure == "rate" or figure.endswith("_per_s"):
             return Bounded(value, value, value / left)
-        if figure.endswith(("_s", "_ms")) and figure != "cpu_ms":
+        if figure.endswith(("_s", "_ms")) and not figure.endswith("cpu_ms"):
             return Bounded(value, value * left, value)
         return Bounded(value, value, value)
 
@@ -121,12 +123,41 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """With which power of x a figure grows along a series of a workload's curve."""
+
+    series: str
+    figure: str
+    points: int
+    fit: Fit
+    most: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the exponent is within its target, by its interval.
+
+        Undecided when there are so few points that any line goes through them.
+        """
+        if self.points < _FEW_POINTS:
+            return "undecided"
+        if self.fit.high <= self.most:
+            return "met"
+        return "missed" if self.fit.low > self.most else "undecided"
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        about = {"series": self.series, "figure": self.figure, "points": self.points}
+        return {**about, "most": self.most, **self.fit._asdict(), "verdict": self.verdict}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A workload, its variants and comparisons."""
+    """A workload, its variants, comparisons, and how its cost grows."""
 
     workload: Workload
     measured: Sequence[Measured]
     compared: Sequence[Compared]
+    growths: Sequence[Growth]
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -137,6 +168,8 @@ class Summary:
             "headline": self.workload.headline,
             "variants": [found.as_json() for found in self.measured],
             "comparisons": [found.as_json() for found in self.compared],
+            "curve": asdict(self.workload.curve) if self.workload.curve is not None else None,
+            "growths": [found.as_json() for found in self.growths],
         }
 
 
@@ -146,6 +179,7 @@ class Result:
 
     circumstances: Mapping[str, Any]
     summaries: Sequence[Summary]
+    outlooks: Sequence[Outlook]
     cells: Sequence[CellResult]
 
     @property
@@ -166,6 +200,7 @@ class Result:
             "busy_cells": len(self.busy),
             "failed_cells": len(self.failed),
             "workloads": [summary.as_json() for summary in self.summaries],
+            "outlooks": [looked.as_json() for looked in self.outlooks],
             "cells": [asdict(cell) for cell in self.cells],
         }
 
@@ -190,7 +225,37 @@ def summarise(workload: Workload, cells: Sequence[CellResult]) -> Summary:
         # What --quick leaves out is not compared.
         if {wanted.variant, wanted.against or wanted.variant} <= ran
     ]
-    return Summary(workload=workload, measured=measured, compared=compared)
+    return Summary(
+        workload=workload,
+        measured=measured,
+        compared=compared,
+        growths=list(_growths(workload, good)),
+    )
+
+
+def _growths(workload: Workload, cells: Sequence[CellResult]) -> Iterator[Growth]:
+    """What is fitted along the workload's curve, where two points of it were measured at least."""
+    if workload.curve is None:
+        return
+    points = {variant.name: variant.point for variant in workload.variants}
+    series = dict.fromkeys(point.series for point in points.values() if point is not None)
+    for name in series:
+        for figure in workload.curve.grows:
+            found = [
+                (point.x, (cell.figures or {}).get(figure, 0.0))
+                for cell in cells
+                if (point := points[cell.variant]) is not None and point.series == name
+            ]
+            # What took less than the clock can tell has no logarithm.
+            positive = [(x, y) for x, y in found if y > 0]
+            if len({x for x, _ in positive}) > 1:
+                yield Growth(
+                    series=name,
+                    figure=figure,
+                    points=len(positive),
+                    fit=fit_exponent(positive),
+                    most=workload.curve.most,
+                )
 
 
 def _figures(cells: Sequence[CellResult]) -> dict[str, Estimate]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,13 +13,17 @@ from aexp.bench.cell import Order
 from aexp.bench.child import CellFailed, run_cell
 from aexp.bench.databases import Databases, open_databases
 from aexp.bench.machine import describe_machine, describe_server, load, versions
-from aexp.bench.result import CellResult, Result, summarise
+from aexp.bench.model import Outlook, outlook
+from aexp.bench.result import CellResult, Result, Summary, summarise
 from aexp.bench.workload import Variant, Workload
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.settings import Settings
 
 __all__ = ["Plan", "Task", "Teller", "Where", "measure"]
+
+# Its cells have all figures that the model needs.
+_MODELLED = "growth-messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,8 @@ Teller = Callable[[Where], None]
 async def measure(plan: Plan, settings: Settings, server: DatabaseUrl, tell: Teller) -> Result:
     """Carry out ``plan`` on the server of this URL, telling before every cell how far it is.
 
-    A cell that comes to nothing does not end the bench. Cancelled, it leaves no process and no
+    A cell that comes to nothing does not end the bench; with ``settings.debug`` what cells write on
+    stderr is shown. Cancelled, it leaves no process and no
     database. Raises DatabaseError.
     """
     began, began_at, load_before = time.monotonic(), datetime.now(UTC), load()
@@ -81,8 +86,8 @@ async def measure(plan: Plan, settings: Settings, server: DatabaseUrl, tell: Tel
     rounds = 0
     async with open_databases(server) as databases:
         async with connected(databases.template) as connection:
-            postgresql, server_pid = await describe_server(connection)
-        bench = _Bench(plan, databases, server_pid, cells, tell)
+            postgresql = await describe_server(connection)
+        bench = _Bench(plan, databases, postgresql.pid, cells, tell, settings.debug)
         while rounds < plan.rounds and bench.has_time_for_another(rounds, time.monotonic() - began):
             rounds += 1
             await bench.round(rounds)
@@ -95,14 +100,35 @@ async def measure(plan: Plan, settings: Settings, server: DatabaseUrl, tell: Tel
         "machine": describe_machine(),
         "load": {"before": load_before, "after": load()},
         "versions": versions(),
-        "postgresql": postgresql,
+        "postgresql": postgresql.settings,
         "settings": settings.echo(),
     }
+    summaries = [summarise(workload, cells) for _, workload in plan.workloads]
     return Result(
         circumstances=circumstances,
-        summaries=[summarise(workload, cells) for _, workload in plan.workloads],
+        summaries=summaries,
+        outlooks=list(_outlooks(summaries, postgresql.limits)),
         cells=cells,
     )
+
+
+def _outlooks(
+    summaries: Sequence[Summary], limits: Mapping[str, float | None]
+) -> Iterator[Outlook]:
+    """What a great many messages would take, by the largest cell of each way to publish them."""
+    for summary in summaries:
+        if summary.workload.name != _MODELLED:
+            continue
+        largest = {
+            found.variant.point.series: found
+            for found in sorted(summary.measured, key=lambda found: found.size["messages"])
+            if found.variant.point is not None
+        }
+        for found in largest.values():
+            figures = {name: told.median for name, told in found.figures.items()}
+            looked = outlook(found.variant.name, figures, limits)
+            if looked is not None:
+                yield looked
 
 
 @dataclass(slots=True)
@@ -114,6 +140,7 @@ class _Bench:
     server_pid: int | None
     cells: list[CellResult]
     tell: Teller
+    relay: bool
 
     def has_time_for_another(self, rounds: int, elapsed_s: float) -> bool:
         """Whether one more round, as long as those before, ends within the budget."""
@@ -154,7 +181,9 @@ class _Bench:
 
         async with self.databases.fresh() as url:
             try:
-                told = await run_cell(order, url, task.workload.timeout_s)
+                told = await run_cell(
+                    order, url, timeout_s=task.workload.timeout_s, relay=self.relay
+                )
             except CellFailed as error:
                 return came_to(failure=str(error))
         if told["units"] < 1 or told["anomalies"]:

@@ -22,7 +22,17 @@ from typing import Any, Literal, Protocol
 from aexp.database import DatabaseUrl
 from aexp.settings import Settings
 
-__all__ = ["Cell", "Comparison", "Counted", "Loop", "Point", "Size", "Variant", "Workload"]
+__all__ = [
+    "Cell",
+    "Comparison",
+    "Counted",
+    "Curve",
+    "Loop",
+    "Point",
+    "Size",
+    "Variant",
+    "Workload",
+]
 
 Loop = Literal["uvloop", "asyncio"]
 # How much there is to do: JSON values by name, such as {"messages": 1000, "latency_s": 0.1}.
@@ -82,6 +92,26 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """How the variants that have a point are drawn: ``figure`` against what ``x`` says in words.
+
+    ``relative`` draws it as a multiple of each series's first point. ``limit`` is a variant that is
+    drawn as a line across. For each of ``grows`` the power of x that the figure grows with is
+    fitted, and ``most`` is the target for it: cost for a unit of work that grows with n^0.1 makes
+    n units cost n^1.1.
+    """
+
+    x: str
+    figure: str
+    log_x: bool = True
+    log_y: bool = False
+    relative: bool = False
+    limit: str | None = None
+    grows: Sequence[str] = ()
+    most: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """One way to do the work.
 
@@ -108,10 +138,11 @@ class Comparison:
     ``against`` None) as a plain value. ``least`` and ``most`` are the target, in the same terms;
     without them it is only reported.
 
-    Every cell has the figures ``rate`` (units a second), ``wall_s``, ``cpu_ms`` (processor time of
-    the process and its children, a unit), ``memory_mib`` (peak), ``memory_above_idle_mib``,
-    ``threads`` (peak), and on a loop ``lag_p50_ms``, ``lag_p99_ms``, ``lag_max_ms``; ``figure``
-    may also be one of the cell's own.
+    Every cell has the figures ``rate`` (units a second), ``wall_s``, ``wall_ms`` (a unit),
+    ``cpu_ms`` (processor time of the process and its children, a unit), ``memory_mib`` (peak),
+    ``memory_above_idle_mib``, ``threads`` (peak), on a loop ``lag_p50_ms``, ``lag_p99_ms``,
+    ``lag_max_ms``, and where PostgreSQL runs on this machine ``server_cpu_ms`` (its processor
+    time, a unit); ``figure`` may also be one of the cell's own.
     """
 
     figure: str
@@ -143,6 +174,7 @@ class Workload:
     size: Size
     quick_size: Size
     headline: str = "rate"
+    curve: Curve | None = None
     timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
@@ -150,9 +182,15 @@ class Workload:
         if len(set(names)) != len(names):
             raise ValueError(f"workload {self.name}: two variants of one name")
         for comparison in self.comparisons:
-            for name in (comparison.variant, comparison.against):
-                if name is not None and name not in names:
-                    raise ValueError(f"workload {self.name}: no variant {name!r} to compare")
+            self._check_known(comparison.variant, comparison.against)
+        if self.curve is not None:
+            self._check_known(self.curve.limit)
+
+    def _check_known(self, *names: str | None) -> None:
+        known = {None, *(variant.name for variant in self.variants)}
+        for name in names:
+            if name not in known:
+                raise ValueError(f"workload {self.name}: no variant {name!r} to compare")
 
     def sized(self, variant: Variant, *, quick: bool) -> Size:
         """What a cell of ``variant`` is given as its size."""

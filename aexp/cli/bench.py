@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from aexp.bench.registry import find_workload, known_workloads
+from aexp.bench.registry import find_workload, growth_workloads, known_workloads
 from aexp.bench.result import Result
 from aexp.bench.rounds import Plan, Teller, Where, measure
 from aexp.cli.bench_table import print_result
@@ -52,6 +52,9 @@ _File = click.Path(path_type=Path, allow_dash=True)
     help=f"Measure every cell so often ({ROUNDS}; --quick: as often as two minutes allow).",
 )
 @click.option("--quick", is_flag=True, help="Less of everything, and an answer in two minutes.")
+@click.option(
+    "--scale", is_flag=True, help="Also how cost grows, with 10^3 to 10^6 messages; takes an hour."
+)
 @click.option("--seed", type=int, default=0, metavar="S", help="Orders the cells of a round (0).")
 @click.option("--json", "json_path", type=_File, metavar="FILE", help="All figures; - is stdout.")
 @with_settings
@@ -60,6 +63,7 @@ def bench(
     names: tuple[str, ...],
     rounds: int | None,
     quick: bool,  # noqa: FBT001
+    scale: bool,  # noqa: FBT001
     seed: int,
     json_path: Path | None,
 ) -> int:
@@ -72,8 +76,9 @@ def bench(
     for path, example in ((json_path, "bench.json"),):
         if path is not None and path != _STDOUT:
             check_place(path, example)
+    wanted = dict.fromkeys((names or known_workloads()) + (growth_workloads() if scale else ()))
     plan = Plan(
-        workloads=[find_workload(name) for name in dict.fromkeys(names or known_workloads())],
+        workloads=[find_workload(name) for name in wanted],
         rounds=rounds or ROUNDS,
         seed=seed,
         quick=quick,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from aexp.bench.result import Compared, Measured, Result, Summary
+from aexp.bench.model import Outlook
+from aexp.bench.result import Compared, Growth, Measured, Result, Summary
 from aexp.bench.statistics import Estimate
 from aexp.bench.workload import Comparison
 from aexp.cli.output import out
@@ -39,6 +40,12 @@ def print_result(result: Result) -> None:
         if summary.compared:
             screen.print()
             screen.print(_comparisons(summary.compared))
+        if summary.growths:
+            screen.print()
+            screen.print(_growths(summary.growths))
+        screen.print()
+    for looked in result.outlooks:
+        screen.print(_outlook(looked))
         screen.print()
     for line in _doubts(result):
         screen.print(Text(line, style="yellow"))
@@ -98,6 +105,53 @@ def _comparisons(compared: Sequence[Compared]) -> Table:
             Text(interval(found.estimate) if found.estimate else "no pair of results"),
             target(found.comparison),
             Text(verdict or "", style=_STYLES[verdict]),
+        )
+    return table
+
+
+def _growths(growths: Sequence[Growth]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("grows as")
+    table.add_column("x to the power", justify="right", style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("steepest", justify="right")
+    table.add_column("")
+    table.add_column("")
+    for found in growths:
+        fit = found.fit
+        table.add_row(
+            f"{found.series}, {_words(found.figure)}",
+            f"{fit.exponent:.2f}",
+            Text(f"[{fit.low:.2f} … {fit.high:.2f}]"),
+            f"{fit.steepest:.2f}",
+            Text(f"≤ {found.most:g}", style="dim"),
+            Text(found.verdict, style=_STYLES[found.verdict]),
+        )
+    return table
+
+
+def _outlook(looked: Outlook) -> Table:
+    table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+        title=f"{looked.messages:,} messages a day as in {looked.variant}",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("")
+    table.add_column("needed", justify="right", style="bold")
+    table.add_column("here", justify="right")
+    table.add_column("")
+    table.add_column("")
+    for need in looked.needs:
+        first = looked.first is not None and need.what == looked.first.what
+        table.add_row(
+            need.what,
+            number(need.needed),
+            number(need.available) if need.available is not None else "–",
+            Text(need.unit, style="dim"),
+            Text("gives way first" if first else "", style="yellow"),
         )
     return table
 
@@ -165,9 +219,10 @@ def _circumstances(result: Result) -> str:
         ),
         default=0.0,
     )
+    intervals = f" intervals of {confidence:.0%}," if confidence else ""
     return (
         f"medians of {rounds} {'round' if rounds == 1 else 'rounds'},"
-        f" intervals of {confidence:.0%}, ratios paired within a round, seed {told['seed']},"
+        f"{intervals} ratios paired within a round, seed {told['seed']},"
         f" {told['elapsed_s']:g} s\n"
         f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']};"
         f" {versions['python']}, dbos {versions['dbos']}, PostgreSQL"
