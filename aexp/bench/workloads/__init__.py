@@ -12,4 +12,9 @@ BUILT_IN: Mapping[str, str] = {
     "publish": "aexp.bench.workloads.publish:PUBLISH",
     "publish-latency": "aexp.bench.workloads.publish:LATENCY",
     "bulk": "aexp.bench.workloads.bulk:BULK",
+    "steps": "aexp.bench.workloads.steps:STEPS",
+    "fibonacci": "aexp.bench.workloads.fibonacci:FIBONACCI",
+    "sleepers": "aexp.bench.workloads.sleepers:SLEEPERS",
+    "resume": "aexp.bench.workloads.resume:RESUME",
+    "overhead": "aexp.bench.workloads.overhead:OVERHEAD",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio.to_thread
@@ -32,9 +32,16 @@ def _config(cell: Cell, threads: int | None) -> DBOSConfig:
 
 
 @contextmanager
-def launched(cell: Cell, *, threads: int | None) -> Iterator[None]:
-    """DBOS in this process for the life of the context, workflows in ``threads`` threads."""
+def launched(
+    cell: Cell, *, threads: int | None, prepare: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """DBOS in this process for the life of the context, workflows in ``threads`` threads.
+
+    ``prepare`` is called before it launches, when datasources are to be made.
+    """
     DBOS(config=_config(cell, threads))
+    if prepare is not None:
+        prepare()
     DBOS.launch()
     try:
         yield

@@ -81,17 +81,20 @@ def _publish_chunks(run_id: str, messages: int, chunk: int) -> int:
 
 def publish_in_chunks_sync(cell: Cell) -> Counted:
     """A transactional step for each chunk. Size: ``messages``, ``chunk``, ``threads``."""
+    threads = cell.size["threads"]
+    with launched(cell, threads=threads, prepare=lambda: _make_datasource(cell)):
+        register(QUEUE, concurrency=threads)
+        _publish_chunks(WARM_UP, 2000, 500)
+        with cell.measured():
+            _publish_chunks(RUN_ID, cell.size["messages"], cell.size["chunk"])
+    assert _datasource is not None
+    _datasource.engine.dispose()
+    return counted_publications(cell)
+
+
+def _make_datasource(cell: Cell) -> None:
     global _datasource  # noqa: PLW0603 - see above
     _datasource = SQLAlchemyDatasource.create(cell.url.libpq, run_migrations=False)
-    try:
-        with launched(cell, threads=cell.size["threads"]):
-            register(QUEUE, concurrency=cell.size["threads"])
-            _publish_chunks(WARM_UP, 2000, 500)
-            with cell.measured():
-                _publish_chunks(RUN_ID, cell.size["messages"], cell.size["chunk"])
-    finally:
-        _datasource.engine.dispose()
-    return counted_publications(cell)
 
 
 def _encoded(messages: int) -> list[bytes]:
