@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from aexp.errors import BadInput
 __all__ = [
     "Chunk",
     "FileFacts",
-    "Message",
     "fingerprint",
     "read_chunk",
     "scan_file",
@@ -30,14 +29,6 @@ _JSON_NAMES = {
     bool: "boolean",
     type(None): "null",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """``body`` is the text of one JSON object, byte for byte as it stands in the input."""
-
-    position: int
-    body: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +134,15 @@ def split_file(path: Path, size: int) -> Iterator[Chunk]:
             yield Chunk(first, count, offset, length)
 
 
-def read_chunk(path: Path | None, chunk: Chunk) -> Sequence[Message]:
-    """The messages of ``chunk``, from ``path`` or made up (``{"message": "Message i"}``).
+def read_chunk(path: Path | None, chunk: Chunk) -> list[str]:
+    """The messages of ``chunk`` in order, from ``path`` or made up (``{"message": "Message i"}``).
 
+    Each is the text of one JSON object, byte for byte as it stands in the input, on one line.
     Raises BadInput when the file cannot be read.
     """
     if path is None:
         return [
-            Message(position, json.dumps({"message": f"Message {position}"}))
+            f'{{"message": "Message {position}"}}'
             for position in range(chunk.first, chunk.first + chunk.count)
         ]
     try:
@@ -159,7 +151,4 @@ def read_chunk(path: Path | None, chunk: Chunk) -> Sequence[Message]:
             lines = file.read(chunk.length).removesuffix(b"\n").split(b"\n")
     except OSError as error:
         raise BadInput(f"cannot read input {path}: {error.strerror}") from error
-    return [
-        Message(position, line.decode().strip())
-        for position, line in enumerate(lines, start=chunk.first)
-    ]
+    return [line.decode().strip() for line in lines]

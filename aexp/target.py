@@ -15,7 +15,7 @@ from typing import Any
 from aexp.errors import InvalidTarget, UnknownScenario
 from aexp.scenario import Scenario, bare_scenario
 
-__all__ = ["is_path", "load_object", "nearest", "normalise"]
+__all__ = ["is_path", "load_attribute", "load_object", "nearest", "normalise"]
 
 
 _FOLDER = " in "
@@ -48,19 +48,32 @@ def load_object(target: str) -> Scenario[Any]:
 
     Raises InvalidTarget with the reason in one line.
     """
-    target, _, folder = target.partition(_FOLDER)
-    module_name, _, attribute = target.rpartition(":")
-    if not module_name or not attribute:
-        raise InvalidTarget(f"{target!r} names no object: write path/to/flows.py:checkout")
+    found = load_attribute(target)
+    if isinstance(found, Scenario):
+        return found
+    _, attribute, _ = _split(target)
+    return bare_scenario(attribute.rpartition(".")[2], found)
+
+
+def load_attribute(target: str) -> Any:
+    """Whatever ``MODULE:NAME`` names. Raises InvalidTarget with the reason in one line."""
+    module_name, attribute, folder = _split(target)
     module = _import(module_name, folder)
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise InvalidTarget(f"{module_name} has no {attribute!r}{_hint(module, attribute)}")
         found = getattr(found, part)
-    if isinstance(found, Scenario):
-        return found
-    return bare_scenario(attribute.rpartition(".")[2], found)
+    return found
+
+
+def _split(target: str) -> tuple[str, str, str]:
+    """Module, name and folder of a target that names an object."""
+    named, _, folder = target.partition(_FOLDER)
+    module_name, _, attribute = named.rpartition(":")
+    if not module_name or not attribute:
+        raise InvalidTarget(f"{named!r} names no object: write path/to/flows.py:checkout")
+    return module_name, attribute, folder
 
 
 def nearest(name: str, known: Mapping[str, Any]) -> UnknownScenario:

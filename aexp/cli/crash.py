@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aexp.cli.files import check_place, write_whole
 from aexp.cli.options import assignments, with_settings
-from aexp.cli.report import check_place, write_page
 from aexp.database import locate_database
 from aexp.errors import Interrupted
 from aexp.execution import leave_terminal_clean, run_on_loop
@@ -116,7 +116,7 @@ def crash(
     from aexp.crash.explorer import Explorer  # noqa: PLC0415
 
     if page is not None:
-        check_place(page)
+        check_place(page, "crash.html")
     request = _request(target, given, options)
     configure_logging(settings.log_format, settings.log_level)
     url = locate_database(settings)
@@ -131,7 +131,7 @@ def crash(
     if page is not None:
         from aexp.crash.page import render_exploration  # noqa: PLC0415
 
-        write_page(page, render_exploration(exploration))
+        write_whole(page, render_exploration(exploration))
     if exploration.interrupted:
         return Interrupted.exit_code
     return 0 if exploration.ok else 1

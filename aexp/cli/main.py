@@ -31,6 +31,7 @@ _HOMES = {
     "list": "aexp.cli.show:list_scenarios",
     "describe": "aexp.cli.show:describe",
     "runs": "aexp.cli.show:runs",
+    "bench": "aexp.cli.bench:bench",
     "crash": "aexp.cli.crash:crash",
     "serve": "aexp.cli.serve:serve",
     "worker": "aexp.cli.worker:worker",

@@ -23,7 +23,6 @@ from aexp.errors import InputChanged
 from aexp.fanout import fan_out
 from aexp.messages import (
     Chunk,
-    Message,
     fingerprint,
     read_chunk,
     scan_file,
@@ -182,15 +181,15 @@ class Publisher(DBOSConfiguredInstance):
         parameters = ResumeParameters.model_validate(given)
         messages = Chunk(**chunk)
 
-        async def load() -> list[tuple[str, Message]]:
+        async def load() -> list[str]:
             if parameters.input is None and messages.count <= FEW_MESSAGES:
-                read = read_chunk(None, messages)
-            else:
-                read = await anyio.to_thread.run_sync(read_chunk, parameters.input, messages)
-            return [(parameters.channel(message.position), message) for message in read]
+                return read_chunk(None, messages)
+            return await anyio.to_thread.run_sync(read_chunk, parameters.input, messages)
 
         batch = Batch(
             run_id=run_id,
+            first=messages.first,
+            channels=[parameters.channel(position) for position in range(parameters.channels)],
             load=load,
             latency_s=parameters.latency_s,
             refuse=_refusals(parameters.fail_rate, f"{run_id}:{messages.first}"),

@@ -1,0 +1,1 @@
+"""How fast, and at what cost: workloads in several variants, measured against one another."""

@@ -1,0 +1,192 @@
+"""The rounds: in each, every cell once, in an order of its own."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from aexp.bench.cell import Order
+from aexp.bench.child import CellFailed, run_cell
+from aexp.bench.databases import Databases, open_databases
+from aexp.bench.machine import describe_machine, describe_server, load, versions
+from aexp.bench.model import Outlook, outlook
+from aexp.bench.result import CellResult, Result, Summary, summarise
+from aexp.bench.workload import Variant, Workload
+from aexp.database import DatabaseUrl
+from aexp.database.connect import connected
+from aexp.settings import Settings
+
+__all__ = ["Plan", "Task", "Teller", "Where", "measure"]
+
+# Its cells have all figures that the model needs.
+_MODELLED = "growth-messages"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A variant of a workload to be measured; ``target`` finds the workload."""
+
+    target: str
+    workload: Workload
+    variant: Variant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be measured: workloads with their targets, and in how many rounds.
+
+    With ``budget_s`` no round is begun that would not end in that time, the first excepted.
+    """
+
+    workloads: Sequence[tuple[str, Workload]]
+    rounds: int
+    seed: int
+    quick: bool
+    budget_s: float | None = None
+
+    def tasks(self, round_no: int) -> Sequence[Task]:
+        """The cells of a round in their order: the same for the same seed."""
+        tasks = [
+            Task(target, workload, variant)
+            for target, workload in self.workloads
+            for variant in workload.variants
+            if variant.in_quick or not self.quick
+        ]
+        random.Random(f"{self.seed} {round_no}").shuffle(tasks)  # noqa: S311 - guards nothing
+        return tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """How far a bench has come; ``cell`` is the one that it is at."""
+
+    round_no: int
+    done: int
+    total: int
+    failed: int
+    cell: str
+
+
+Teller = Callable[[Where], None]
+
+
+async def measure(plan: Plan, settings: Settings, server: DatabaseUrl, tell: Teller) -> Result:
+    """Carry out ``plan`` on the server of this URL, telling before every cell how far it is.
+
+    A cell that comes to nothing does not end the bench; with ``settings.debug`` what cells write on
+    stderr is shown. Cancelled, it leaves no process and no
+    database. Raises DatabaseError.
+    """
+    began, began_at, load_before = time.monotonic(), datetime.now(UTC), load()
+    cells: list[CellResult] = []
+    rounds = 0
+    async with open_databases(server) as databases:
+        async with connected(databases.template) as connection:
+            postgresql = await describe_server(connection)
+        bench = _Bench(plan, databases, postgresql.pid, cells, tell, settings.debug)
+        while rounds < plan.rounds and bench.has_time_for_another(rounds, time.monotonic() - began):
+            rounds += 1
+            await bench.round(rounds)
+    circumstances: dict[str, Any] = {
+        "began_at": began_at.isoformat(timespec="seconds"),
+        "elapsed_s": round(time.monotonic() - began, 1),
+        "seed": plan.seed,
+        "quick": plan.quick,
+        "rounds": {"asked": plan.rounds, "done": rounds},
+        "machine": describe_machine(),
+        "load": {"before": load_before, "after": load()},
+        "versions": versions(),
+        "postgresql": postgresql.settings,
+        "settings": settings.echo(),
+    }
+    summaries = [summarise(workload, cells) for _, workload in plan.workloads]
+    return Result(
+        circumstances=circumstances,
+        summaries=summaries,
+        outlooks=list(_outlooks(summaries, postgresql.limits)),
+        cells=cells,
+    )
+
+
+def _outlooks(
+    summaries: Sequence[Summary], limits: Mapping[str, float | None]
+) -> Iterator[Outlook]:
+    """What a great many messages would take, by the largest cell of each way to publish them."""
+    for summary in summaries:
+        if summary.workload.name != _MODELLED:
+            continue
+        largest = {
+            found.variant.point.series: found
+            for found in sorted(summary.measured, key=lambda found: found.size["messages"])
+            if found.variant.point is not None
+        }
+        for found in largest.values():
+            figures = {name: told.median for name, told in found.figures.items()}
+            looked = outlook(found.variant.name, figures, limits)
+            if looked is not None:
+                yield looked
+
+
+@dataclass(slots=True)
+class _Bench:
+    """A plan being carried out."""
+
+    plan: Plan
+    databases: Databases
+    server_pid: int | None
+    cells: list[CellResult]
+    tell: Teller
+    relay: bool
+
+    def has_time_for_another(self, rounds: int, elapsed_s: float) -> bool:
+        """Whether one more round, as long as those before, ends within the budget."""
+        if self.plan.budget_s is None or rounds == 0:
+            return True
+        return elapsed_s * (rounds + 1) / rounds <= self.plan.budget_s
+
+    async def round(self, round_no: int) -> None:
+        """Measure every cell once."""
+        for task in self.plan.tasks(round_no):
+            self._tell(round_no, task)
+            self.cells.append(await self._cell(round_no, task))
+
+    def _tell(self, round_no: int, task: Task) -> None:
+        total = len(self.plan.tasks(1)) * self.plan.rounds
+        failed = sum(cell.failure is not None for cell in self.cells)
+        name = f"{task.workload.name} {task.variant.name}"
+        self.tell(Where(round_no, len(self.cells), total, failed, name))
+
+    async def _cell(self, round_no: int, task: Task) -> CellResult:
+        size = task.workload.sized(task.variant, quick=self.plan.quick)
+        order = Order(
+            target=task.target,
+            variant=task.variant.name,
+            size=size,
+            seed=random.Random(f"{self.plan.seed} {round_no} work").randrange(2**31),  # noqa: S311
+            server_pid=self.server_pid,
+        )
+
+        def came_to(**found: Any) -> CellResult:
+            return CellResult(
+                workload=task.workload.name,
+                variant=task.variant.name,
+                round_no=round_no,
+                size=size,
+                **found,
+            )
+
+        async with self.databases.fresh() as url:
+            try:
+                told = await run_cell(
+                    order, url, timeout_s=task.workload.timeout_s, relay=self.relay
+                )
+            except CellFailed as error:
+                return came_to(failure=str(error))
+        if told["units"] < 1 or told["anomalies"]:
+            found = "; ".join(told["anomalies"][:3]) or "it did nothing"
+            return came_to(units=told["units"], failure=f"its check found: {found}")
+        return came_to(units=told["units"], figures=told["figures"], measured=told["measured"])

@@ -1,0 +1,56 @@
+"""Files that a command is told to write."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from aexp.errors import UsageError
+
+__all__ = ["check_place", "write_whole"]
+
+
+def check_place(path: Path, example: str) -> None:
+    """Say what is wrong with ``path`` before any work is done."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name a file in it, such as {path / example}")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent}: make it, or name another")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write the whole file or none of it: it takes its name when it is complete."""
+    # Where a link points, the file there is replaced and not the link.
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        # A device or a pipe is written to; a rename would take its place.
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        return
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
+    except OSError as error:
+        raise UsageError(f"cannot write in {path.parent}: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        # mkstemp lets nobody else read it; a report is as readable as any new file.
+        Path(name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        Path(name).replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            Path(name).unlink()
+        if isinstance(error, OSError):
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        raise
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

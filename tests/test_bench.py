@@ -1,0 +1,211 @@
+"""``aexp bench``: its cells are real processes on real databases."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from aexp.bench.registry import find_workload, known_workloads
+from aexp.bench.rounds import Plan
+from aexp.bench.workload import Comparison, Variant, Workload
+from tests import bench_workloads
+from tests.cli import Cli, children_running, wait_until
+
+TINY, BAD, STUCK, SLOW = (
+    f"{Path(bench_workloads.__file__)}:{name}" for name in ("TINY", "BAD", "STUCK", "SLOW")
+)
+
+HANGING = "import time; time.sleep(600)"
+
+
+def bench_databases(cli: Cli) -> list[str]:
+    rows = cli.query("SELECT datname FROM pg_database WHERE starts_with(datname, 'aexp_bench_')")
+    return [name for (name,) in rows]
+
+
+def begin_stuck(cli: Cli) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """A bench in the midst of a cell that never ends, and the processes that it has started."""
+    bench = cli.start("bench", STUCK)
+    wait_until(lambda: bool(children_running(bench.pid, HANGING)))
+    return bench, psutil.Process(bench.pid).children(recursive=True)
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(
+        process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes
+    )
+
+
+def test_a_quick_bench_from_end_to_end(cli: Cli) -> None:
+    result = cli("bench", TINY, "--quick", "--rounds", "2", "--seed", "5", "--json", "b.json")
+
+    assert result.code == 0, result.stderr
+    assert "rows a second" in result.stdout
+    assert "async / sync  rate" in result.stdout
+    told = json.loads((cli.folder / "b.json").read_text())
+    assert told["rounds"] == {"asked": 2, "done": 2}
+    assert (told["seed"], told["quick"], told["failed_cells"]) == (5, True, 0)
+    assert told["postgresql"]["fsync"] == told["postgresql"]["synchronous_commit"] == "on"
+    assert told["machine"]["cores"] >= 1
+    assert told["versions"]["dbos"].startswith("3.4")
+
+    cells = told["cells"]
+    # What is not for --quick is left out, and sizes are those of --quick.
+    assert Counter((cell["variant"], cell["units"]) for cell in cells) == {
+        ("sync", 10): 2,
+        ("async", 20): 2,
+    }
+    # Cells of a round are given the same work, those of another round other work.
+    seeds: dict[int, set[float]] = {}
+    for cell in cells:
+        seeds.setdefault(cell["round_no"], set()).add(cell["figures"]["seed"])
+    assert [len(found) for found in seeds.values()] == [1, 1]
+    assert len(set.union(*seeds.values())) == 2
+    for cell in cells:
+        assert cell["figures"]["rate"] == pytest.approx(cell["units"] / cell["figures"]["wall_s"])
+        assert cell["figures"]["memory_mib"] > 10
+        assert cell["figures"]["threads"] >= 1
+        has_loop = cell["variant"] == "async"
+        assert (cell["measured"]["lag_ms"] is not None) is has_loop
+
+    (workload,) = told["workloads"]
+    async_to_sync, threads, cpu = workload["comparisons"]
+    assert async_to_sync["found"]["rounds"] == 2
+    assert async_to_sync["verdict"] is None
+    # A target that is missed is told, and is no failure.
+    assert (threads["verdict"], cpu["verdict"]) == ("met", "missed")
+    assert workload["variants"][0]["point"] == {"series": "sync", "x": 1}
+    assert bench_databases(cli) == []
+
+
+def test_a_cell_whose_check_fails_is_no_result(cli: Cli) -> None:
+    result = cli("bench", BAD, "--quick", "--rounds", "1", "--json", "-")
+
+    assert result.code == 1
+    told = result.json
+    why = {cell["variant"]: cell["failure"] for cell in told["cells"]}
+    assert why["good"] is None
+    assert why["doubles"] == "its check found: 10 rows doubled"
+    assert "RuntimeError: it has a fault" in why["crashes"]
+    assert "it must enter cell.measured()" in why["unmeasured"]
+    (workload,) = told["workloads"]
+    assert [variant["name"] for variant in workload["variants"]] == ["good"]
+    assert workload["comparisons"][0]["found"] is None
+    assert workload["comparisons"][0]["verdict"] == "undecided"
+    assert bench_databases(cli) == []
+
+
+def test_a_cell_that_does_not_end_is_killed_with_all_that_it_started(cli: Cli) -> None:
+    bench = cli.start("bench", SLOW, "--rounds", "1")
+    wait_until(lambda: bool(children_running(bench.pid, HANGING)))
+    started = psutil.Process(bench.pid).children(recursive=True)
+    result = cli.wait(bench)
+    assert result.code == 1
+    assert "it was killed after 3 s" in result.stdout
+    assert gone(started)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_process_and_no_database(cli: Cli, number: signal.Signals) -> None:
+    bench, started = begin_stuck(cli)
+    bench.send_signal(number)
+    result = cli.wait(bench)
+    assert (result.code, result.error) == (130, "interrupted")
+    assert gone(started)
+    assert bench_databases(cli) == []
+
+
+def test_a_killed_bench_leaves_no_process_and_the_next_one_drops_its_databases(cli: Cli) -> None:
+    living, _ = begin_stuck(cli)
+    of_the_living = set(bench_databases(cli))
+    killed, started = begin_stuck(cli)
+    killed.kill()
+    killed.wait()
+    wait_until(lambda: gone(started))
+    assert set(bench_databases(cli)) > of_the_living
+
+    result = cli("bench", TINY, "--quick", "--rounds", "1")
+
+    assert result.code == 0, result.stderr
+    assert "[one round]" in result.stdout
+    assert set(bench_databases(cli)) == of_the_living
+    living.send_signal(signal.SIGTERM)
+    assert cli.wait(living).code == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--rounds", "0"], "0 is not in the range 1<=x<=1000"),
+        (["no-such"], "unknown workload 'no-such'"),
+        (["no-such.py:TINY"], "no file"),
+        ([f"{Path(bench_workloads.__file__)}:insert"], "is no aexp.bench.workload.Workload"),
+        ([TINY, "--json", "none/b.json"], "there is no folder none"),
+    ],
+)
+def test_bad_input_is_one_clear_line(cli: Cli, arguments: list[str], reason: str) -> None:
+    result = cli("bench", *arguments)
+    assert result.code == 2
+    assert reason in result.error
+    assert bench_databases(cli) == []
+
+
+def test_a_server_that_may_lose_commits_is_refused(cli: Cli) -> None:
+    assert cli.url is not None
+    options = "&options=-c%20synchronous_commit%3Doff"
+    result = cli("bench", TINY, "--quick", "--database-url", cli.url.libpq + options)
+    assert result.code == 3
+    assert "synchronous_commit is off on this server" in result.error
+    assert bench_databases(cli) == []
+
+
+def test_the_order_of_cells_follows_from_the_seed_and_the_round() -> None:
+    def order(seed: int, round_no: int) -> list[str]:
+        plan = Plan(
+            workloads=[("t", bench_workloads.TINY), ("b", bench_workloads.BAD)],
+            rounds=5,
+            seed=seed,
+            quick=False,
+        )
+        return [f"{task.workload.name} {task.variant.name}" for task in plan.tasks(round_no)]
+
+    assert order(1, 1) == order(1, 1)
+    assert len({tuple(order(seed, number)) for seed in (1, 2) for number in (1, 2, 3)}) > 3
+    assert sorted(order(1, 1)) == sorted(order(2, 2))
+
+
+def test_a_workload_that_compares_what_it_has_not_is_refused() -> None:
+    def workload(*, variants: list[Variant], comparisons: list[Comparison]) -> Any:
+        return Workload(
+            name="w",
+            summary="",
+            unit="row",
+            variants=variants,
+            comparisons=comparisons,
+            size={},
+            quick_size={},
+        )
+
+    one = Variant(name="one", run=bench_workloads.insert, loop=None)
+    with pytest.raises(ValueError, match="no variant 'two'"):
+        workload(
+            variants=[one],
+            comparisons=[Comparison(figure="rate", variant="one", against="two")],
+        )
+    with pytest.raises(ValueError, match="two variants of one name"):
+        workload(variants=[one, one], comparisons=[])
+    with pytest.raises(ValueError, match="set against nothing"):
+        Comparison(figure="rate", variant="one")
+
+
+@pytest.mark.parametrize("name", known_workloads())
+def test_workloads_that_come_along_can_be_found(name: str) -> None:
+    target, workload = find_workload(name)
+    assert target == workload.name == name

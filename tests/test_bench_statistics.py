@@ -1,0 +1,227 @@
+"""What is concluded from rounds, on samples whose answers are known."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from dataclasses import replace
+
+import pytest
+
+from aexp.bench.model import outlook
+from aexp.bench.result import CellResult, Compared, Growth, compare
+from aexp.bench.statistics import (
+    Bounded,
+    Estimate,
+    Fit,
+    attainable,
+    estimate,
+    estimate_bounded,
+    fit_exponent,
+)
+from aexp.bench.workload import Comparison
+
+
+def cell(variant: str, round_no: int, *, others: float = 0.0, **figures: float) -> CellResult:
+    return CellResult(
+        workload="w",
+        variant=variant,
+        round_no=round_no,
+        size={},
+        units=1,
+        figures=figures,
+        measured={"others": others},
+    )
+
+
+def test_the_median_and_its_interval_are_of_the_sample() -> None:
+    found = estimate([3.0, 1.0, 2.0, 5.0, 4.0])
+    # All five values on one side have a probability of 0.058: the interval is the whole range.
+    assert (found.median, found.low, found.high) == (3.0, 1.0, 5.0)
+    assert estimate([3.0, 1.0, 2.0, 5.0, 4.0]) == found
+    assert estimate([7.0]) == Estimate(median=7.0, low=7.0, high=7.0, rounds=1)
+
+
+def test_few_rounds_are_not_trusted_more_than_they_can_be() -> None:
+    assert attainable(1) == 0
+    assert attainable(3) == 0.75
+    assert attainable(5) == 0.9375
+    assert attainable(20) == 0.95
+
+
+@pytest.mark.parametrize("rounds", [5, 11, 21])
+def test_the_interval_covers_the_true_median_as_often_as_it_says(rounds: int) -> None:
+    draw = random.Random(1)
+    trials = 200
+    covered = 0
+    for _ in range(trials):
+        found = estimate([draw.lognormvariate(0, 0.3) for _ in range(rounds)])
+        covered += found.low <= 1 <= found.high
+    # Two standard errors of 200 trials are 0.03; for a median the bootstrap falls a little short.
+    assert attainable(rounds) - 0.05 <= covered / trials
+
+
+def test_the_interval_grows_narrower_with_rounds() -> None:
+    draw = random.Random(2)
+    sample = [draw.gauss(10, 1) for _ in range(80)]
+    few, many = estimate(sample[:10]), estimate(sample)
+    assert many.high - many.low < 0.6 * (few.high - few.low)
+
+
+def test_what_is_known_in_bounds_only_widens_the_interval() -> None:
+    found = estimate_bounded([Bounded(1.0, 0.9, 1.3)] * 5)
+    assert (found.median, found.low, found.high) == (1.0, 0.9, 1.3)
+
+
+def test_ratios_are_paired_within_a_round() -> None:
+    # The machine is ten times as slow in the second round: unpaired, nothing could be said.
+    cells = [
+        cell("a", 1, rate=300.0), cell("b", 1, rate=100.0),
+        cell("a", 2, rate=30.0), cell("b", 2, rate=10.0),
+        cell("a", 3, rate=310.0), cell("b", 3, rate=100.0),
+        # Half a pair is none.
+        cell("a", 4, rate=9999.0),
+    ]  # fmt: skip
+    found = compare(Comparison(figure="rate", variant="a", against="b"), cells)
+    assert found is not None
+    assert (found.median, found.low, found.high, found.rounds) == (3.0, 3.0, 3.1, 3)
+
+
+def test_differences_and_plain_values() -> None:
+    cells = [cell("a", n, wall_s=2.0 + n, threads=7.0) for n in (1, 2)]
+    cells += [cell("b", n, wall_s=1.0 + n, threads=5.0) for n in (1, 2)]
+    apart = Comparison(figure="wall_s", variant="a", against="b", how="difference")
+    found = compare(apart, cells)
+    assert found is not None
+    assert (found.low, found.high) == (1.0, 1.0)
+    plain = compare(Comparison(figure="threads", variant="a", how="value"), cells)
+    assert plain is not None
+    assert plain.median == 7.0
+    assert compare(Comparison(figure="none", variant="a", how="value"), cells) is None
+
+
+def test_a_busy_machine_widens_what_depends_on_time_and_nothing_else() -> None:
+    quiet, busy = cell("a", 1, others=0.05, rate=100.0), cell("a", 1, others=0.5, rate=100.0)
+    assert quiet.bounded("rate") == (100.0, 100.0, 100.0)
+    # Half of the machine was taken: it may have been slowed down to half.
+    assert busy.bounded("rate") == (100.0, 100.0, 200.0)
+    late = cell("a", 1, others=0.5, wall_s=4.0, cpu_ms=3.0, threads=9.0)
+    assert late.bounded("wall_s") == (4.0, 2.0, 4.0)
+    assert late.bounded("cpu_ms") == (3.0, 3.0, 3.0)
+    assert late.bounded("threads") == (9.0, 9.0, 9.0)
+
+    cells = [busy, cell("b", 1, others=0.2, rate=100.0)]
+    found = compare(Comparison(figure="rate", variant="a", against="b"), cells)
+    assert found is not None
+    assert (found.median, found.low, found.high) == (1.0, 0.8, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "rounds", "verdict"),
+    [
+        (3.0, 3.5, 5, "met"),
+        (2.9, 3.5, 5, "undecided"),
+        (2.0, 2.9, 5, "missed"),
+        (3.2, 3.2, 1, "undecided"),
+    ],
+)
+def test_a_target_is_met_by_the_whole_interval_or_not_at_all(
+    low: float, high: float, rounds: int, verdict: str
+) -> None:
+    wanted = Comparison(figure="rate", variant="a", against="b", least=3.0)
+    found = Estimate(median=(low + high) / 2, low=low, high=high, rounds=rounds)
+    assert Compared(comparison=wanted, estimate=found).verdict == verdict
+
+
+def test_without_a_target_or_without_a_pair_nothing_is_met() -> None:
+    found = Estimate(median=1.0, low=1.0, high=1.0, rounds=5)
+    bare = Comparison(figure="rate", variant="a", against="b")
+    assert Compared(comparison=bare, estimate=found).verdict is None
+    wanted = Comparison(figure="rate", variant="a", against="b", most=3.0)
+    assert Compared(comparison=wanted, estimate=None).verdict == "undecided"
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 1.3, 2.0])
+def test_an_exponent_is_found_and_covered(exponent: float) -> None:
+    draw = random.Random(3)
+    points = [
+        (x, 5 * x**exponent * draw.lognormvariate(0, 0.05))
+        for x in (1e3, 1e4, 1e5, 1e6)
+        for _ in range(5)
+    ]
+    fit = fit_exponent(points)
+    assert fit.low <= exponent <= fit.high
+    assert fit.high - fit.low < 0.1
+    assert fit.factor == pytest.approx(5, rel=0.3)
+
+
+def test_growth_that_sets_in_late_is_seen_at_its_steepest() -> None:
+    # Linear up to 10^5, quadratic from there on.
+    points = [(1e3, 1e3), (1e4, 1e4), (1e5, 1e5), (1e6, 1e7)]
+    fit = fit_exponent(points)
+    assert fit.steepest == pytest.approx(2)
+    assert fit.exponent < 1.5
+    assert fit.high - fit.low > 0.2
+
+
+def test_growth_is_judged_by_its_interval_and_never_by_two_points() -> None:
+    fit = Fit(exponent=0.05, low=0.0, high=0.09, factor=1.0, steepest=0.2)
+    found = Growth(series="s", figure="cpu_ms", points=8, fit=fit, most=0.1)
+    assert found.verdict == "met"
+    assert replace(found, fit=fit._replace(low=0.08, high=0.3)).verdict == "undecided"
+    assert replace(found, fit=fit._replace(low=0.2, high=0.3)).verdict == "missed"
+    assert replace(found, points=2).verdict == "undecided"
+
+
+PER_MESSAGE = {
+    "rate": 1000.0,
+    "cpu_ms": 0.5,
+    "server_cpu_ms": 0.1,
+    "wal_bytes": 100.0,
+    "table_bytes": 50.0,
+    "xids": 0.001,
+    "connections": 20.0,
+}
+
+
+def test_a_day_of_messages_is_what_one_costs_so_many_times() -> None:
+    limits = {
+        "cores": 2.0,
+        "max_connections": 1000.0,
+        "max_wal_bytes": 3e9,
+        "checkpoint_timeout_s": 300.0,
+        "disk_free_bytes": 1e12,
+    }
+    found = outlook("v", PER_MESSAGE, limits, messages=864_000_000)
+    assert found is not None
+    # Ten thousand a second.
+    assert {need.what: (need.needed, need.share) for need in found.needs} == {
+        "workers": (10, None),
+        "cores of the workers": (5.0, None),
+        "cores of PostgreSQL": (1.0, None),
+        "cores": (6.0, 3.0),
+        "connections": (200.0, 0.2),
+        "log": (1.0, 0.1),
+        "tables": (43.2, 0.0432),
+        "transaction ids": (0.864, 0.000432),
+    }
+    assert found.first is not None
+    assert found.first.what == "cores"
+    few = outlook("v", PER_MESSAGE, {**limits, "max_connections": 50.0}, messages=864_000_000)
+    assert few is not None
+    assert few.first is not None
+    assert few.first.what == "connections"
+
+
+def test_without_a_figure_there_is_no_outlook() -> None:
+    known = {name: value for name, value in PER_MESSAGE.items() if name != "server_cpu_ms"}
+    assert outlook("v", known, {}) is None
+
+
+def test_draws_do_not_depend_on_the_state_of_others() -> None:
+    sample = [random.random() for _ in range(9)]
+    random.seed(1)
+    first = estimate(sample)
+    random.seed(2)
+    assert estimate(sample) == first
+    assert first.median == statistics.median(sample)
