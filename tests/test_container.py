@@ -182,11 +182,7 @@ def test_what_is_no_compose_file_is_found_out(right: str, wrong: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "migrate",
-        "service",
-        pytest.param("worker", marks=pytest.mark.xfail(reason="`aexp worker` is not there yet")),
-    ],
+    ["migrate", "service", "worker"],
 )
 def test_the_services_run_commands_that_there_are(cli: Cli, name: str) -> None:
     program, *arguments = SERVICES[name].get("command", image_of_the_checkout().command)
