@@ -98,11 +98,10 @@ class _Server:
             for descriptor in (self._lifeline, self._held, self._woken, self._wake):
                 os.close(descriptor)
             self._tell.close()
-            if order["log"] is not None:
-                log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-                os.dup2(log, 1)
-                os.dup2(log, 2)
-                os.close(log)
+            log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.close(log)
             os.environ.update(order["environment"])
             code = self._life(order)
         except BaseException:

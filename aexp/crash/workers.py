@@ -43,15 +43,15 @@ class ForksFailed(AexpError):
 class Order:
     """What a worker is to do: work on ``run`` with this ``url`` as its only way to the database.
 
-    ``folder`` takes what it writes; ``log`` None lets its log lines go where ours go. Without
-    ``instances`` it forgets every configured instance before it launches DBOS.
+    ``folder`` takes what it writes, ``log`` its log lines. Without ``instances`` it forgets every
+    configured instance before it launches DBOS.
     """
 
     run: Run
     settings: Settings
     url: DatabaseUrl
     folder: Path
-    log: Path | None
+    log: Path
     instances: bool = True
 
     @property
@@ -67,9 +67,9 @@ class Order:
         return {
             "run": run,
             # A file of log lines is read by people only.
-            "settings": {**settings, **({"log_format": "console"} if self.log else {})},
+            "settings": {**settings, "log_format": "console"},
             "url": self.url.libpq,
-            "log": str(self.log) if self.log is not None else None,
+            "log": str(self.log),
             "bodies": str(self.bodies),
             "instances": self.instances,
             "environment": {
