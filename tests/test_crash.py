@@ -54,6 +54,17 @@ def test_each_delivery_of_resume_keeps_what_it_promises(server: DatabaseUrl) -> 
     assert duplicates == {"exactly-once": 0, "idempotent": 0, "at-least-once": 1}
 
 
+@pytest.mark.parametrize("delivery", ["idempotent", "at-least-once"])
+def test_a_publication_whose_acknowledgement_is_lost_is_counted(
+    server: DatabaseUrl, delivery: str
+) -> None:
+    found = explore(
+        server, "resume", {"messages": "1", "latency_s": "0", "delivery": delivery},
+        replay=parse_point("lost-ack:insert aexp.publications#1"),
+    )  # fmt: skip
+    assert found.ok, [result.broken for result in found.results]
+
+
 def test_a_second_kill_during_the_recovery_changes_nothing(server: DatabaseUrl) -> None:
     found = explore(server, f"{BUGS}:sound", sides=[Side.BEFORE, Side.AFTER], points=1, double=2)
     single, *pairs = found.results
