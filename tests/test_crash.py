@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -184,12 +186,21 @@ def test_an_interrupt_leaves_no_process_and_no_database(cli: Cli) -> None:
     wait_until(lambda: not any(worker.is_running() for worker in left))
 
 
-def test_what_a_killed_explorer_leaves_is_removed_by_the_next_one(cli: Cli) -> None:
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Pytest's own are too long for the name of a socket."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def test_what_a_killed_explorer_leaves_is_removed(cli: Cli, short_folder: Path) -> None:
+    cli.environment = {"TMPDIR": str(short_folder)}
     process = exploring(cli)
     left = workers(process)
     process.kill()
     process.wait()
     wait_until(lambda: not any(worker.is_running() for worker in left))
+    wait_until(lambda: not any(short_folder.iterdir()))
     assert cli.url is not None
     assert databases(cli.url)
     done = cli("crash", f"{BUGS}:crashing", "--template", TEMPLATE)

@@ -131,7 +131,7 @@ class Laboratory:
 
     @asynccontextmanager
     async def _bench(self, watch: Watch) -> AsyncIterator[Bench]:
-        with tempfile.TemporaryDirectory(prefix="aexp-crash-") as name:
+        with tempfile.TemporaryDirectory(prefix="", dir=self.terms.workers.folder) as name:
             folder = Path(name)
             async with (
                 self.databases.copy() as url,
