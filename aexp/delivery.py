@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import cycle, islice
+from itertools import chain, cycle, islice, repeat
 from typing import Protocol
 
 import anyio
@@ -157,8 +157,12 @@ async def _exactly_once(runtime: Runtime, batch: Batch, published: Published) ->
     return rows
 
 
-def _plain(statement: str) -> Delivery:
-    """A plain step that inserts and then waits for the broker: its window is the latency."""
+def _plain(statement: str, again: str | None = None) -> Delivery:
+    """A plain step that inserts and then waits for the broker: its window is the latency.
+
+    ``again`` is sent in place of ``statement`` when its connection was lost: the rows may stand
+    there already, and are this process's own all the same.
+    """
 
     async def publish(runtime: Runtime, batch: Batch, published: Published) -> int:
         async def insert() -> int:
@@ -173,8 +177,9 @@ def _plain(statement: str) -> Delivery:
                 bodies,
                 os.getpid(),
             )
+            statements = chain([statement], repeat(again or statement))
             # Sent again after a lost connection, as after a lost process: each mode allows it.
-            rows = await patiently(lambda: runtime.database.pool.fetch(statement, *values))
+            rows = await patiently(lambda: runtime.database.pool.fetch(next(statements), *values))
             counts: dict[str, int] = {}
             for row in rows:
                 counts[row["channel"]] = counts.get(row["channel"], 0) + 1
@@ -203,15 +208,21 @@ _INSERT = """
     {on_conflict} RETURNING channel
 """
 
+
+def _idempotent(on_conflict: str) -> str:
+    return _INSERT.format(
+        column=", idempotency_key",
+        value=", $1 || ':' || position",
+        on_conflict="ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL"
+        f" {on_conflict}",
+    )
+
+
 _MODES: Mapping[DeliveryMode, Delivery] = {
     DeliveryMode.EXACTLY_ONCE: _exactly_once,
     DeliveryMode.IDEMPOTENT: _plain(
-        _INSERT.format(
-            column=", idempotency_key",
-            value=", $1 || ':' || position",
-            on_conflict="ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL"
-            " DO NOTHING",
-        )
+        _idempotent("DO NOTHING"),
+        _idempotent("DO UPDATE SET pid = excluded.pid WHERE publications.pid = excluded.pid"),
     ),
     DeliveryMode.AT_LEAST_ONCE: _plain(_INSERT.format(column="", value="", on_conflict="")),
 }

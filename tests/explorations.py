@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aexp.crash.explorer import Explorer, Request
+from aexp.crash.explorer import Explorer
 from aexp.crash.plan import parse_point
+from aexp.crash.request import Request
 from aexp.crash.results import Exploration, PointResult
 from aexp.database import DatabaseUrl
 from aexp.execution import run_on_loop

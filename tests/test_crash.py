@@ -5,13 +5,15 @@ from __future__ import annotations
 import shlex
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
 
-from aexp.crash.plan import parse_point
+from aexp.crash.plan import Side, parse_point
 from aexp.database import DatabaseUrl
 from tests.cli import Cli, children_running, wait_until
 from tests.conftest import TEMPLATE
@@ -52,6 +54,43 @@ def test_each_delivery_of_resume_keeps_what_it_promises(server: DatabaseUrl) -> 
         assert found.ok, [result.broken for result in found.results]
         duplicates[delivery] = found.results[0].duplicates
     assert duplicates == {"exactly-once": 0, "idempotent": 0, "at-least-once": 1}
+
+
+@pytest.mark.parametrize("delivery", ["idempotent", "at-least-once"])
+def test_a_publication_whose_acknowledgement_is_lost_is_counted(
+    server: DatabaseUrl, delivery: str
+) -> None:
+    found = explore(
+        server, "resume", {"messages": "1", "latency_s": "0", "delivery": delivery},
+        replay=parse_point("lost-ack:insert aexp.publications#1"),
+    )  # fmt: skip
+    assert found.ok, [result.broken for result in found.results]
+
+
+def test_a_second_kill_during_the_recovery_changes_nothing(server: DatabaseUrl) -> None:
+    found = explore(server, f"{BUGS}:sound", sides=[Side.BEFORE, Side.AFTER], points=1, double=2)
+    single, *pairs = found.results
+    assert len(pairs) == 2
+    assert all(str(pair.name).startswith(f"{single.name} then ") for pair in pairs)
+    assert found.ok, [result.broken for result in found.results]
+
+
+def test_what_a_wrong_process_leaves_is_stranded_and_told(server: DatabaseUrl) -> None:
+    found = explore(
+        server, "resume", {"messages": "1", "latency_s": "0"}, sides=[Side.AFTER], points=1,
+        stranded=True, jobs=4,
+    )  # fmt: skip
+    told = {
+        str(result.point.restart): set(result.stranded.causes)
+        for result in found.results
+        if result.point is not None and result.stranded is not None
+    }
+    assert told == {
+        "other-version": {"other-version"},
+        "other-executor": {"other-executor"},
+        "no-instance": {"no-instance"},
+    }
+    assert found.ok, [result.broken for result in found.results]
 
 
 def test_a_point_that_is_never_reached_is_void_and_no_pass(server: DatabaseUrl) -> None:
@@ -147,12 +186,21 @@ def test_an_interrupt_leaves_no_process_and_no_database(cli: Cli) -> None:
     wait_until(lambda: not any(worker.is_running() for worker in left))
 
 
-def test_what_a_killed_explorer_leaves_is_removed_by_the_next_one(cli: Cli) -> None:
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Pytest's own are too long for the name of a socket."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def test_what_a_killed_explorer_leaves_is_removed(cli: Cli, short_folder: Path) -> None:
+    cli.environment = {"TMPDIR": str(short_folder)}
     process = exploring(cli)
     left = workers(process)
     process.kill()
     process.wait()
     wait_until(lambda: not any(worker.is_running() for worker in left))
+    wait_until(lambda: not any(short_folder.iterdir()))
     assert cli.url is not None
     assert databases(cli.url)
     done = cli("crash", f"{BUGS}:crashing", "--template", TEMPLATE)

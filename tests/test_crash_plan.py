@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from aexp.crash.plan import Fault, Point, Side, order_points, parse_point, sample
+from aexp.crash.plan import (
+    Fault,
+    Point,
+    Restart,
+    Side,
+    order_pairs,
+    order_points,
+    order_restarts,
+    parse_point,
+    sample,
+)
 from aexp.errors import UsageError
 
 STEP = "insert dbos.operation_outputs [~:1]#1"
@@ -20,7 +30,13 @@ def test_every_write_is_a_point_on_every_side() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [f"before:{STEP}", f"lost-ack:{END}", f"after:{CLAIM} then before:{STEP}"]
+    "text",
+    [
+        f"before:{STEP}",
+        f"lost-ack:{END}",
+        f"after:{CLAIM} then before:{STEP}",
+        f"after:{STEP} then restart:other-executor",
+    ],
 )
 def test_a_point_is_found_again_by_its_name(text: str) -> None:
     assert str(parse_point(text)) == text
@@ -35,7 +51,17 @@ def test_a_point_knows_its_kind_and_its_sides() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", STEP, f"between:{STEP}", "before:insert t", "before:#1", "before:t#0", "before:t#x"],
+    [
+        "",
+        STEP,
+        f"between:{STEP}",
+        "before:insert t",
+        "before:#1",
+        "before:t#0",
+        "before:t#x",
+        "restart:other-version",
+        f"after:{STEP} then restart:tomorrow",
+    ],
 )
 def test_what_names_no_point_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no point"):
@@ -60,3 +86,21 @@ def test_a_sample_has_every_kind_before_any_comes_again() -> None:
 def test_all_points_are_taken_when_there_are_no_more() -> None:
     points = order_points([CLAIM, STEP], list(Side))
     assert sample(points, None, 0) == sample(points, 6, 0) == sample(points, 99, 0) == points
+
+
+def test_a_second_kill_comes_at_each_write_of_a_recovery() -> None:
+    (first,) = order_points([STEP], [Side.AFTER])
+    pairs = order_pairs({first: [CLAIM, END]}, list(Side))
+    assert [str(pair) for pair in pairs] == [
+        f"after:{STEP} then {side}:{write}"
+        for write in (CLAIM, END)
+        for side in ("before", "after")
+    ]
+
+
+def test_each_wrong_restart_follows_a_kill_in_the_middle() -> None:
+    points = order_restarts([CLAIM, STEP, END], instances=True)
+    assert [str(point) for point in points] == [
+        f"after:{STEP} then restart:{restart}" for restart in Restart
+    ]
+    assert len(order_restarts([CLAIM, STEP, END], instances=False)) == 2

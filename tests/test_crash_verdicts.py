@@ -9,10 +9,19 @@ from typing import Any
 
 import pytest
 
-from aexp.crash.evidence import Body, Checkpoint, Evidence, LifeRecord, StepRecord, WorkflowRecord
+from aexp.crash.evidence import (
+    Body,
+    Checkpoint,
+    Evidence,
+    LifeRecord,
+    StepRecord,
+    Stranded,
+    WorkflowRecord,
+)
 from aexp.crash.experiment import Experiment, void_reason
 from aexp.crash.faults import Landed, Seen
 from aexp.crash.plan import Fault, Side, parse_point
+from aexp.crash.stranded import find_causes
 from aexp.crash.verdicts import Comparison, judge_experiment
 from aexp.crash.writes import Write
 from aexp.promise import Anomaly, Verdict
@@ -41,7 +50,8 @@ def broken(found: Evidence, **given: Any) -> set[str]:
 
 def test_a_run_that_was_killed_and_came_to_the_same_end_is_sound() -> None:
     verdicts = judge_experiment(compared(GOOD))
-    assert all(verdict.held for verdict in verdicts)
+    assert {v.name for v in verdicts if v.held is not True} == {"stranded_told"}
+    assert not broken(GOOD)
 
 
 BAD: dict[str, tuple[Callable[[Evidence], Evidence], str]] = {
@@ -148,6 +158,37 @@ def test_a_transaction_in_doubt_may_begin_again_in_its_own_process_only() -> Non
     assert "checkpointed_once" in broken(found)
     assert "checkpointed_once" in broken(found, doubted=frozenset({(ROOT, 1, 11)}))
     assert not broken(found, doubted=frozenset({(ROOT, 1, 10)}))
+
+
+def test_what_a_wrong_process_leaves_must_be_told_with_its_cause() -> None:
+    def left(causes: dict[str, list[str]]) -> Evidence:
+        wrong = LifeRecord(12, -9, killed=False, stranded=Stranded("other-version", causes))
+        return replace(GOOD, lives=[GOOD.lives[0], wrong, GOOD.lives[1]])
+
+    assert not broken(left({"other-version": [ROOT]}))
+    assert broken(left({"unknown": [ROOT]})) == {"stranded_told"}
+    assert broken(left({})) == {"stranded_told"}
+
+
+PENDING = WorkflowRecord(
+    ROOT, "sell", "PENDING", executor_id="local", application_version="v1", instance="Shop/main"
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "log", "cause"),
+    [
+        (replace(PENDING, application_version="v2"), "", "other-version"),
+        (replace(PENDING, executor_id="elsewhere"), "", "other-executor"),
+        (PENDING, "configured class instance 'Shop/main' is not registered", "no-instance"),
+        (PENDING, "configured class instance 'Shop/other' is not registered", "unknown"),
+        (replace(PENDING, instance=None), "", "unknown"),
+    ],
+)
+def test_the_cause_of_what_lies_there_is_found(row: WorkflowRecord, log: str, cause: str) -> None:
+    ended = replace(row, workflow_id=CHILD, status="SUCCESS")
+    causes = find_causes([row, ended], executor_id="local", version="v1", log=log)
+    assert causes == {cause: [ROOT]}
 
 
 def test_without_bodies_nothing_is_known_of_what_ran_again() -> None:

@@ -140,6 +140,20 @@ BROKEN_RUNS = [
         [ALTERED_ROW],
         more=[("rows that were never asked for", [STRAY_ROW])],
     ),
+    Violation(
+        "counters_found_again",
+        replace(
+            ALL_PUBLISHED,
+            delivery="at-least-once",
+            rows=21,
+            once=19,
+            more_than_once=1,
+            duplicates=[TWICE_ROW],
+            counters={"workflow1": {**COUNTER_BEHIND, "local": 8, "global": 8}},
+        ),
+        "counters in memory differ from the durable count",
+        [{"channel": "workflow1", **COUNTER_BEHIND, "local": 8, "global": 8}],
+    ),
     *(
         Violation(
             "counters_found_again",
@@ -217,6 +231,18 @@ CLEAN: dict[str, tuple[Sequence[Promise[Any]], Any]] = {
         replace(ALL_PUBLISHED, rows=0, once=0, never=20, reported_failed=20, counters={}),
     ),
     "no process ended in order": (RESUME_PROMISES, replace(ALL_PUBLISHED, counters=None)),
+    "a double that its process never heard of": (
+        RESUME_PROMISES,
+        replace(
+            ALL_PUBLISHED,
+            delivery="at-least-once",
+            rows=21,
+            once=19,
+            more_than_once=1,
+            duplicates=[TWICE_ROW],
+            counters={"workflow1": {**COUNTER_BEHIND, "local": 9, "global": 9}},
+        ),
+    ),
     "a process refilled nothing": (
         RESUME_PROMISES,
         replace(

@@ -20,7 +20,7 @@ from aexp.settings import Settings
 from aexp.stopping import stop_on_signals
 
 if TYPE_CHECKING:
-    from aexp.crash.explorer import Request
+    from aexp.crash.request import Request
     from aexp.crash.results import Exploration
 
 __all__ = ["crash"]
@@ -36,11 +36,12 @@ def _sides(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     return [side for side in _SIDES if side in sides]
 
 
-def _points(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
+def _points(_context: click.Context, parameter: click.Parameter, value: str) -> int | None:
     if value == "all":
         return None
-    if not value.isdecimal() or int(value) < 1:
-        raise click.BadParameter(f"{value!r} is neither a number from 1 on nor 'all'")
+    least = 0 if parameter.name == "double" else 1
+    if not value.isdecimal() or int(value) < least:
+        raise click.BadParameter(f"{value!r} is neither a number from {least} on nor 'all'")
     return int(value)
 
 
@@ -67,6 +68,18 @@ def _points(_context: click.Context, _parameter: click.Parameter, value: str) ->
     callback=_points,
     metavar="N|all",
     help="So many points at most, of every kind of write (all).",
+)
+@click.option(
+    "--double",
+    default="0",
+    callback=_points,
+    metavar="N|all",
+    help="Then kill a second time, during the recovery: so many pairs at most (0).",
+)
+@click.option(
+    "--stranded",
+    is_flag=True,
+    help="Also start the wrong process after a kill: what it leaves lying must be told.",
 )
 @click.option("--seed", type=int, default=0, metavar="S", help="Chooses the points (0).")
 @click.option(
@@ -138,8 +151,8 @@ def crash(
 
 
 def _request(target: str, given: Mapping[str, str], options: Mapping[str, Any]) -> Request:
-    from aexp.crash.explorer import Request  # noqa: PLC0415 - see above
     from aexp.crash.plan import Side, parse_point  # noqa: PLC0415
+    from aexp.crash.request import Request  # noqa: PLC0415 - see above
 
     normal, scenario = find_scenario(target)
     chosen = dict(options)

@@ -39,6 +39,11 @@ def print_exploration(exploration: Exploration, *, as_json: bool) -> None:
         )
         for result in restarted[:SHOWN]:
             screen.print(Text(f"  {result.name}"))
+    for result in exploration.verified:
+        if result.stranded is not None:
+            screen.print(Text(f"\nSTRANDED {result.name}", style="yellow"))
+            for cause, workflows in result.stranded.causes.items():
+                screen.print(Text(f"  {cause}: {', '.join(workflows[:SHOWN])}"))
     for result in exploration.void:
         screen.print(Text(f"\nVOID {result.name}: {result.void}", style="yellow"))
     if exploration.unsteady:

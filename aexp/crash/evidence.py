@@ -3,13 +3,21 @@ the workers told."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aexp.promise import Verdict
 
-__all__ = ["Body", "Checkpoint", "Evidence", "LifeRecord", "StepRecord", "WorkflowRecord"]
+__all__ = [
+    "Body",
+    "Checkpoint",
+    "Evidence",
+    "LifeRecord",
+    "StepRecord",
+    "Stranded",
+    "WorkflowRecord",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,7 @@ class WorkflowRecord:
     application_version: str | None = None
     recovery_attempts: int = 0
     queue: str | None = None
+    instance: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +65,30 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
+class Stranded:
+    """Work that a process could not take up: ``expected`` is how the process was made wrong,
+    ``causes`` are what the rows and its log say, each with the workflows that it keeps."""
+
+    expected: str
+    causes: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class LifeRecord:
     """A worker from its start to its end.
 
     ``code`` is its exit code, negative for a signal, None when it outlived the deadline and was
     ended by us; ``killed`` says that it was a fault's kill that ended it, ``stalled`` that it lived
-    on after a lost acknowledgement, did nothing more, and was killed to be started again. ``log``
-    are its last lines.
+    on after a lost acknowledgement, did nothing more, and was killed to be started again.
+    ``stranded`` is what kept a wrongly started one from the work, None where it was not wrong or
+    came to the end all the same. ``log`` are its last lines.
     """
 
     pid: int
     code: int | None
     killed: bool
     stalled: bool = False
+    stranded: Stranded | None = None
     log: Sequence[str] = ()
 
 
@@ -95,4 +115,4 @@ class Evidence:
     @property
     def restarted(self) -> bool:
         """Whether a process that no fault had killed had to be started again."""
-        return any(not life.killed for life in self.lives[:-1])
+        return any(not life.killed and life.stranded is None for life in self.lives[:-1])

@@ -3,37 +3,28 @@ until the run has ended, and the evidence that it leaves."""
 
 from __future__ import annotations
 
-import math
 import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import anyio
 
 from aexp.crash.databases import Databases
 from aexp.crash.evidence import Evidence, LifeRecord
 from aexp.crash.faults import Landed, Seen, Watch
-from aexp.crash.gather import CHECKPOINTS, TRANSACTIONS, gather_evidence
-from aexp.crash.plan import Fault, Side
-from aexp.crash.proxy import Proxy, open_proxy
-from aexp.crash.workers import LAST_LINES, Order, Worker, Workers
-from aexp.database import DatabaseUrl
-from aexp.database.connect import Connection, connected
+from aexp.crash.gather import TRANSACTIONS, gather_evidence
+from aexp.crash.lives import Bench, Lives, Terms
+from aexp.crash.plan import Fault, Restart, Side
+from aexp.crash.proxy import open_proxy
+from aexp.database.connect import connected
 from aexp.report import Timeline, gather_timeline
 from aexp.runs import Run
 from aexp.scenario import Scenario
-from aexp.settings import Settings
 
 __all__ = ["Experiment", "Laboratory", "void_reason"]
-
-# A worker that ends on its own after a lost acknowledgement is started again, as anything that
-# supervises it would do; so often at most.
-_MOST_RESTARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,32 +71,35 @@ def void_reason(experiment: Experiment) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Laboratory:
-    """Where experiments on one run are made. ``show_logs`` lets the workers' log lines through.
-
-    A worker has ``deadline_s`` to come to the end of the run. One that lives on after a lost
-    acknowledgement and writes nothing for ``patience_s`` has stalled.
-    """
+    """Where experiments on one run are made."""
 
     databases: Databases
-    workers: Workers
-    run: Run
     scenario: Scenario[Any]
-    settings: Settings
-    deadline_s: float
-    patience_s: float = math.inf
-    show_logs: bool = False
+    terms: Terms
+
+    @property
+    def run(self) -> Run:
+        """The run, the same in every experiment."""
+        return self.terms.run
 
     async def experiment(
-        self, faults: Sequence[Fault] = (), *, first_life: int = 0, keep_timeline: bool = False
+        self,
+        faults: Sequence[Fault] = (),
+        restart: Restart | None = None,
+        *,
+        first_life: int = 0,
+        keep_timeline: bool = False,
     ) -> Experiment:
         """Run to the end with ``faults`` on the way; what came of it.
 
-        ``first_life`` chooses the process that forks the first worker, see aexp.crash.workers.
+        With ``restart`` the worker after the last fault is a wrong one, which is given up when it
+        writes nothing for ``patience_s``. ``first_life`` chooses the process that forks the first
+        worker, see aexp.crash.workers.
         """
         began_at = time.monotonic()
         watch = Watch(faults)
         async with self._bench(watch) as bench:
-            lives = _Lives(self, bench, watch, first_life)
+            lives = Lives(self.terms, bench, watch, first_life, restart)
             await lives.live()
             ended_at = time.monotonic()
             evidence, report = await gather_evidence(
@@ -136,102 +130,15 @@ class Laboratory:
             )
 
     @asynccontextmanager
-    async def _bench(self, watch: Watch) -> AsyncIterator[_Bench]:
-        with tempfile.TemporaryDirectory(prefix="aexp-crash-") as name:
+    async def _bench(self, watch: Watch) -> AsyncIterator[Bench]:
+        with tempfile.TemporaryDirectory(prefix="", dir=self.terms.workers.folder) as name:
             folder = Path(name)
             async with (
                 self.databases.copy() as url,
                 connected(url) as connection,
                 open_proxy(url, folder, watch, run_id=self.run.run_id) as proxy,
             ):
-                yield _Bench(url, connection, proxy, folder)
-
-
-@dataclass(frozen=True, slots=True)
-class _Bench:
-    """One experiment's own: a database, a way round the proxy, the proxy, a folder."""
-
-    url: DatabaseUrl
-    connection: Connection
-    proxy: Proxy
-    folder: Path
-
-    @property
-    def bodies(self) -> Path:
-        return self.folder / "bodies"
-
-
-@dataclass(slots=True)
-class _Lives:
-    """The workers of one experiment, one after the other."""
-
-    laboratory: Laboratory
-    bench: _Bench
-    watch: Watch
-    first_life: int
-    records: list[LifeRecord] = field(default_factory=list)
-    stood: list[bool | None] = field(default_factory=list)
-
-    async def live(self) -> None:
-        """Start a worker, and another when a fault has killed it, until the run has ended."""
-        restarts = 0
-        while True:
-            struck = len(self.watch.landed)
-            worker = await self._one_life(len(self.records))
-            for landed in self.watch.landed[struck:]:
-                self.stood.append(await _stands(self.bench.connection, landed))
-            hit = self.watch.landed[struck:]
-            killed = self.records[-1].stalled or any(landed.code is not None for landed in hit)
-            if worker.code == 0 or self.records[-1].code is None:
-                return
-            if not killed:
-                restarts += 1
-                if not self.watch.landed or restarts > _MOST_RESTARTS:
-                    return
-
-    async def _one_life(self, life: int) -> Worker:
-        laboratory, bench = self.laboratory, self.bench
-        log = bench.folder / f"log.{life}"
-        order = Order(
-            run=laboratory.run,
-            settings=laboratory.settings,
-            url=bench.proxy.url,
-            folder=bench.folder,
-            log=None if laboratory.show_logs else log,
-        )
-        self.watch.expect(life)
-        worker = await laboratory.workers.start(order, self.first_life + life)
-        self.watch.meet(worker)
-        struck = len(self.watch.landed)
-        stalled = False
-        try:
-            with anyio.move_on_after(laboratory.deadline_s) as waiting:
-                stalled = await self._stalls(worker)
-        finally:
-            worker.kill()
-            with anyio.CancelScope(shield=True):
-                await worker.wait()
-        self.records.append(
-            LifeRecord(
-                pid=worker.pid,
-                code=None if waiting.cancelled_caught else worker.code,
-                killed=any(landed.code is not None for landed in self.watch.landed[struck:]),
-                stalled=stalled,
-                log=await _last_lines(log),
-            )
-        )
-        return worker
-
-    async def _stalls(self, worker: Worker) -> bool:
-        """Wait for the end of ``worker``; True when it has stalled instead."""
-        patience_s = self.laboratory.patience_s
-        while True:
-            with anyio.move_on_after(min(patience_s, 1.0)):
-                await worker.wait()
-                return False
-            quiet_s = time.monotonic() - self.watch.active_at
-            if self.watch.lost_in(self.watch.life) and quiet_s > patience_s:
-                return True
+                yield Bench(url, connection, proxy, folder)
 
 
 def _doubted(
@@ -245,24 +152,3 @@ def _doubted(
         and fault.write.step_id is not None
         and TRANSACTIONS in fault.write.name
     )
-
-
-async def _last_lines(log: Path) -> Sequence[str]:
-    path = anyio.Path(log)
-    if not await path.exists():
-        return ()
-    return (await path.read_text(errors="replace")).splitlines()[-LAST_LINES:]
-
-
-async def _stands(connection: Connection, landed: Landed) -> bool | None:
-    """Whether the checkpoint that the fault struck at is in the database; None when it is none."""
-    write = landed.write
-    if CHECKPOINTS not in write.name or write.step_id is None:
-        return None
-    stands: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM dbos.operation_outputs"
-        " WHERE workflow_uuid = $1 AND function_id = $2)",
-        write.workflow_id,
-        write.step_id,
-    )
-    return stands

@@ -7,92 +7,35 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
 
 import anyio
 
 from aexp.crash.databases import open_databases
 from aexp.crash.evidence import Evidence
 from aexp.crash.experiment import Experiment, Laboratory, void_reason
-from aexp.crash.plan import Point, Side, order_points, sample
+from aexp.crash.lives import Terms
+from aexp.crash.plan import Point, order_pairs, order_points, order_restarts, sample
+from aexp.crash.request import NothingToExplore, Request, Tally, Unexplored
 from aexp.crash.results import Baseline, Exploration, PointResult
 from aexp.crash.verdicts import Comparison, judge_experiment
 from aexp.crash.workers import open_workers
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
-from aexp.errors import AexpError, Interrupted, UsageError, WorkerFailed
+from aexp.errors import UsageError, WorkerFailed
 from aexp.promise import Verdict
 from aexp.runs import Run, begin_run
 from aexp.runtime import application_version
-from aexp.scenario import Scenario, scenario_code
+from aexp.scenario import scenario_code
 from aexp.settings import Settings
 from aexp.stopping import Stop
 
-__all__ = ["RUN_ID", "Explorer", "NothingToExplore", "Request", "Tally"]
+__all__ = ["RUN_ID", "Explorer"]
 
 # The same in every experiment, each of which has a database of its own: so ids are the same.
 RUN_ID = "crash"
 ATTEMPTS = 3
 # DBOS waits for a second or so before it tries again what failed with its connection.
 LEAST_PATIENCE_S = 5.0
-
-
-class NothingToExplore(AexpError):
-    """The baseline shows no write at which anything could be killed."""
-
-
-class Unexplored(AexpError):
-    """A signal came before there was anything to report (exit code 130)."""
-
-    exit_code = Interrupted.exit_code
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is to be explored. ``points`` None means all of them; ``replay`` is the only one.
-
-    ``template`` names a database with the tables that the workflow needs, of which each experiment
-    gets a copy.
-    """
-
-    target: str
-    scenario: Scenario[Any]
-    parameters: Any
-    sides: Sequence[Side] = tuple(Side)
-    points: int | None = None
-    seed: int = 0
-    jobs: int = 2
-    all_writes: bool = False
-    deadline_s: float = 30.0
-    replay: Point | None = None
-    template: str | None = None
-    command: Sequence[str] = ()
-
-
-@dataclass(slots=True)
-class Tally:
-    """How far an exploration has come, for whoever watches."""
-
-    doing: str = "starting"
-    planned: int | None = None
-    held: int = 0
-    broken: int = 0
-    void: int = 0
-    began_at: float | None = None
-
-    @property
-    def done(self) -> int:
-        """Points that are decided."""
-        return self.held + self.broken + self.void
-
-    def count(self, result: PointResult) -> None:
-        """One more is."""
-        if result.void is not None:
-            self.void += 1
-        elif result.broken:
-            self.broken += 1
-        else:
-            self.held += 1
 
 
 @dataclass(slots=True)
@@ -116,11 +59,14 @@ class Explorer:
                 baseline, evidence, unsteady = await self._baseline(laboratory)
             if cut.cancelled_caught:
                 raise Unexplored("interrupted before the first point")
-            planned, possible = self._plan(baseline)
-            self.tally.doing, self.tally.planned = "exploring", len(planned)
+            planned, possible = self._plan(baseline, evidence)
             exploring_from = self.tally.began_at = time.monotonic()
-            patient = replace(laboratory, patience_s=_patience_s(baseline))
+            terms = replace(laboratory.terms, patience_s=_patience_s(baseline))
+            patient = replace(laboratory, terms=terms)
             results = await self._carry_out(patient, planned, evidence, stop)
+            pairs, possible_pairs = self._pairs(results)
+            results += await self._carry_out(patient, pairs, evidence, stop)
+            planned, possible = [*planned, *pairs], possible + possible_pairs
             exploring_s = time.monotonic() - exploring_from
         request = self.request
         return Exploration(
@@ -164,20 +110,19 @@ class Explorer:
             open_workers(request.target, seed=request.seed) as workers,
             open_databases(self.url, prepare, origin=request.template) as databases,
         ):
-            yield Laboratory(
-                databases=databases,
-                workers=workers,
+            terms = Terms(
                 run=run,
-                scenario=request.scenario,
                 settings=self.settings,
+                workers=workers,
                 deadline_s=request.deadline_s,
                 show_logs=request.replay is not None,
             )
+            yield Laboratory(databases=databases, scenario=request.scenario, terms=terms)
 
     async def _baseline(self, laboratory: Laboratory) -> tuple[Baseline, Evidence, list[str]]:
         """Two runs without a fault: the first is what all others are compared with, the second one
         says whether any two runs agree at all. A replay makes one."""
-        laboratory = replace(laboratory, show_logs=False)
+        laboratory = replace(laboratory, terms=replace(laboratory.terms, show_logs=False))
         first = await laboratory.experiment(keep_timeline=True)
         _check_alone(first, laboratory)
         timeline = first.timeline
@@ -205,7 +150,8 @@ class Explorer:
     def _counts(self, bookkeeping: bool) -> bool:  # noqa: FBT001
         return self.request.all_writes or not bookkeeping
 
-    def _plan(self, baseline: Baseline) -> tuple[list[Point], int]:
+    def _plan(self, baseline: Baseline, evidence: Evidence) -> tuple[list[Point], int]:
+        """The points of single faults and wrong restarts, and how many there could be."""
         request = self.request
         writes = [s.write.point for s in baseline.writes if self._counts(s.write.bookkeeping)]
         if not writes:
@@ -216,12 +162,37 @@ class Explorer:
         possible = order_points(writes, request.sides)
         if request.replay is not None:
             return [request.replay], len(possible)
-        return sample(possible, request.points, request.seed), len(possible)
+        chosen = sample(possible, request.points, request.seed)
+        if request.stranded:
+            instances = any(row.instance is not None for row in evidence.workflows)
+            # While the root has not ended, which is its last write.
+            restarts = order_restarts(writes[:-1] or writes, instances=instances)
+            chosen, possible = [*chosen, *restarts], [*possible, *restarts]
+        return chosen, len(possible)
+
+    def _pairs(self, results: Sequence[PointResult]) -> tuple[list[Point], int]:
+        """Second kills in the recoveries that were seen, and how many there could be."""
+        request = self.request
+        recoveries = {
+            result.point: result.recovery
+            for result in results
+            if result.point is not None
+            and result.held
+            and result.point.restart is None
+            and result.point.faults[-1].side.kills
+        }
+        if request.double == 0 or request.replay is not None:
+            return [], 0
+        possible = order_pairs(recoveries, request.sides)
+        return sample(possible, request.double, request.seed), len(possible)
 
     async def _carry_out(
         self, laboratory: Laboratory, planned: Sequence[Point], baseline: Evidence, stop: Stop
     ) -> list[PointResult]:
         """``jobs`` experiments at a time; their results in the order of the plan."""
+        if not planned:
+            return []
+        self.tally.doing, self.tally.planned = "exploring", (self.tally.planned or 0) + len(planned)
         results: dict[Point, PointResult] = {}
         waiting = iter(planned)
 
@@ -242,7 +213,7 @@ class Explorer:
         """The point's result; one whose fault did not land is tried again."""
         began_at = time.monotonic()
         for attempt in range(1, ATTEMPTS + 1):
-            experiment = await laboratory.experiment(point.faults)
+            experiment = await laboratory.experiment(point.faults, point.restart)
             void = void_reason(experiment)
             result = PointResult(
                 point=point,
@@ -252,6 +223,17 @@ class Explorer:
                 duplicates=experiment.evidence.duplicates,
                 recovery_s=experiment.evidence.recovery_s,
                 restarted=experiment.evidence.restarted,
+                stranded=next(
+                    (life.stranded for life in experiment.evidence.lives if life.stranded), None
+                ),
+                recovery=[
+                    seen.write.point
+                    for seen in experiment.writes
+                    if seen.life > experiment.landed[-1].life
+                    and self._counts(seen.write.bookkeeping)
+                ]
+                if void is None
+                else (),
                 seconds=time.monotonic() - began_at,
                 log=[line for life in experiment.evidence.lives for line in life.log],
             )
@@ -303,7 +285,7 @@ def _check_alone(experiment: Experiment, laboratory: Laboratory) -> None:
     life = experiment.evidence.lives[-1]
     if life.code is None:
         raise UsageError(
-            f"the run did not end within {laboratory.deadline_s:g} s without any fault:"
+            f"the run did not end within {laboratory.terms.deadline_s:g} s without any fault:"
             " give it less to do, or a longer --deadline"
         )
     if life.code != 0:

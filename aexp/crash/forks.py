@@ -3,8 +3,8 @@
 Interpreter and imports take most of a second, a fork takes milliseconds. It stays single-threaded
 and never runs an event loop, so a forked process begins as a started one does: a real process with
 a pid, a session and a SIGKILL of its own. It reads an order a line on stdin (JSON) and tells on
-stdout, a JSON object a line, what was started and how it ended. At the end of its stdin it kills
-what still lives and ends.
+stdout, a JSON object a line, what was started and how it ended. At the end of its stdin, however
+that came about, it kills what still lives, removes the folder of all that they wrote, and ends.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import gc
 import json
 import os
 import selectors
+import shutil
 import signal
 import sys
 import threading
@@ -28,9 +29,10 @@ Life = Callable[[Mapping[str, Any]], int]
 _CHUNK = 65_536
 
 
-def serve(life: Life) -> None:
-    """Fork a process for each order until stdin ends."""
+def serve(life: Life, folder: str) -> None:
+    """Fork a process for each order until stdin ends; then ``folder`` is removed."""
     _Server(life).run()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Server:
@@ -98,11 +100,10 @@ class _Server:
             for descriptor in (self._lifeline, self._held, self._woken, self._wake):
                 os.close(descriptor)
             self._tell.close()
-            if order["log"] is not None:
-                log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-                os.dup2(log, 1)
-                os.dup2(log, 2)
-                os.close(log)
+            log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.close(log)
             os.environ.update(order["environment"])
             code = self._life(order)
         except BaseException:
@@ -134,11 +135,12 @@ class _Server:
 
 
 def main() -> None:
-    """``python -m aexp.crash.forks TARGET``: import everything, and serve."""
+    """``python -m aexp.crash.forks TARGET FOLDER``: import everything, and serve."""
     from aexp.crash.worker import live, warm  # noqa: PLC0415 - what takes so long
 
-    warm(sys.argv[1])
-    serve(live)
+    target, folder = sys.argv[1:]
+    warm(target)
+    serve(live, folder)
 
 
 if __name__ == "__main__":

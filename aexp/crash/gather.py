@@ -23,7 +23,7 @@ from aexp.database.connect import Connection
 from aexp.runs import Run
 from aexp.scenario import Scenario
 
-__all__ = ["CHECKPOINTS", "TRANSACTIONS", "gather_evidence"]
+__all__ = ["CHECKPOINTS", "TRANSACTIONS", "gather_evidence", "read_workflows"]
 
 # What the name of a write says that records a step, and of one that records a transaction with its
 # own writes.
@@ -32,7 +32,8 @@ TRANSACTIONS = "insert dbos.datasource_outputs"
 
 _WORKFLOWS = """
     SELECT workflow_uuid AS workflow_id, name, status, executor_id, application_version,
-        coalesce(recovery_attempts, 0) AS recovery_attempts, queue_name AS queue
+        coalesce(recovery_attempts, 0) AS recovery_attempts, queue_name AS queue,
+        class_name || '/' || config_name AS instance
     FROM dbos.workflow_status ORDER BY created_at, workflow_uuid
 """
 
@@ -62,7 +63,7 @@ async def gather_evidence(
         status=report.status,
         outcome=report.result,
         lives=lives,
-        workflows=[WorkflowRecord(**dict(row)) for row in await connection.fetch(_WORKFLOWS)],
+        workflows=await read_workflows(connection),
         steps=[StepRecord(**dict(row)) for row in await connection.fetch(_STEPS)],
         checkpoints=[
             Checkpoint(seen.write.workflow_id, seen.write.step_id, seen.life, seen.at)
@@ -77,6 +78,11 @@ async def gather_evidence(
         recovery_s=recovery_s,
     )
     return evidence, report
+
+
+async def read_workflows(connection: Connection) -> list[WorkflowRecord]:
+    """All workflows there are, the earliest first."""
+    return [WorkflowRecord(**dict(row)) for row in await connection.fetch(_WORKFLOWS)]
 
 
 async def _read_bodies(path: Path, lives: Sequence[LifeRecord]) -> list[Body]:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 
 from aexp.errors import UsageError
 
-__all__ = ["Fault", "Point", "Side", "order_points", "parse_point", "sample"]
+__all__ = [
+    "Fault",
+    "Point",
+    "Restart",
+    "Side",
+    "order_pairs",
+    "order_points",
+    "order_restarts",
+    "parse_point",
+    "sample",
+]
 
 _THEN = " then "
+_RESTART = "restart:"
 
 
 class Side(StrEnum):
@@ -30,6 +41,15 @@ class Side(StrEnum):
     def kills(self) -> bool:
         """Whether the process is killed."""
         return self is not Side.LOST_ACK
+
+
+class Restart(StrEnum):
+    """How the process that follows a killed one is not the one that should: of another application
+    version, of another executor id, or without the configured instances."""
+
+    VERSION = "other-version"
+    EXECUTOR = "other-executor"
+    INSTANCE = "no-instance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +70,24 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The faults of one experiment, in the order in which they strike."""
+    """The faults of one experiment, in the order in which they strike.
+
+    With a ``restart`` the process after the last of them is the wrong one; the one after it is
+    right again.
+    """
 
     faults: tuple[Fault, ...]
+    restart: Restart | None = None
 
     def __str__(self) -> str:
-        return _THEN.join(map(str, self.faults))
+        parts = [str(fault) for fault in self.faults]
+        return _THEN.join(parts if self.restart is None else [*parts, _RESTART + self.restart])
 
     @property
     def side(self) -> str:
-        """The sides of its faults."""
-        return _THEN.join(fault.side for fault in self.faults)
+        """The sides of its faults, and how it is started again where that is wrong."""
+        sides = [str(fault.side) for fault in self.faults]
+        return _THEN.join(sides if self.restart is None else [*sides, str(self.restart)])
 
     @property
     def kind(self) -> str:
@@ -70,7 +97,18 @@ class Point:
 
 def parse_point(text: str) -> Point:
     """The point that ``text`` names, as ``str`` of a point does. Raises UsageError."""
-    return Point(tuple(_parse_fault(part, text) for part in text.split(_THEN)))
+    *parts, last = text.split(_THEN)
+    restart = None
+    if parts and last.startswith(_RESTART):
+        name = last.removeprefix(_RESTART)
+        if name not in set(Restart):
+            raise UsageError(
+                f"{text!r} is no point: {name!r} is no restart, which are {', '.join(Restart)}"
+            )
+        restart = Restart(name)
+    else:
+        parts.append(last)
+    return Point(tuple(_parse_fault(part, text) for part in parts), restart)
 
 
 def _parse_fault(part: str, text: str) -> Fault:
@@ -89,6 +127,27 @@ def _parse_fault(part: str, text: str) -> Fault:
 def order_points(writes: Iterable[str], sides: Sequence[Side]) -> list[Point]:
     """Every write on every side, in the order of the writes."""
     return [Point((Fault(side, write),)) for write in writes for side in sides]
+
+
+def order_pairs(recoveries: Mapping[Point, Sequence[str]], sides: Sequence[Side]) -> list[Point]:
+    """A second kill at each write that was seen in the recovery from a first one."""
+    return [
+        Point((*first.faults, Fault(side, write)))
+        for first, writes in recoveries.items()
+        for write in writes
+        for side in sides
+        if side.kills
+    ]
+
+
+def order_restarts(writes: Sequence[str], *, instances: bool) -> list[Point]:
+    """A kill in the middle of the run, and each way to start the wrong process after it."""
+    middle = writes[len(writes) // 2]
+    return [
+        Point((Fault(Side.AFTER, middle),), restart)
+        for restart in Restart
+        if instances or restart is not Restart.INSTANCE
+    ]
 
 
 def sample(points: Sequence[Point], most: int | None, seed: int) -> list[Point]:

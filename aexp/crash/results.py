@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aexp.audit import Report
+from aexp.crash.evidence import Stranded
 from aexp.crash.faults import Seen
 from aexp.crash.plan import Point
 from aexp.promise import Verdict
@@ -44,9 +45,13 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class PointResult:
-    """What came of a point. ``void`` says why its fault did not land as it should have; such a
-    point is not verified, whatever its verdicts say. ``restarted`` says that the process which had
-    lost an acknowledgement did nothing more, or ended: only another one came to the end."""
+    """What came of a point.
+
+    ``void`` says why its fault did not land as it should have; such a point is not verified,
+    whatever its verdicts say. ``restarted`` says that the process which had lost an acknowledgement
+    did nothing more, or ended: only another one came to the end. ``stranded`` is what a wrongly
+    started process left lying.
+    """
 
     point: Point | None
     verdicts: Sequence[Verdict]
@@ -55,6 +60,9 @@ class PointResult:
     duplicates: int | None = None
     recovery_s: float | None = None
     restarted: bool = False
+    stranded: Stranded | None = None
+    # The writes that became durable after the last fault, in later lives.
+    recovery: Sequence[str] = ()
     seconds: float = 0.0
     log: Sequence[str] = ()
 
@@ -82,6 +90,7 @@ class PointResult:
             "duplicates": self.duplicates,
             "recovery_s": None if self.recovery_s is None else round(self.recovery_s, 3),
             **({"restarted": True} if self.restarted else {}),
+            **({"stranded": dict(self.stranded.causes)} if self.stranded is not None else {}),
             **({"void": self.void, "attempts": self.attempts} if self.void is not None else {}),
         }
 

@@ -172,6 +172,11 @@ class Session:
         ending = bool(self._transaction.written) and any(r.kind != Ask.EXECUTE for r in awaited)
         return ending or any(run.matters for request in awaited for run in request.runs)
 
+    @property
+    def announced(self) -> bool:
+        """Whether a write is under way."""
+        return any(request.write is not None for request in self._owed)
+
     def would_commit(self, request: Request) -> list[Effect]:
         """What ``request`` makes durable when the server gets it, if all goes well."""
         ahead = copy.copy(self._transaction)

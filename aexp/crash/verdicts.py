@@ -93,6 +93,22 @@ def _ends(comparison: Comparison) -> Sequence[Anomaly]:
     return anomalies
 
 
+def _stranded(comparison: Comparison) -> Sequence[Anomaly] | None:
+    """What a wrongly started process leaves lying is found, with the cause."""
+    lives = [life for life in comparison.found.lives if life.stranded is not None]
+    if not lives:
+        return None
+    anomalies = []
+    for life in lives:
+        assert life.stranded is not None
+        causes = life.stranded.causes
+        if life.stranded.expected not in causes:
+            rows = [{"cause": cause, "workflows": list(ids)} for cause, ids in causes.items()]
+            what = f"work lies there and not because of {life.stranded.expected}"
+            anomalies.append(Anomaly(what, rows or [{"cause": None, "workflows": []}]))
+    return anomalies
+
+
 def _same_result(comparison: Comparison) -> Sequence[Anomaly] | None:
     baseline, found = comparison.baseline, comparison.found
     if found.status in _UNENDED:
@@ -254,5 +270,6 @@ PROMISES: Sequence[Promise[Comparison]] = (
     Promise("same_workflows", "the same workflows ran, each exactly once", _same_workflows),
     Promise("same_steps", "each workflow has the same steps in the same order", _same_steps),
     Promise("checkpoints_kept", "a durable checkpoint is written once and stays", _kept),
+    Promise("stranded_told", "work that a wrong process leaves is told with the cause", _stranded),
     Promise("never_again", "a step whose checkpoint is durable never runs again", _never_again),
 )

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -43,15 +45,15 @@ class ForksFailed(AexpError):
 class Order:
     """What a worker is to do: work on ``run`` with this ``url`` as its only way to the database.
 
-    ``folder`` takes what it writes; ``log`` None lets its log lines go where ours go. Without
-    ``instances`` it forgets every configured instance before it launches DBOS.
+    ``folder`` takes what it writes, ``log`` its log lines. Without ``instances`` it forgets every
+    configured instance before it launches DBOS.
     """
 
     run: Run
     settings: Settings
     url: DatabaseUrl
     folder: Path
-    log: Path | None
+    log: Path
     instances: bool = True
 
     @property
@@ -67,9 +69,9 @@ class Order:
         return {
             "run": run,
             # A file of log lines is read by people only.
-            "settings": {**settings, **({"log_format": "console"} if self.log else {})},
+            "settings": {**settings, "log_format": "console"},
             "url": self.url.libpq,
-            "log": str(self.log) if self.log is not None else None,
+            "log": str(self.log),
             "bodies": str(self.bodies),
             "instances": self.instances,
             "environment": {
@@ -159,10 +161,11 @@ class _Forks:
 
 
 class Workers:
-    """Starts workers."""
+    """Starts workers. ``folder`` is for what they write; it goes when they do."""
 
-    def __init__(self, forks: Sequence[_Forks]) -> None:
+    def __init__(self, forks: Sequence[_Forks], folder: Path) -> None:
         self._forks = forks
+        self.folder = folder
         self._numbers = count(1)
 
     async def start(self, order: Order, life: int) -> Worker:
@@ -175,27 +178,29 @@ class Workers:
 async def open_workers(target: str, *, seed: int) -> AsyncIterator[Workers]:
     """Start the processes that fork workers for ``target``; all are gone when the context ends."""
     forks: list[_Forks] = []
+    folder = Path(tempfile.mkdtemp(prefix="aexp-crash-"))
     try:
         for number in range(_HASH_SEEDS):
             hash_seed = (_HASH_SEEDS * seed + number) % 2**32
-            opened = await _open_forks(target, hash_seed)
+            opened = await _open_forks(target, folder, hash_seed)
             forks.append(_Forks(opened))
         async with anyio.create_task_group() as group:
             for each in forks:
                 group.start_soon(each.listen)
-            yield Workers(forks)
+            yield Workers(forks, folder)
             group.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True):
             for each in forks:
                 await _close_forks(each)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _open_forks(target: str, hash_seed: int) -> anyio.abc.Process:
+async def _open_forks(target: str, folder: Path, hash_seed: int) -> anyio.abc.Process:
     package = str(Path(aexp.__file__).parent.parent)
     return await anyio.open_process(
         # See aexp.supervisor on the safe path.
-        [sys.executable, "-P", "-m", "aexp.crash.forks", target],
+        [sys.executable, "-P", "-m", "aexp.crash.forks", target, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=None,

@@ -1,0 +1,204 @@
+"""The workers of one experiment, one after the other."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from aexp.crash.evidence import LifeRecord, Stranded
+from aexp.crash.faults import Landed, Watch
+from aexp.crash.gather import CHECKPOINTS, read_workflows
+from aexp.crash.plan import Restart
+from aexp.crash.proxy import Proxy
+from aexp.crash.stranded import OTHER_EXECUTOR, OTHER_VERSION, find_causes
+from aexp.crash.workers import LAST_LINES, Order, Worker, Workers
+from aexp.database import DatabaseUrl
+from aexp.database.connect import Connection
+from aexp.runs import Run
+from aexp.settings import Settings
+
+__all__ = ["Bench", "Lives", "Terms"]
+
+# A worker that ends on its own after a lost acknowledgement is started again, as anything that
+# supervises it would do; so often at most.
+_MOST_RESTARTS = 3
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On what terms workers live.
+
+    Each has ``deadline_s`` to come to the end of the run. One that lives on after a lost
+    acknowledgement, or was started wrongly, and writes nothing for ``patience_s`` is given up.
+    ``show_logs`` copies their log lines to stderr.
+    """
+
+    run: Run
+    settings: Settings
+    workers: Workers
+    deadline_s: float
+    patience_s: float = math.inf
+    show_logs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One experiment's own: a database, a way round the proxy, the proxy, a folder."""
+
+    url: DatabaseUrl
+    connection: Connection
+    proxy: Proxy
+    folder: Path
+
+    @property
+    def bodies(self) -> Path:
+        """Where step bodies are noted."""
+        return self.folder / "bodies"
+
+
+@dataclass(slots=True)
+class Lives:
+    """The workers of one experiment; with ``restart`` one of them is wrong."""
+
+    terms: Terms
+    bench: Bench
+    watch: Watch
+    first_life: int
+    restart: Restart | None
+    records: list[LifeRecord] = field(default_factory=list)
+    stood: list[bool | None] = field(default_factory=list)
+
+    async def live(self) -> None:
+        """Start a worker, and another when a fault has killed it, until the run has ended."""
+        restarts = 0
+        restart = self.restart
+        while True:
+            struck = len(self.watch.landed)
+            wrong = restart if struck == len(self.watch.faults) else None
+            async with self._mistaken(wrong):
+                record = await self._one_life(len(self.records), wrong)
+            if wrong is not None:
+                restart = None
+            for landed in self.watch.landed[struck:]:
+                self.stood.append(await _stands(self.bench.connection, landed))
+            if record.code in {0, None}:
+                return
+            if not (record.killed or record.stalled or wrong):
+                restarts += 1
+                if not self.watch.landed or restarts > _MOST_RESTARTS:
+                    return
+
+    @asynccontextmanager
+    async def _mistaken(self, wrong: Restart | None) -> AsyncIterator[None]:
+        """Our runs pin their version to their id, so the rows get another one instead of the
+        process: to DBOS that is the same."""
+        if wrong is not Restart.VERSION:
+            yield
+            return
+        ours = self.terms.run.application_version
+        await self._rename_version(ours, OTHER_VERSION)
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._rename_version(OTHER_VERSION, ours)
+
+    async def _rename_version(self, known: str, now: str) -> None:
+        await self.bench.connection.execute(
+            "UPDATE dbos.workflow_status SET application_version = $2"
+            " WHERE application_version = $1",
+            known,
+            now,
+        )
+
+    def _order(self, log: Path, wrong: Restart | None) -> Order:
+        settings = self.terms.settings
+        if wrong is Restart.EXECUTOR:
+            settings = settings.model_copy(update={"executor_id": OTHER_EXECUTOR})
+        return Order(
+            run=self.terms.run,
+            settings=settings,
+            url=self.bench.proxy.url,
+            folder=self.bench.folder,
+            log=log,
+            instances=wrong is not Restart.INSTANCE,
+        )
+
+    async def _one_life(self, life: int, wrong: Restart | None) -> LifeRecord:
+        order = self._order(self.bench.folder / f"log.{life}", wrong)
+        struck = len(self.watch.landed)
+        given_up = False
+        self.watch.expect(life)
+        worker = await self.terms.workers.start(order, self.first_life + life)
+        self.watch.meet(worker)
+        try:
+            with anyio.move_on_after(self.terms.deadline_s) as waiting:
+                given_up = await self._goes_quiet(worker, wrong)
+            stranded = None
+            if wrong is not None and (given_up or worker.code != 0):
+                stranded = await self._stranded(order, wrong)
+        finally:
+            worker.kill()
+            with anyio.CancelScope(shield=True):
+                code = await worker.wait()
+        log = await _read(order.log)
+        if self.terms.show_logs:
+            sys.stderr.write(log)
+        record = LifeRecord(
+            pid=worker.pid,
+            code=None if waiting.cancelled_caught else code,
+            killed=any(landed.code is not None for landed in self.watch.landed[struck:]),
+            stalled=given_up and wrong is None,
+            stranded=stranded,
+            log=log.splitlines()[-LAST_LINES:],
+        )
+        self.records.append(record)
+        return record
+
+    async def _goes_quiet(self, worker: Worker, wrong: Restart | None) -> bool:
+        """Wait for the end of ``worker``; True when it lives on to no purpose instead."""
+        began_at = time.monotonic()
+        while True:
+            with anyio.move_on_after(min(self.terms.patience_s, _LOOK_S)):
+                await worker.wait()
+                return False
+            quiet_s = time.monotonic() - max(self.watch.active_at, began_at)
+            in_doubt = wrong is not None or self.watch.lost_in(self.watch.life)
+            if in_doubt and quiet_s > self.terms.patience_s:
+                return True
+
+    async def _stranded(self, order: Order, wrong: Restart) -> Stranded:
+        causes = find_causes(
+            await read_workflows(self.bench.connection),
+            executor_id=order.settings.executor_id,
+            version=order.run.application_version,
+            log=await _read(order.log),
+        )
+        return Stranded(wrong, causes)
+
+
+async def _read(log: Path) -> str:
+    path = anyio.Path(log)
+    return await path.read_text(errors="replace") if await path.exists() else ""
+
+
+async def _stands(connection: Connection, landed: Landed) -> bool | None:
+    """Whether the checkpoint that the fault struck at is in the database; None when it is none."""
+    write = landed.write
+    if CHECKPOINTS not in write.name or write.step_id is None:
+        return None
+    stands: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM dbos.operation_outputs"
+        " WHERE workflow_uuid = $1 AND function_id = $2)",
+        write.workflow_id,
+        write.step_id,
+    )
+    return stands
