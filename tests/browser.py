@@ -71,15 +71,20 @@ class Sight:
 
 
 @contextmanager
-def look(browser: Browser, path: Path, **options: Any) -> Iterator[Sight]:
-    """Open the file ``path`` without a network; ``options`` are of the browser's context."""
+def look(
+    browser: Browser, path: Path, *, drawn: str = "#aexp-view[data-paint-ms]", **options: Any
+) -> Iterator[Sight]:
+    """Open the file ``path`` without a network, and wait until it has the element ``drawn``.
+
+    ``options`` are of the browser's context.
+    """
     context = browser.new_context(offline=True, **options)
     context.set_default_timeout(TIMEOUT_MS)
     try:
         sight = Sight(context.new_page())
         sight.watch()
         sight.page.goto(path.as_uri())
-        sight.page.wait_for_selector("#aexp-view[data-paint-ms]", state="attached")
+        sight.page.wait_for_selector(drawn, state="attached")
         yield sight
     finally:
         context.close()
