@@ -136,11 +136,12 @@ async def _exactly_once(runtime: Runtime, batch: Batch, published: Published) ->
     async def copy(transaction: Transaction) -> int:
         await ledger.enter(runtime, batch.run_id, STEP)
         batch.refuse(transaction.attempt)
-        bodies = await batch.load()
-        if len(bodies) <= _FEW_MESSAGES:
-            rows = copy_text(batch, bodies)
-        else:
-            rows = await anyio.to_thread.run_sync(copy_text, batch, bodies)
+        async with runtime.making_rows:
+            bodies = await batch.load()
+            if len(bodies) <= _FEW_MESSAGES:
+                rows = copy_text(batch, bodies)
+            else:
+                rows = await anyio.to_thread.run_sync(copy_text, batch, bodies)
         connection = await transaction.connection()
         await connection.copy_to_table(
             "publications", schema_name="aexp", columns=COLUMNS, source=_whole(rows)

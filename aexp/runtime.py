@@ -22,7 +22,7 @@ import structlog
 from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSClient, DBOSConfig
 
 from aexp.database import Database, DatabaseUrl, open_database
-from aexp.database.connect import patiently, psycopg_engine
+from aexp.database.connect import alive_when_used, patiently, psycopg_engine
 from aexp.errors import DatabaseError
 from aexp.log import expect_cancellations
 from aexp.progress import Progress
@@ -89,6 +89,9 @@ class Runtime:
     scheduled: anyio.Event = field(default_factory=anyio.Event)
     parked: set[str] = field(default_factory=set)
     fanning_out: set[str] = field(default_factory=set)
+    # One at a time makes its rows while the others copy theirs: were all made at once, all would be
+    # ready late, and PostgreSQL would have nothing to do until then.
+    making_rows: anyio.Lock = field(default_factory=anyio.Lock)
 
     def queue_name(self, name: str) -> str:
         """What DBOS calls the queue ``name``; one that was not declared keeps its name."""
@@ -116,14 +119,15 @@ class Runtime:
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         """Return, in a workflow or its step, when ``condition`` has come true; a drain parks it.
 
-        Asks again and again, less often with time, and waits out lost connections.
+        Asks again and again, less often with time, and waits out lost connections. It is late by
+        a twentieth of the time at most, or by 20 ms.
         """
-        interval = _POLL_S
+        began = anyio.current_time()
         while not await patiently(condition):
             if self.draining.is_set():
                 await self.park()
-            await anyio.sleep(interval)
-            interval = min(interval * 1.25, _SLOWEST_POLL_S)
+            waited = anyio.current_time() - began
+            await anyio.sleep(min(max(_POLL_S, waited / 20), _SLOWEST_POLL_S))
 
     async def park(self) -> NoReturn:
         """Wait for the end of this process in the calling workflow, which stays unfinished.
@@ -172,7 +176,10 @@ def _config(
         # DBOS's default is unbounded: a thousand gathered calls would make a thousand threads.
         "max_executor_threads": settings.executor_threads,
         "sys_db_pool_size": settings.system_pool_size,
-        "db_engine_kwargs": {"connect_args": {"application_name": session_name}},
+        "db_engine_kwargs": {
+            **alive_when_used(),
+            "connect_args": {"application_name": session_name},
+        },
         "notification_listener_polling_interval_sec": 0.1,
         "scheduler_polling_interval_sec": SCHEDULER_POLL_S,
         # What aexp.log has set: DBOS would set its logger back to INFO.
@@ -307,8 +314,6 @@ def _enqueuing_engine(url: DatabaseUrl, session_name: str) -> sqlalchemy.Engine:
         url,
         pool_size=2,
         max_overflow=0,
-        # A connection that the server has ended is found out before it is used.
-        pool_pre_ping=True,
         connect_args={"application_name": session_name},
     )
 

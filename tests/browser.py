@@ -131,13 +131,18 @@ class Sight:
 
 
 @contextmanager
-def look(browser: Browser, path: Path, **options: Any) -> Iterator[Sight]:
-    """Open the file ``path`` without a network; ``options`` are of the browser's context."""
+def look(
+    browser: Browser, path: Path, *, drawn: str = "#aexp-view[data-paint-ms]", **options: Any
+) -> Iterator[Sight]:
+    """Open the file ``path`` without a network, and wait until it has the element ``drawn``.
+
+    ``options`` are of the browser's context.
+    """
     with context_of(browser, offline=True, **options) as context:
         sight = Sight(context.new_page())
         sight.watch()
         sight.page.goto(path.as_uri())
-        sight.page.wait_for_selector("#aexp-view[data-paint-ms]", state="attached")
+        sight.page.wait_for_selector(drawn, state="attached")
         settle(sight.page)
         yield sight
 

@@ -154,6 +154,7 @@ class Growth:
 class Summary:
     """A workload, its variants, comparisons, and how its cost grows."""
 
+    target: str
     workload: Workload
     measured: Sequence[Measured]
     compared: Sequence[Compared]
@@ -163,6 +164,7 @@ class Summary:
         """As JSON values."""
         return {
             "name": self.workload.name,
+            "target": self.target,
             "summary": self.workload.summary,
             "unit": self.workload.unit,
             "headline": self.workload.headline,
@@ -209,7 +211,7 @@ def _told(found: Estimate) -> dict[str, Any]:
     return {**asdict(found), "confidence": found.confidence}
 
 
-def summarise(workload: Workload, cells: Sequence[CellResult]) -> Summary:
+def summarise(target: str, workload: Workload, cells: Sequence[CellResult]) -> Summary:
     """The figures and comparisons of ``workload``, from those of ``cells`` that are its results."""
     good = [cell for cell in cells if cell.workload == workload.name and cell.failure is None]
     measured = []
@@ -226,6 +228,7 @@ def summarise(workload: Workload, cells: Sequence[CellResult]) -> Summary:
         if {wanted.variant, wanted.against or wanted.variant} <= ran
     ]
     return Summary(
+        target=target,
         workload=workload,
         measured=measured,
         compared=compared,

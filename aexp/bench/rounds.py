@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,17 +13,14 @@ from aexp.bench.cell import Order
 from aexp.bench.child import CellFailed, run_cell
 from aexp.bench.databases import Databases, open_databases
 from aexp.bench.machine import describe_machine, describe_server, load, versions
-from aexp.bench.model import Outlook, outlook
-from aexp.bench.result import CellResult, Result, Summary, summarise
+from aexp.bench.record import assemble
+from aexp.bench.result import CellResult, Result
 from aexp.bench.workload import Variant, Workload
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.settings import Settings
 
 __all__ = ["Plan", "Task", "Teller", "Where", "measure"]
-
-# Its cells have all figures that the model needs.
-_MODELLED = "growth-messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,34 +98,10 @@ async def measure(plan: Plan, settings: Settings, server: DatabaseUrl, tell: Tel
         "load": {"before": load_before, "after": load()},
         "versions": versions(),
         "postgresql": postgresql.settings,
+        "limits": postgresql.limits,
         "settings": settings.echo(),
     }
-    summaries = [summarise(workload, cells) for _, workload in plan.workloads]
-    return Result(
-        circumstances=circumstances,
-        summaries=summaries,
-        outlooks=list(_outlooks(summaries, postgresql.limits)),
-        cells=cells,
-    )
-
-
-def _outlooks(
-    summaries: Sequence[Summary], limits: Mapping[str, float | None]
-) -> Iterator[Outlook]:
-    """What a great many messages would take, by the largest cell of each way to publish them."""
-    for summary in summaries:
-        if summary.workload.name != _MODELLED:
-            continue
-        largest = {
-            found.variant.point.series: found
-            for found in sorted(summary.measured, key=lambda found: found.size["messages"])
-            if found.variant.point is not None
-        }
-        for found in largest.values():
-            figures = {name: told.median for name, told in found.figures.items()}
-            looked = outlook(found.variant.name, figures, limits)
-            if looked is not None:
-                yield looked
+    return assemble(circumstances, plan.workloads, cells)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -29,6 +30,7 @@ from aexp.cli.files import check_place, write_whole
 from aexp.cli.options import with_settings
 from aexp.cli.output import out
 from aexp.database import DatabaseUrl, locate_database
+from aexp.errors import UsageError
 from aexp.execution import leave_terminal_clean, run_on_loop
 from aexp.settings import Settings
 from aexp.stopping import Stop, stop_on_signals
@@ -57,6 +59,13 @@ _File = click.Path(path_type=Path, allow_dash=True)
 )
 @click.option("--seed", type=int, default=0, metavar="S", help="Orders the cells of a round (0).")
 @click.option("--json", "json_path", type=_File, metavar="FILE", help="All figures; - is stdout.")
+@click.option(
+    "--report",
+    "report_path",
+    type=_File,
+    metavar="FILE",
+    help="A page with plots, to be opened offline.",
+)
 @with_settings
 def bench(
     settings: Settings,
@@ -66,6 +75,7 @@ def bench(
     scale: bool,  # noqa: FBT001
     seed: int,
     json_path: Path | None,
+    report_path: Path | None,
 ) -> int:
     """Measure async against sync, and both against what the machine can do.
 
@@ -73,9 +83,7 @@ def bench(
     checked there; figures that others are divided by come from the same round. Without WORKLOAD all
     are measured. The exit code is 1 when a check failed, and not when a target is missed.
     """
-    for path, example in ((json_path, "bench.json"),):
-        if path is not None and path != _STDOUT:
-            check_place(path, example)
+    _check_places(json_path, report_path)
     wanted = dict.fromkeys((names or known_workloads()) + (growth_workloads() if scale else ()))
     plan = Plan(
         workloads=[find_workload(name) for name in wanted],
@@ -85,16 +93,37 @@ def bench(
         budget_s=_QUICK_S if quick and rounds is None else None,
     )
     result = _measure(plan, settings, locate_database(settings))
-    if json_path != _STDOUT:
+    if _STDOUT not in {json_path, report_path}:
         print_result(result)
     if json_path is not None:
-        text = json.dumps(result.as_json(), indent=2) + "\n"
-        if json_path == _STDOUT:
-            out().write(text)
-            out().flush()
-        else:
-            write_whole(json_path, text)
+        _write(json_path, json.dumps(result.as_json(), indent=2) + "\n")
+    if report_path is not None:
+        # matplotlib takes a second to import.
+        from aexp.bench.page import render_bench  # noqa: PLC0415
+
+        _write(report_path, render_bench(result))
     return 1 if result.failed else 0
+
+
+def _check_places(json_path: Path | None, report_path: Path | None) -> None:
+    """Say what is wrong with the files before anything is measured."""
+    if report_path is not None and importlib.util.find_spec("matplotlib") is None:
+        raise UsageError(
+            "--report draws with matplotlib, which is not there: install 'aexp[bench]'"
+        )
+    if json_path == report_path == _STDOUT:
+        raise UsageError("--json and --report cannot both go to stdout: name a file for one")
+    for path, example in ((json_path, "bench.json"), (report_path, "bench.html")):
+        if path is not None and path != _STDOUT:
+            check_place(path, example)
+
+
+def _write(path: Path, text: str) -> None:
+    if path == _STDOUT:
+        out().write(text)
+        out().flush()
+    else:
+        write_whole(path, text)
 
 
 def _measure(plan: Plan, settings: Settings, server: DatabaseUrl) -> Result:

@@ -9,8 +9,16 @@ from rich.text import Text
 
 from aexp.bench.model import Outlook
 from aexp.bench.result import Compared, Growth, Measured, Result, Summary
-from aexp.bench.statistics import Estimate
-from aexp.bench.workload import Comparison
+from aexp.bench.wording import (
+    circumstances,
+    doubts,
+    exponent,
+    interval,
+    number,
+    target,
+    title,
+    words,
+)
 from aexp.cli.output import out
 from aexp.cli.render import console
 
@@ -47,12 +55,12 @@ def print_result(result: Result) -> None:
     for looked in result.outlooks:
         screen.print(_outlook(looked))
         screen.print()
-    for line in _doubts(result):
+    for line in doubts(result):
         screen.print(Text(line, style="yellow"))
     for cell in result.failed:
         where = f"{cell.workload} {cell.variant}, round {cell.round_no}"
         screen.print(Text(f"no result: {where}: {cell.failure}", style="red"))
-    screen.print(Text(_circumstances(result), style="dim"))
+    screen.print(Text(circumstances(result), style="dim"))
     out().flush()
 
 
@@ -60,7 +68,7 @@ def _variants(summary: Summary) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     headline = summary.workload.headline
-    heading = f"{summary.workload.unit}s a second" if headline == "rate" else _words(headline)
+    heading = f"{summary.workload.unit}s a second" if headline == "rate" else words(headline)
     table.add_column(heading, justify="right", style="bold")
     table.add_column("", no_wrap=True)
     columns = [
@@ -120,10 +128,10 @@ def _growths(growths: Sequence[Growth]) -> Table:
     for found in growths:
         fit = found.fit
         table.add_row(
-            f"{found.series}, {_words(found.figure)}",
-            f"{fit.exponent:.2f}",
-            Text(f"[{fit.low:.2f} … {fit.high:.2f}]"),
-            f"{fit.steepest:.2f}",
+            f"{found.series}, {words(found.figure)}",
+            exponent(fit.exponent),
+            Text(f"[{exponent(fit.low)} … {exponent(fit.high)}]"),
+            exponent(fit.steepest),
             Text(f"≤ {found.most:g}", style="dim"),
             Text(found.verdict, style=_STYLES[found.verdict]),
         )
@@ -154,79 +162,3 @@ def _outlook(looked: Outlook) -> Table:
             Text("gives way first" if first else "", style="yellow"),
         )
     return table
-
-
-def title(comparison: Comparison) -> str:
-    """What is compared, such as ``fan-out / sync  rate``."""
-    sign = {"ratio": " / ", "difference": " – ", "value": ""}[comparison.how]
-    return f"{comparison.variant}{sign}{comparison.against or ''}  {_words(comparison.figure)}"
-
-
-def target(comparison: Comparison) -> str:
-    """The target of a comparison, such as ``≥ 3``."""
-    least, most = comparison.least, comparison.most
-    if least is not None and most is not None:
-        return f"{least:g} … {most:g}"
-    if least is not None:
-        return f"≥ {least:g}"
-    return f"≤ {most:g}" if most is not None else ""
-
-
-def interval(found: Estimate) -> str:
-    """The interval of a figure; a single round has none."""
-    if found.rounds == 1:
-        return "[one round]"
-    return f"[{number(found.low)} … {number(found.high)}]"
-
-
-def number(value: float) -> str:
-    """Three digits that tell something, the zeros after them written out."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
-def _words(figure: str) -> str:
-    return figure.replace("_", " ")
-
-
-def _doubts(result: Result) -> Sequence[str]:
-    """What a reader must know before he believes a figure."""
-    said = []
-    rounds = result.circumstances["rounds"]
-    if rounds["done"] < rounds["asked"]:
-        said.append(f"{rounds['done']} of {rounds['asked']} rounds: the two minutes were over")
-    if result.busy:
-        most = max(cell.others for cell in result.busy)
-        said.append(
-            f"busy machine: during {len(result.busy)} of {len(result.cells)} cells others took up"
-            f" to {most:.0%} of it; the intervals are wider by what they took"
-        )
-    return said
-
-
-def _circumstances(result: Result) -> str:
-    told = result.circumstances
-    machine, versions, rounds = told["machine"], told["versions"], told["rounds"]["done"]
-    confidence = max(
-        (
-            estimate.confidence
-            for summary in result.summaries
-            for found in summary.measured
-            for estimate in found.figures.values()
-        ),
-        default=0.0,
-    )
-    intervals = f" intervals of {confidence:.0%}," if confidence else ""
-    return (
-        f"medians of {rounds} {'round' if rounds == 1 else 'rounds'},"
-        f"{intervals} ratios paired within a round, seed {told['seed']},"
-        f" {told['elapsed_s']:g} s\n"
-        f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']};"
-        f" {versions['python']}, dbos {versions['dbos']}, PostgreSQL"
-        f" {told['postgresql']['version']} with fsync and synchronous_commit on;"
-        f" load {told['load']['before']['average']} before,"
-        f" {told['load']['after']['average']} after"
-    )

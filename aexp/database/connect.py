@@ -4,7 +4,9 @@ datasource, both made from the same URL."""
 from __future__ import annotations
 
 import json
+import select
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from aexp.errors import DatabaseReadOnly, DatabaseTooOld, DatabaseUnreachable
 __all__ = [
     "Connection",
     "Database",
+    "alive_when_used",
     "asyncpg_engine",
     "borrowed",
     "close",
@@ -35,6 +38,8 @@ __all__ = [
 OLDEST_SERVER = 14
 CLOSE_TIMEOUT_S = 3.0
 PATIENCE_S = 60.0
+# A connection that was used so lately is taken to be alive unless its socket says otherwise.
+_SURELY_ALIVE_S = 5.0
 
 R = TypeVar("R")
 
@@ -203,8 +208,52 @@ def psycopg_engine(url: DatabaseUrl, **options: Any) -> sqlalchemy.Engine:
     """A synchronous SQLAlchemy engine, as DBOS's own client takes it. ``options`` go to
     create_engine."""
     return sqlalchemy.create_engine(
-        sqlalchemy.make_url(url.libpq).set(drivername="postgresql+psycopg"), **options
+        sqlalchemy.make_url(url.libpq).set(drivername="postgresql+psycopg"),
+        **{**alive_when_used(), **options},
     )
+
+
+def alive_when_used() -> dict[str, Any]:
+    """Options of a psycopg engine that gives out no connection which the server has ended.
+
+    SQLAlchemy's ``pool_pre_ping`` asks the server each time, a round trip more for each
+    transaction. Here it is asked when the connection was idle for some seconds, and when its socket
+    has something to read: that is how the server says that it has ended it.
+    """
+    return {
+        "pool_pre_ping": False,
+        "pool_events": [(_check_alive, "checkout"), (_note_use, "checkin")],
+    }
+
+
+def _note_use(_connection: Any, record: sqlalchemy.pool.ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _check_alive(
+    connection: psycopg.Connection,
+    record: sqlalchemy.pool.ConnectionPoolEntry,
+    _proxy: sqlalchemy.PoolProxiedConnection,
+) -> None:
+    used_at = record.info.get("used_at")
+    if used_at is None or (time.monotonic() - used_at < _SURELY_ALIVE_S and _is_quiet(connection)):
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except psycopg.Error as error:
+        # Its neighbours are as old: the pool makes new ones.
+        raise sqlalchemy.exc.InvalidatePoolError from error
+
+
+def _is_quiet(connection: psycopg.Connection) -> bool:
+    poll = select.poll()
+    try:
+        poll.register(connection.fileno(), select.POLLIN)
+    except psycopg.Error:
+        # Closed on our side.
+        return False
+    return not poll.poll(0)
 
 
 @asynccontextmanager

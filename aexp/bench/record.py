@@ -1,0 +1,71 @@
+"""A result from its cells: when they have been measured, and again from the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from aexp.bench.model import Outlook, outlook
+from aexp.bench.registry import find_workload
+from aexp.bench.result import VERSION, CellResult, Result, Summary, summarise
+from aexp.bench.workload import Workload
+from aexp.errors import BadInput
+
+__all__ = ["assemble", "read_result"]
+
+# Its cells have all figures that the model needs.
+_MODELLED = "growth-messages"
+_DERIVED = {"version", "busy_cells", "failed_cells", "workloads", "outlooks", "cells"}
+
+
+def assemble(
+    circumstances: Mapping[str, Any],
+    workloads: Sequence[tuple[str, Workload]],
+    cells: Sequence[CellResult],
+) -> Result:
+    """What ``cells`` of these workloads, each with the target that finds it, come to."""
+    summaries = [summarise(target, workload, cells) for target, workload in workloads]
+    return Result(
+        circumstances=circumstances,
+        summaries=summaries,
+        outlooks=list(_outlooks(summaries, circumstances["limits"])),
+        cells=cells,
+    )
+
+
+def read_result(told: Mapping[str, Any]) -> Result:
+    """The result that ``aexp bench --json`` told of; its workloads must still be there.
+
+    Raises BadInput when it is none, and UsageError when a workload is not found.
+    """
+    if told.get("version") != VERSION:
+        raise BadInput("this is no result of `aexp bench --json`, or one of another version")
+    known = {field.name for field in fields(CellResult)}
+    return assemble(
+        {name: value for name, value in told.items() if name not in _DERIVED},
+        [find_workload(workload["target"]) for workload in told["workloads"]],
+        [
+            CellResult(**{name: value for name, value in cell.items() if name in known})
+            for cell in told["cells"]
+        ],
+    )
+
+
+def _outlooks(
+    summaries: Sequence[Summary], limits: Mapping[str, float | None]
+) -> Iterator[Outlook]:
+    """What a great many messages would take, by the largest cell of each way to publish them."""
+    for summary in summaries:
+        if summary.workload.name != _MODELLED:
+            continue
+        largest = {
+            found.variant.point.series: found
+            for found in sorted(summary.measured, key=lambda found: found.size["messages"])
+            if found.variant.point is not None
+        }
+        for found in largest.values():
+            figures = {name: told.median for name, told in found.figures.items()}
+            looked = outlook(found.variant.name, figures, limits)
+            if looked is not None:
+                yield looked

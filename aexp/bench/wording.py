@@ -1,0 +1,119 @@
+"""A bench's result in words and figures, as the terminal and the page have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aexp.bench.result import Result
+from aexp.bench.statistics import Estimate
+from aexp.bench.workload import Comparison
+
+__all__ = [
+    "axis",
+    "circumstances",
+    "doubts",
+    "exponent",
+    "interval",
+    "number",
+    "target",
+    "title",
+    "words",
+]
+
+
+def title(comparison: Comparison) -> str:
+    """What is compared, such as ``fan-out / sync: rate``."""
+    sign = {"ratio": " / ", "difference": " – ", "value": ""}[comparison.how]
+    return f"{comparison.variant}{sign}{comparison.against or ''}: {words(comparison.figure)}"
+
+
+def target(comparison: Comparison) -> str:
+    """The target of a comparison, such as ``≥ 3``."""
+    least, most = comparison.least, comparison.most
+    if least is not None and most is not None:
+        return f"{least:g} … {most:g}"
+    if least is not None:
+        return f"≥ {least:g}"
+    return f"≤ {most:g}" if most is not None else ""
+
+
+def interval(found: Estimate) -> str:
+    """The interval of a figure; a single round has none."""
+    if found.rounds == 1:
+        return "[one round]"
+    return f"[{number(found.low)} … {number(found.high)}]"
+
+
+def number(value: float) -> str:
+    """Three digits that tell something, the zeros after them written out."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def exponent(value: float) -> str:
+    """Two decimals, and no minus before nothing."""
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
+def words(figure: str) -> str:
+    """A figure's name as words."""
+    return figure.replace("_", " ")
+
+
+def axis(figure: str, unit: str) -> str:
+    """What an axis with this figure says; ``unit`` is the workload's."""
+    known = {
+        "rate": f"{unit}s a second",
+        "wall_ms": f"ms a {unit}",
+        "cpu_ms": f"ms of processor a {unit}",
+        "server_cpu_ms": f"ms of PostgreSQL's processor a {unit}",
+        "memory_above_idle_mib": "MiB above idle",
+    }
+    name, _, last = figure.rpartition("_")
+    return known.get(figure) or (
+        f"{words(name)} ({last})" if last in {"s", "ms"} else words(figure)
+    )
+
+
+def doubts(result: Result) -> Sequence[str]:
+    """What a reader must know before he believes a figure."""
+    said = []
+    rounds = result.circumstances["rounds"]
+    if rounds["done"] < rounds["asked"]:
+        said.append(f"{rounds['done']} of {rounds['asked']} rounds: the two minutes were over")
+    if result.busy:
+        most = max(cell.others for cell in result.busy)
+        said.append(
+            f"busy machine: during {len(result.busy)} of {len(result.cells)} cells others took up"
+            f" to {most:.0%} of it; the intervals are wider by what they took"
+        )
+    return said
+
+
+def circumstances(result: Result) -> str:
+    """How it was measured, and on what; two lines."""
+    told = result.circumstances
+    machine, versions, rounds = told["machine"], told["versions"], told["rounds"]["done"]
+    confidence = max(
+        (
+            estimate.confidence
+            for summary in result.summaries
+            for found in summary.measured
+            for estimate in found.figures.values()
+        ),
+        default=0.0,
+    )
+    intervals = f" intervals of {confidence:.0%}," if confidence else ""
+    return (
+        f"medians of {rounds} {'round' if rounds == 1 else 'rounds'},"
+        f"{intervals} ratios paired within a round, seed {told['seed']},"
+        f" {told['elapsed_s']:g} s\n"
+        f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']};"
+        f" {versions['python']}, dbos {versions['dbos']}, PostgreSQL"
+        f" {told['postgresql']['version']} with fsync and synchronous_commit on;"
+        f" load {told['load']['before']['average']} before,"
+        f" {told['load']['after']['average']} after"
+    )
