@@ -82,11 +82,12 @@ class Measured:
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
         point = self.variant.point
+        where = {"series": point.series, "x": point.at(self.size)} if point is not None else None
         return {
             "name": self.variant.name,
             "loop": self.variant.loop,
             "size": dict(self.size),
-            "point": asdict(point) if point is not None else None,
+            "point": where,
             "figures": {name: _told(found) for name, found in self.figures.items()},
         }
 
@@ -245,7 +246,7 @@ def _growths(workload: Workload, cells: Sequence[CellResult]) -> Iterator[Growth
     for name in series:
         for figure in workload.curve.grows:
             found = [
-                (point.x, (cell.figures or {}).get(figure, 0.0))
+                (point.at(cell.size), (cell.figures or {}).get(figure, 0.0))
                 for cell in cells
                 if (point := points[cell.variant]) is not None and point.series == name
             ]
