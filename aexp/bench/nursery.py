@@ -9,6 +9,7 @@ lives: at its end the cell is killed with all that it has started, whatever it d
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import select
@@ -18,22 +19,23 @@ import traceback
 from contextlib import suppress
 from typing import Any, NoReturn
 
-# For the cells: what their runs would import one after the other.
-import psycopg
-import sqlalchemy.dialects.postgresql.asyncpg
-import sqlalchemy.dialects.postgresql.psycopg
-import uvloop
-
-from aexp.bench.cell import Order, carry_out
-from aexp.log import configure_logging
-
 __all__ = ["main"]
 
-_IMPORTED = (psycopg, sqlalchemy, uvloop)
+# What cells would import one after the other. Not above: worker processes of a cell import this
+# module, since it is the main one, and have no use for these.
+_FOR_CELLS = (
+    "aexp.bench.cell",
+    "psycopg",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "uvloop",
+)
 
 
 def main() -> None:
     """Carry out orders until stdin ends."""
+    for name in _FOR_CELLS:
+        importlib.import_module(name)
     # A signal that wakes select: a child has ended.
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -45,7 +47,7 @@ def main() -> None:
     while line := _read_line():
         pid = os.fork()
         if pid == 0:
-            _become_cell(Order.from_line(line))
+            _become_cell(line)
         with suppress(PermissionError):
             # As the child does: whoever comes first.
             os.setpgid(pid, pid)
@@ -94,8 +96,11 @@ def _reap(pid: int) -> int:
     return os.waitpid(pid, 0)[1]
 
 
-def _become_cell(order: Order) -> NoReturn:
-    """Be the cell, to the end of this process."""
+def _become_cell(line: bytes) -> NoReturn:
+    """Be the cell that ``line`` orders, to the end of this process."""
+    from aexp.bench.cell import Order, carry_out  # noqa: PLC0415 - see _FOR_CELLS
+    from aexp.log import configure_logging  # noqa: PLC0415
+
     code = 1
     told = os.dup(1)
     try:
@@ -108,6 +113,7 @@ def _become_cell(order: Order) -> NoReturn:
         os.close(nothing)
         # What a workload or a library prints is no part of what is told.
         os.dup2(2, 1)
+        order = Order.from_line(line)
         os.environ["AEXP_DATABASE_URL"] = order.database_url
         configure_logging("json", "warning")
         _tell({"came_of_it": carry_out(order)}, told)

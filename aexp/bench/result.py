@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 VERSION = 1
-_FEW_POINTS = 4
+_FEW_POINTS, _FEW_PLACES = 6, 3
 Verdict = Literal["met", "missed", "undecided"]
 
 
@@ -130,6 +130,7 @@ class Growth:
     series: str
     figure: str
     points: int
+    places: int
     fit: Fit
     most: float
 
@@ -137,9 +138,9 @@ class Growth:
     def verdict(self) -> Verdict:
         """Whether the exponent is within its target, by its interval.
 
-        Undecided when there are so few points that any line goes through them.
+        Undecided when there are so few points, or places on x, that any line goes through them.
         """
-        if self.points < _FEW_POINTS:
+        if self.points < _FEW_POINTS or self.places < _FEW_PLACES:
             return "undecided"
         if self.fit.high <= self.most:
             return "met"
@@ -252,11 +253,13 @@ def _growths(workload: Workload, cells: Sequence[CellResult]) -> Iterator[Growth
             ]
             # What took less than the clock can tell has no logarithm.
             positive = [(x, y) for x, y in found if y > 0]
-            if len({x for x, _ in positive}) > 1:
+            places = len({x for x, _ in positive})
+            if places > 1:
                 yield Growth(
                     series=name,
                     figure=figure,
                     points=len(positive),
+                    places=places,
                     fit=fit_exponent(positive),
                     most=workload.curve.most,
                 )
