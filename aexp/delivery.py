@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import chain, cycle, islice, repeat
+from itertools import chain, count, cycle, islice, repeat
 from typing import Protocol
 
 import anyio
@@ -109,12 +109,9 @@ def copy_text(batch: Batch, bodies: Sequence[str]) -> bytes:
         bodies = escaped.split("\n")
     before, after = _escaped(batch.run_id), f"{os.getpid()}\n"
     channels = [_escaped(channel) for channel in batch.channels]
+    numbered = zip(count(batch.first), _in_turns(channels, batch.first, len(bodies)), bodies)
     rows = [
-        f"{before}\t{position}\t{channel}\t{body}\t{after}"
-        for position, (channel, body) in enumerate(
-            zip(_in_turns(channels, batch.first, len(bodies)), bodies, strict=True),
-            start=batch.first,
-        )
+        f"{before}\t{position}\t{channel}\t{body}\t{after}" for position, channel, body in numbered
     ]
     return "".join(rows).encode()
 

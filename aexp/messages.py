@@ -148,7 +148,7 @@ def read_chunk(path: Path | None, chunk: Chunk) -> list[str]:
     try:
         with path.open("rb") as file:
             file.seek(chunk.offset)
-            lines = file.read(chunk.length).removesuffix(b"\n").split(b"\n")
+            lines = file.read(chunk.length).removesuffix(b"\n").decode().split("\n")
     except OSError as error:
         raise BadInput(f"cannot read input {path}: {error.strerror}") from error
-    return [line.decode().strip() for line in lines]
+    return [line.strip() for line in lines]

@@ -108,7 +108,7 @@ def test_a_cell_whose_check_fails_is_no_result(cli: Cli) -> None:
 
 def test_a_cell_that_does_not_end_is_killed(cli: Cli) -> None:
     bench = cli.start("bench", SLOW, "--rounds", "1")
-    wait_until(lambda: bool(children_running(bench.pid, "aexp.bench.cell")))
+    wait_until(lambda: bool(children_running(bench.pid, "aexp.bench.nursery")))
     started = psutil.Process(bench.pid).children(recursive=True)
     result = cli.wait(bench)
     assert result.code == 1

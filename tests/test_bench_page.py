@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from playwright.sync_api import Browser
 
 from aexp.bench.page import render_bench
+from aexp.bench.readme import readme_plot, readme_table
 from aexp.bench.record import assemble, read_result
 from aexp.bench.result import CellResult, Result
 from aexp.bench.workload import Comparison, Curve, Point, Variant, Workload
@@ -189,6 +191,19 @@ def test_a_result_is_read_back_from_its_file() -> None:
     assert read_result(told).as_json() == result.as_json()
     with pytest.raises(BadInput, match="no result of `aexp bench --json`"):
         read_result({"version": 0})
+
+
+def test_the_readme_is_written_from_a_result() -> None:
+    result = made_up(workload("publish"))
+    table = readme_table(result).splitlines()
+    assert table[2].startswith("| `publish` | 1000 one at a time / 10 ")
+    assert table[3].endswith("| ≤ 1 | missed |")
+    assert any("fsync and synchronous_commit on" in line for line in table)
+    plot = readme_plot(result)
+    ET.fromstring(plot)
+    assert "prefers-color-scheme: dark" in plot
+    with pytest.raises(ValueError, match="publish was not measured"):
+        readme_plot(made_up(workload()))
 
 
 def test_without_points_there_is_no_curve() -> None:

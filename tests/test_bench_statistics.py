@@ -166,11 +166,12 @@ def test_growth_that_sets_in_late_is_seen_at_its_steepest() -> None:
 
 def test_growth_is_judged_by_its_interval_and_never_by_two_points() -> None:
     fit = Fit(exponent=0.05, low=0.0, high=0.09, factor=1.0, steepest=0.2)
-    found = Growth(series="s", figure="cpu_ms", points=8, fit=fit, most=0.1)
+    found = Growth(series="s", figure="cpu_ms", points=8, places=4, fit=fit, most=0.1)
     assert found.verdict == "met"
     assert replace(found, fit=fit._replace(low=0.08, high=0.3)).verdict == "undecided"
     assert replace(found, fit=fit._replace(low=0.2, high=0.3)).verdict == "missed"
     assert replace(found, points=2).verdict == "undecided"
+    assert replace(found, places=2).verdict == "undecided"
 
 
 PER_MESSAGE = {

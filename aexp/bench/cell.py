@@ -1,18 +1,8 @@
-"""One cell, in a process of its own: ``python -m aexp.bench.cell``.
-
-Its first line on stdin is the order, a JSON object; the one line that it writes on stdout is what
-came of it. Stdin stays open for as long as the bench lives: at its end the cell ends, with all that
-it has started.
-"""
+"""One cell: an order, and what comes of it in the process that calls :func:`carry_out`."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sys
-import threading
-import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -26,27 +16,31 @@ from aexp.bench.workload import Counted, Size, Variant
 from aexp.database import DatabaseUrl
 from aexp.execution import run_on_loop
 from aexp.lag import LagMonitor
-from aexp.log import configure_logging
 from aexp.settings import Settings, load_settings
 
-__all__ = ["Order", "main"]
+__all__ = ["Order", "carry_out"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What a cell is to do. ``target`` finds the workload, ``server_pid`` is PostgreSQL's first
-    process, None when it runs elsewhere. The database's URL comes by the environment, where not
-    everybody sees it."""
+    process, None when it runs elsewhere."""
 
     target: str
     variant: str
     size: Size
     seed: int
+    database_url: str
     server_pid: int | None
 
     def as_line(self) -> bytes:
         """The order as a cell reads it."""
         return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Order:
+        """The order that a line tells."""
+        return cls(**json.loads(line))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +63,8 @@ def carry_out(order: Order) -> dict[str, Any]:
     variant = next(found for found in workload.variants if found.name == order.variant)
     lag = LagMonitor() if variant.loop is not None else None
     gauge = Gauge(order.server_pid, lag)
-    settings = load_settings({"loop": variant.loop})
-    assert settings.database_url is not None
-    url = DatabaseUrl.parse(settings.database_url.get_secret_value())
+    settings = load_settings({"loop": variant.loop, "database_url": order.database_url})
+    url = DatabaseUrl.parse(order.database_url)
     cell = _Cell(url, settings, order.size, order.seed, gauge)
     counted = _run(variant, cell, lag)
     measurement = gauge.measurement()
@@ -98,52 +91,3 @@ async def _on_loop(
         counted = await run(cell)
         group.cancel_scope.cancel()
     return counted
-
-
-def _read_order() -> Order:
-    # Byte by byte: what follows is for nobody, and a buffer would hide the end from the watcher.
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        byte = os.read(0, 1)
-        if not byte:
-            raise SystemExit("it has been given no order")
-        line += byte
-    return Order(**json.loads(line))
-
-
-def _end_with_bench() -> None:
-    while os.read(0, 1):
-        pass
-    if os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGKILL)
-    os._exit(1)
-
-
-def _first(error: BaseException) -> BaseException:
-    """The error itself, or the first that a task group wrapped."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def main() -> None:
-    """Read an order, carry it out, and tell what came of it."""
-    order = _read_order()
-    threading.Thread(target=_end_with_bench, daemon=True, name="aexp-bench-watch").start()
-    # What a workload or a library prints is no part of what is told.
-    told = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    configure_logging("json", "warning")
-    try:
-        came_of_it = carry_out(order)
-    except BaseException as error:
-        traceback.print_exc()
-        first = _first(error)
-        raise SystemExit(f"{type(first).__name__}: {' '.join(str(first).split())}") from None
-    told.write(json.dumps(came_of_it) + "\n")
-    told.flush()
-
-
-if __name__ == "__main__":
-    main()
-    sys.exit(0)

@@ -1,4 +1,4 @@
-"""The process of a cell, as the bench sees it."""
+"""The processes of cells, as the bench sees them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.abc
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 import aexp
 from aexp.bench.cell import Order
-from aexp.database import DatabaseUrl
+from aexp.errors import WorkerFailed
 from aexp.settings import user_environment
 
-__all__ = ["CellFailed", "run_cell"]
+__all__ = ["CellFailed", "Nursery", "open_nursery"]
 
-# Of what it writes on stderr, so much is kept to say why it failed.
+_LINE_LIMIT = 1024 * 1024
+# Of what a cell writes on stderr, so much is kept to say why it failed.
 _LAST_WORDS = 4096
 
 
@@ -31,86 +35,98 @@ class CellFailed(Exception):
     """A cell that came to nothing; the text says why in one line."""
 
 
-async def run_cell(
-    order: Order, url: DatabaseUrl, *, timeout_s: float, relay: bool = False
-) -> dict[str, Any]:
-    """Carry out ``order`` in a process of its own on ``url``; what it told of it, as JSON values.
+@asynccontextmanager
+async def open_nursery(*, relay: bool) -> AsyncIterator[Nursery]:
+    """A process that cells are forked from, for the life of the context.
 
-    With ``relay`` what it writes on stderr is written on ours.
-    Raises CellFailed when it ends without that, or takes longer than ``timeout_s``. No process of
-    it is left, however this ends.
+    No process of it is left, however the context ends. With ``relay`` what cells write on stderr is
+    written on ours.
     """
-    package = str(Path(aexp.__file__).parent.parent)
     process = await anyio.open_process(
         # Safe path, see aexp.supervisor.
-        [sys.executable, "-P", "-m", "aexp.bench.cell"],
+        [sys.executable, "-P", "-m", "aexp.bench.nursery"],
         stdin=subprocess.PIPE,
         start_new_session=True,
         env=user_environment(
-            {
-                "AEXP_DATABASE_URL": url.libpq,
-                "DBOS_SYSTEM_DATABASE_URL": "",
-                "AEXP_API_TOKEN": "",
-            },
-            python_path=package,
+            {"DBOS_SYSTEM_DATABASE_URL": "", "AEXP_API_TOKEN": ""},
+            python_path=str(Path(aexp.__file__).parent.parent),
         ),
     )
+    assert process.stdout is not None
+    nursery = Nursery(process, BufferedByteReceiveStream(process.stdout), relay=relay)
     try:
-        with anyio.fail_after(timeout_s):
-            return await _follow(process, order, relay=relay)
-    except TimeoutError:
-        raise CellFailed(f"it was killed after {timeout_s:g} s") from None
+        async with anyio.create_task_group() as group:
+            group.start_soon(nursery.listen)
+            yield nursery
+            group.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True):
+            nursery.kill_cell()
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
             await process.wait()
             await process.aclose()
 
 
 @dataclass(slots=True)
-class _Told:
-    """What a cell has written."""
+class Nursery:
+    """Cells, one at a time, each in a process of its own."""
 
-    out: bytearray
-    words: deque[bytes]
+    process: anyio.abc.Process
+    told: BufferedByteReceiveStream
+    relay: bool = field(kw_only=True)
+    cell: int | None = None
+    words: deque[bytes] = field(default_factory=lambda: deque(maxlen=64))
 
+    async def carry_out(self, order: Order, timeout_s: float) -> dict[str, Any]:
+        """Carry out ``order``; what came of it, as JSON values.
 
-async def _follow(process: anyio.abc.Process, order: Order, *, relay: bool) -> dict[str, Any]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    told = _Told(bytearray(), deque(maxlen=64))
-    async with anyio.create_task_group() as group:
-        group.start_soon(_collect, process.stdout, told.out)
-        group.start_soon(_keep_last, process.stderr, told.words, relay)
-        # One that has ended already says why.
-        with contextlib.suppress(anyio.BrokenResourceError):
-            await process.stdin.send(order.as_line())
-        code = await process.wait()
-        # What it has started may hold the pipes open for ever.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    if code == 0 and told.out.endswith(b"\n"):
-        came_of_it: dict[str, Any] = json.loads(told.out)
-        return came_of_it
-    words = b"".join(told.words)[-_LAST_WORDS:].decode(errors="replace").split("\n")
-    last = next((line for line in reversed(words) if line.strip()), "it said nothing")
-    raise CellFailed(f"exit code {code}: {last}")
+        Raises CellFailed when it ends without that, or takes longer than ``timeout_s``.
+        """
+        self.words.clear()
+        said: dict[str, Any] = {}
+        assert self.process.stdin is not None
+        try:
+            await self.process.stdin.send(order.as_line())
+            self.cell = (await self._next())["pid"]
+            with anyio.move_on_after(timeout_s) as limit:
+                while "ended" not in (told := await self._next()):
+                    said = told
+            if limit.cancelled_caught:
+                self.kill_cell()
+                while "ended" not in (told := await self._next()):
+                    pass
+        except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.IncompleteRead) as error:
+            code = await self.process.wait()
+            raise WorkerFailed(self.process.pid, code, self._last_words()) from error
+        self.cell = None
+        if limit.cancelled_caught:
+            raise CellFailed(f"it was killed after {timeout_s:g} s")
+        if told["ended"] == 0 and "came_of_it" in said:
+            came_of_it: dict[str, Any] = said["came_of_it"]
+            return came_of_it
+        why = said.get("failed") or self._last_words()
+        raise CellFailed(f"exit code {told['ended']}: {why}")
 
+    async def _next(self) -> dict[str, Any]:
+        line: dict[str, Any] = json.loads(await self.told.receive_until(b"\n", _LINE_LIMIT))
+        return line
 
-async def _collect(stream: anyio.abc.ByteReceiveStream, into: bytearray) -> None:
-    async for part in stream:
-        into += part
+    def _last_words(self) -> str:
+        words = b"".join(self.words)[-_LAST_WORDS:].decode(errors="replace").split("\n")
+        return next((line for line in reversed(words) if line.strip()), "it said nothing")
 
+    def kill_cell(self) -> None:
+        """Kill the cell, if one is at work, and what it has started."""
+        if self.cell is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.cell, signal.SIGKILL)
 
-async def _keep_last(
-    stream: anyio.abc.ByteReceiveStream,
-    into: deque[bytes],
-    relay: bool,  # noqa: FBT001
-) -> None:
-    async for part in stream:
-        into.append(part)
-        if relay:
-            sys.stderr.write(part.decode(errors="replace"))
-            sys.stderr.flush()
+    async def listen(self) -> None:
+        """Keep what is written on stderr last, until cancelled."""
+        assert self.process.stderr is not None
+        async for part in self.process.stderr:
+            self.words.append(part)
+            if self.relay:
+                sys.stderr.write(part.decode(errors="replace"))
+                sys.stderr.flush()

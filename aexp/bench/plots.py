@@ -150,7 +150,9 @@ def _lines(summary: Summary, curve: Curve) -> dict[str, list[tuple[float, Estima
     for found in summary.measured:
         point = found.variant.point
         if point is not None and curve.figure in found.figures:
-            lines.setdefault(point.series, []).append((point.x, found.figures[curve.figure]))
+            lines.setdefault(point.series, []).append(
+                (point.at(found.size), found.figures[curve.figure])
+            )
     ordered = {name: sorted(points, key=lambda point: point[0]) for name, points in lines.items()}
     if not curve.relative:
         return ordered

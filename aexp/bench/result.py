@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 VERSION = 1
-_FEW_POINTS = 4
+_FEW_POINTS, _FEW_PLACES = 6, 3
 Verdict = Literal["met", "missed", "undecided"]
 
 
@@ -82,11 +82,12 @@ class Measured:
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
         point = self.variant.point
+        where = {"series": point.series, "x": point.at(self.size)} if point is not None else None
         return {
             "name": self.variant.name,
             "loop": self.variant.loop,
             "size": dict(self.size),
-            "point": asdict(point) if point is not None else None,
+            "point": where,
             "figures": {name: _told(found) for name, found in self.figures.items()},
         }
 
@@ -129,6 +130,7 @@ class Growth:
     series: str
     figure: str
     points: int
+    places: int
     fit: Fit
     most: float
 
@@ -136,9 +138,9 @@ class Growth:
     def verdict(self) -> Verdict:
         """Whether the exponent is within its target, by its interval.
 
-        Undecided when there are so few points that any line goes through them.
+        Undecided when there are so few points, or places on x, that any line goes through them.
         """
-        if self.points < _FEW_POINTS:
+        if self.points < _FEW_POINTS or self.places < _FEW_PLACES:
             return "undecided"
         if self.fit.high <= self.most:
             return "met"
@@ -245,17 +247,19 @@ def _growths(workload: Workload, cells: Sequence[CellResult]) -> Iterator[Growth
     for name in series:
         for figure in workload.curve.grows:
             found = [
-                (point.x, (cell.figures or {}).get(figure, 0.0))
+                (point.at(cell.size), (cell.figures or {}).get(figure, 0.0))
                 for cell in cells
                 if (point := points[cell.variant]) is not None and point.series == name
             ]
             # What took less than the clock can tell has no logarithm.
             positive = [(x, y) for x, y in found if y > 0]
-            if len({x for x, _ in positive}) > 1:
+            places = len({x for x, _ in positive})
+            if places > 1:
                 yield Growth(
                     series=name,
                     figure=figure,
                     points=len(positive),
+                    places=places,
                     fit=fit_exponent(positive),
                     most=workload.curve.most,
                 )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aexp.bench.cell import Order
-from aexp.bench.child import CellFailed, run_cell
+from aexp.bench.child import CellFailed, Nursery, open_nursery
 from aexp.bench.databases import Databases, open_databases
 from aexp.bench.machine import describe_machine, describe_server, load, versions
 from aexp.bench.record import assemble
@@ -123,9 +123,12 @@ class _Bench:
 
     async def round(self, round_no: int) -> None:
         """Measure every cell once."""
-        for task in self.plan.tasks(round_no):
-            self._tell(round_no, task)
-            self.cells.append(await self._cell(round_no, task))
+        # A nursery each: what a process has by chance, such as the order of its sets, all cells of
+        # a round have in common and no two rounds.
+        async with open_nursery(relay=self.relay) as nursery:
+            for task in self.plan.tasks(round_no):
+                self._tell(round_no, task)
+                self.cells.append(await self._cell(nursery, round_no, task))
 
     def _tell(self, round_no: int, task: Task) -> None:
         total = len(self.plan.tasks(1)) * self.plan.rounds
@@ -133,15 +136,9 @@ class _Bench:
         name = f"{task.workload.name} {task.variant.name}"
         self.tell(Where(round_no, len(self.cells), total, failed, name))
 
-    async def _cell(self, round_no: int, task: Task) -> CellResult:
+    async def _cell(self, nursery: Nursery, round_no: int, task: Task) -> CellResult:
         size = task.workload.sized(task.variant, quick=self.plan.quick)
-        order = Order(
-            target=task.target,
-            variant=task.variant.name,
-            size=size,
-            seed=random.Random(f"{self.plan.seed} {round_no} work").randrange(2**31),  # noqa: S311
-            server_pid=self.server_pid,
-        )
+        seed = random.Random(f"{self.plan.seed} {round_no} work").randrange(2**31)  # noqa: S311
 
         def came_to(**found: Any) -> CellResult:
             return CellResult(
@@ -153,10 +150,16 @@ class _Bench:
             )
 
         async with self.databases.fresh() as url:
+            order = Order(
+                target=task.target,
+                variant=task.variant.name,
+                size=size,
+                seed=seed,
+                database_url=url.libpq,
+                server_pid=self.server_pid,
+            )
             try:
-                told = await run_cell(
-                    order, url, timeout_s=task.workload.timeout_s, relay=self.relay
-                )
+                told = await nursery.carry_out(order, task.workload.timeout_s)
             except CellFailed as error:
                 return came_to(failure=str(error))
         if told["units"] < 1 or told["anomalies"]:

@@ -85,10 +85,15 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where a variant stands in the workload's curve: on the line ``series`` at ``x``."""
+    """Where a variant stands in the workload's curve: on the line ``series`` at ``x``, a number or
+    what the variant's size has under this name."""
 
     series: str
-    x: float
+    x: float | str
+
+    def at(self, size: Size) -> float:
+        """x for a cell of this size."""
+        return float(size[self.x] if isinstance(self.x, str) else self.x)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,9 @@ def _variants(summary: Summary) -> Table:
     table.add_column(heading, justify="right", style="bold")
     table.add_column("", no_wrap=True)
     columns = [
-        name for name in _COLUMNS if any(name in found.figures for found in summary.measured)
+        name
+        for name in _COLUMNS
+        if name != headline and any(name in found.figures for found in summary.measured)
     ]
     for name in columns:
         table.add_column(_COLUMNS[name], justify="right")

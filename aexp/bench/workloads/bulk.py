@@ -14,7 +14,7 @@ import anyio.to_thread
 import asyncpg
 from dbos import DBOS, SetWorkflowID, SQLAlchemyDatasource
 
-from aexp.bench.workload import Cell, Comparison, Counted, Loop, Point, Variant, Workload
+from aexp.bench.workload import Cell, Comparison, Counted, Curve, Loop, Point, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched, register
 from aexp.bench.workloads.publications import (
     COLUMNS,
@@ -152,6 +152,7 @@ BULK = Workload(
     unit="message",
     size={"messages": 1_000_000},
     quick_size={"messages": 400_000},
+    curve=Curve(x="messages in a chunk", figure="rate", limit="limit"),
     variants=[
         Variant(
             name="sync", run=publish_in_chunks_sync, loop=None, size={"chunk": 20_000, "threads": 4}

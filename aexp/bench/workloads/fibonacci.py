@@ -17,7 +17,7 @@ from typing import Any
 
 from dbos import DBOS
 
-from aexp.bench.workload import Cell, Comparison, Counted, Variant, Workload
+from aexp.bench.workload import Cell, Comparison, Counted, Curve, Point, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched, register
 from aexp.fanout import fan_out
 from aexp.fibonacci import fibonacci, naive
@@ -110,10 +110,10 @@ async def _fibonacci_all(numbers: int, number: int) -> list[tuple[int, int]]:
 async def run_async(cell: Cell) -> Counted:
     """Off the loop, in one of the ways that aexp has: ``offload``.
 
-    Size: ``numbers``, ``number`` too.
+    Size: ``numbers``, ``number`` too, and ``cores``, how many of them to use.
     """
     global _pool
-    cores, watch = available_cores(), _Stopwatch()
+    cores, watch = cell.size.get("cores", available_cores()), _Stopwatch()
     queue = Queue(name=QUEUE, worker_concurrency=_AT_A_TIME * cores)
     async with (
         open_pool(Mode(cell.size["offload"]), cores) as _pool,
@@ -168,6 +168,10 @@ def _arguments(workflow: Any) -> list[Any]:
     return [*workflow.input["args"], *workflow.input["kwargs"].values()]
 
 
+def _on(cores: int) -> Point:
+    return Point("process", cores)
+
+
 FIBONACCI = Workload(
     name="fibonacci",
     summary="work for the processor beside the event loop",
@@ -175,6 +179,7 @@ FIBONACCI = Workload(
     size={"numbers": 50, "number": 29},
     quick_size={"numbers": 16, "number": 29},
     headline="finish_s",
+    curve=Curve(x="cores", figure="rate", log_x=False, relative=True),
     variants=[
         Variant(name="sync", run=run_sync, loop=None, size={"processes": False}),
         Variant(
@@ -191,8 +196,20 @@ FIBONACCI = Workload(
                 loop="uvloop",
                 size={"offload": mode.value},
                 in_quick=mode is Mode.PROCESS,
+                point=_on(available_cores()) if mode is Mode.PROCESS else None,
             )
             for mode in Mode
+        ),
+        *(
+            Variant(
+                name=f"process, {cores} of {available_cores()} cores",
+                run=run_async,
+                loop="uvloop",
+                size={"offload": Mode.PROCESS.value, "cores": cores},
+                in_quick=False,
+                point=_on(cores),
+            )
+            for cores in range(1, available_cores())
         ),
         Variant(
             name="process asyncio",

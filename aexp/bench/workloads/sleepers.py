@@ -16,7 +16,7 @@ import anyio.to_thread
 import psycopg
 from dbos import DBOS, SetWorkflowID
 
-from aexp.bench.workload import Cell, Comparison, Counted, Loop, Variant, Workload
+from aexp.bench.workload import Cell, Comparison, Counted, Curve, Loop, Point, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched, launched_async, register
 from aexp.fanout import fan_out
 from aexp.runtime import Queue, open_runtime
@@ -147,6 +147,7 @@ def _variants(suffix: str, sync_s: float, async_s: float, **size: int) -> list[V
             size={"sleep_s": sleep_s, **size},
             quick_size={"sleep_s": 3.0 if run is run_async else 6.0},
             in_quick=in_quick,
+            point=Point(name, "sleepers"),
         )
         for name, run, loop, sleep_s, in_quick in runs
     ]
@@ -159,6 +160,7 @@ SLEEPERS = Workload(
     size={"sleepers": 1000},
     quick_size={"sleepers": 150},
     headline="memory_above_idle_mib",
+    curve=Curve(x="workflows asleep", figure="memory_above_idle_mib", log_x=False),
     variants=[
         *_variants("", 25.0, 12.0),
         *_variants(", 5000", 120.0, 45.0, sleepers=5000),

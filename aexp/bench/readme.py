@@ -1,0 +1,94 @@
+"""What the README shows of a bench: ``python -m aexp.bench.readme bench.json README.md``.
+
+Its table, between two marks in the README, and one plot beside it. Run by scripts/bench-readme.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from aexp.bench.plots import draw_rates
+from aexp.bench.record import read_result
+from aexp.bench.result import Result
+from aexp.bench.wording import circumstances, doubts, interval, number, target, title
+from aexp.report import asset
+
+__all__ = ["readme_plot", "readme_table"]
+
+PLOT = Path("docs/bench.svg")
+_PLOTTED = "publish"
+_BEGIN, _END = "<!-- bench -->", "<!-- /bench -->"
+
+
+def readme_table(result: Result) -> str:
+    """Whatever has a target, as a table in Markdown, with what it was measured on."""
+    lines = [
+        "| workload | | found | interval | target | |",
+        "|---|---|---|---|---|---|",
+        *_rows(result),
+        "",
+        *(line.rstrip() for line in circumstances(result).split("\n")),
+        *doubts(result),
+    ]
+    return "\n".join(lines)
+
+
+def _rows(result: Result) -> Iterator[str]:
+    for summary in result.summaries:
+        for found in summary.compared:
+            if found.verdict is None:
+                continue
+            told = found.estimate
+            cells = (
+                f"`{summary.workload.name}`",
+                title(found.comparison),
+                number(told.median) if told is not None else "–",
+                interval(told).strip("[]") if told is not None else "",
+                target(found.comparison),
+                found.verdict,
+            )
+            yield f"| {' | '.join(cells)} |"
+
+
+def readme_plot(result: Result) -> str:
+    """The rates of ``publish`` as a file of its own, in the colours of the page, for any light.
+
+    Raises ValueError when they were not measured.
+    """
+    for summary in result.summaries:
+        if summary.workload.name == _PLOTTED and summary.measured:
+            svg = draw_rates(summary)
+            begin = svg.index(">") + 1
+            return f"{svg[:begin]}<style>{_colours()}</style>{svg[begin:]}\n"
+    raise ValueError(f"{_PLOTTED} was not measured")
+
+
+def _colours() -> str:
+    """The variables of the page's style sheet, for light and for dark."""
+    light, dark = re.findall(r":root \{(.*?)\}", asset("view.css"), re.DOTALL)
+    # A picture has no ground of its own: where it is shown, the page gives it one.
+    return f":root {{{light}}}\n@media (prefers-color-scheme: dark) {{ :root {{{dark}}} }}"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the table into the README and the plot beside it."""
+    result = read_result(json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
+    readme = Path(arguments[1])
+    before, begin, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise SystemExit(f"{readme} has no {_BEGIN} … {_END}")
+    plot = readme.parent / PLOT
+    plot.parent.mkdir(exist_ok=True)
+    plot.write_text(readme_plot(result), encoding="utf-8")
+    shown = f"![Messages a second, by variant]({PLOT})"
+    text = f"{before}{begin}\n{readme_table(result)}\n\n{shown}\n{end}{after}"
+    readme.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
