@@ -75,12 +75,19 @@ def server_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[DatabaseUrl]:
-    """An embedded server with a migrated template."""
+@contextmanager
+def migrated_server() -> Iterator[DatabaseUrl]:
+    """An embedded server with a migrated template, with the settings that users have."""
     with server_folder() as folder:
         url = embedded.start(folder / ".aexp").with_name(TEMPLATE)
         assert anyio.run(partial(ensure_schema, url, create=True))
+        yield url
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[DatabaseUrl]:
+    """An embedded server with a migrated template, whose databases are quickly made."""
+    with migrated_server() as url:
         with psycopg.connect(url.with_name("postgres").libpq, autocommit=True) as connection:
             # They keep what is committed should the machine fail, which no test makes it do. With
             # them a database takes five times the CPU time to make and drop, and its disk's time.

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,23 @@ import pytest
 from aexp.bench.registry import find_workload, known_workloads
 from aexp.bench.rounds import Plan
 from aexp.bench.workload import Comparison, Variant, Workload
+from aexp.database import DatabaseUrl
 from tests import bench_workloads
 from tests.cli import Cli, children_running, wait_until
+from tests.conftest import migrated_server
 
 TINY, BAD, STUCK, SLOW = (
     f"{Path(bench_workloads.__file__)}:{name}" for name in ("TINY", "BAD", "STUCK", "SLOW")
 )
 
 HANGING = "import time; time.sleep(600)"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[DatabaseUrl]:
+    """One that loses no commits: a bench takes no other."""
+    with migrated_server() as url:
+        yield url
 
 
 def bench_databases(cli: Cli) -> list[str]:
