@@ -154,6 +154,17 @@ def test_a_killed_bench_leaves_no_process_and_the_next_one_drops_its_databases(c
     assert cli.wait(living).code == 130
 
 
+def test_when_somebody_kills_the_process_that_cells_come_from_the_bench_says_so(cli: Cli) -> None:
+    bench, started = begin_stuck(cli)
+    (nursery,) = children_running(bench.pid, "aexp.bench.nursery")[:1]
+    nursery.kill()
+    result = cli.wait(bench)
+    assert result.code == 1
+    assert result.error.startswith(f"worker process {nursery.pid} was killed by signal 9")
+    assert gone(started)
+    assert bench_databases(cli) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -57,6 +57,7 @@ async def open_nursery(*, relay: bool) -> AsyncIterator[Nursery]:
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(nursery.listen)
+            group.start_soon(nursery.watch)
             yield nursery
             group.cancel_scope.cancel()
     finally:
@@ -121,6 +122,14 @@ class Nursery:
         if self.cell is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.cell, signal.SIGKILL)
+
+    async def watch(self) -> None:
+        """Kill the cell when the process that it came from has been killed, until cancelled.
+
+        The cell would live on, and hold the pipe open that tells of it.
+        """
+        await self.process.wait()
+        self.kill_cell()
 
     async def listen(self) -> None:
         """Keep what is written on stderr last, until cancelled."""

@@ -114,7 +114,6 @@ def _become_cell(line: bytes) -> NoReturn:
         # What a workload or a library prints is no part of what is told.
         os.dup2(2, 1)
         order = Order.from_line(line)
-        os.environ["AEXP_DATABASE_URL"] = order.database_url
         configure_logging("json", "warning")
         _tell({"came_of_it": carry_out(order)}, told)
         code = 0

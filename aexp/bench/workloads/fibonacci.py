@@ -29,7 +29,7 @@ __all__ = ["FIBONACCI"]
 RUN_ID = "bench"
 QUEUE = "example_queue"
 # While some compute, others are at their checkpoints.
-_AT_A_TIME = 8
+_AT_A_TIME = 16
 
 # Of this process, as DBOS is: a workflow's inputs could not carry them.
 _pool: Pool | None = None

@@ -1,0 +1,163 @@
+"""Carries out what ``aexp bench`` is asked for, and writes what came of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from aexp.bench.registry import find_workload, growth_workloads, known_workloads
+from aexp.bench.result import Result
+from aexp.bench.rounds import Plan, Teller, Where, measure
+from aexp.cli.bench_table import print_result
+from aexp.cli.files import check_place, write_whole
+from aexp.cli.output import out
+from aexp.database import DatabaseUrl, locate_database
+from aexp.errors import UsageError
+from aexp.execution import leave_terminal_clean, run_on_loop
+from aexp.settings import Settings
+from aexp.stopping import Stop, stop_on_signals
+
+__all__ = ["Order", "carry_out"]
+
+# What two minutes leave beside starting, dropping databases and drawing; and the most rounds.
+_QUICK_S = 110.0
+_QUICK_ROUNDS = 5
+_INTERRUPTED = 130
+_STDOUT = Path("-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to measure, and where to write it.
+
+    ``rounds`` None is as many as --quick has time for.
+    """
+
+    names: Sequence[str]
+    rounds: int | None
+    quick: bool
+    scale: bool
+    seed: int
+    json_path: Path | None
+    report_path: Path | None
+
+
+def carry_out(settings: Settings, order: Order) -> int:
+    """Measure, print, and write; the exit code."""
+    _check_places(order.json_path, order.report_path)
+    wanted = (*(order.names or known_workloads()), *(growth_workloads() if order.scale else ()))
+    plan = Plan(
+        workloads=[find_workload(name) for name in dict.fromkeys(wanted)],
+        rounds=order.rounds or _QUICK_ROUNDS,
+        seed=order.seed,
+        quick=order.quick,
+        budget_s=_QUICK_S if order.rounds is None else None,
+    )
+    result = _measure(plan, settings, locate_database(settings))
+    if _STDOUT not in {order.json_path, order.report_path}:
+        print_result(result)
+    if order.json_path is not None:
+        _write(order.json_path, json.dumps(result.as_json(), indent=2) + "\n")
+    if order.report_path is not None:
+        # matplotlib takes a second to import.
+        from aexp.bench.page import render_bench  # noqa: PLC0415
+
+        _write(order.report_path, render_bench(result))
+    return 1 if result.failed else 0
+
+
+def _check_places(json_path: Path | None, report_path: Path | None) -> None:
+    """Say what is wrong with the files before anything is measured."""
+    if report_path is not None and importlib.util.find_spec("matplotlib") is None:
+        raise UsageError(
+            "--report draws with matplotlib, which is not there: install 'aexp[bench]'"
+        )
+    if json_path == report_path == _STDOUT:
+        raise UsageError("--json and --report cannot both go to stdout: name a file for one")
+    for path, example in ((json_path, "bench.json"), (report_path, "bench.html")):
+        if path is not None and path != _STDOUT:
+            check_place(path, example)
+
+
+def _write(path: Path, text: str) -> None:
+    if path == _STDOUT:
+        out().write(text)
+        out().flush()
+    else:
+        write_whole(path, text)
+
+
+def _measure(plan: Plan, settings: Settings, server: DatabaseUrl) -> Result:
+    results: list[Result] = []
+
+    async def main() -> None:
+        with _bar() as tell:
+            async with stop_on_signals(_end_at_once) as stop, anyio.create_task_group() as group:
+                group.start_soon(_cancel, stop, group.cancel_scope)
+                results.append(await measure(plan, settings, server, tell))
+                group.cancel_scope.cancel()
+
+    run_on_loop(settings.loop, main)
+    if not results:
+        raise click.Abort
+    return results[0]
+
+
+async def _cancel(stop: Stop, scope: anyio.CancelScope) -> None:
+    await stop.event.wait()
+    scope.cancel()
+
+
+def _end_at_once() -> None:
+    """A second signal. The cell's process ends by itself; the next bench drops the databases."""
+    leave_terminal_clean()
+    click.echo("aexp: error: interrupted", err=True)
+    os._exit(_INTERRUPTED)
+
+
+@contextmanager
+def _bar() -> Iterator[Teller]:
+    """Draws how far the bench is on stderr, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[failed]}", style="red"),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stderr=True,
+    )
+    task = bar.add_task("bench", total=None, failed="")
+
+    def tell(where: Where) -> None:
+        failed = f"{where.failed} failed" if where.failed else ""
+        description = f"round {where.round_no}  {where.cell}"
+        bar.update(
+            task, completed=where.done, total=where.total, description=description, failed=failed
+        )
+
+    with bar:
+        yield tell
