@@ -92,6 +92,7 @@ def test_a_broken_promise_is_exit_code_1_with_the_rows_that_show_it(flows: Cli) 
         "name": "right_door",
         "statement": "every order comes to the right door",
         "held": False,
+        "reason": None,
         "anomalies": [
             {
                 "summary": "an order was shipped to the wrong door",

@@ -96,6 +96,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _fail(_one_line(error.format_message()), error.exit_code)
     except Exception as error:
         code = _explain(error, state)
+    if "obstore" in sys.modules:
+        # A thread of its may still wait for a store that hangs. Were Python taken down under it, it
+        # would print a backtrace that tells nobody anything.
+        out().flush()
+        sys.stderr.flush()
+        os._exit(code or 0)
     sys.exit(code)
 
 
