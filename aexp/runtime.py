@@ -165,13 +165,13 @@ def _config(
     settings: Settings,
     url: DatabaseUrl,
     application: str,
-    application_version: str,
+    scope: str,
     session_name: str,
 ) -> DBOSConfig:
     return {
         "name": application,
         "system_database_url": url.libpq,
-        "application_version": application_version,
+        "application_version": application_version(scope),
         "executor_id": settings.executor_id,
         # DBOS's default is unbounded: a thousand gathered calls would make a thousand threads.
         "max_executor_threads": settings.executor_threads,
@@ -232,8 +232,7 @@ async def open_runtime(
             # A module of the user's may have made a DBOS of its own at import; its registrations
             # stay, its configuration must not win over ours.
             await _destroy()
-            config = _config(settings, url, application, application_version(scope), session_name)
-            dbos = DBOS(config=config)
+            dbos = DBOS(config=_config(settings, url, application, scope, session_name))
             stack.push_async_callback(_destroy)
             enqueuing = _enqueuing_engine(url, session_name)
             stack.callback(enqueuing.dispose)

@@ -196,7 +196,7 @@ def test_three_workers_killed_at_random_lose_and_double_nothing(
     cli: Cli, crew: Callable[..., Crew]
 ) -> None:
     draw = random.Random(7)
-    kills, lasting_s, messages = 0, 20, 500
+    lasting_s, messages = 20, 500
     with serving(cli) as served:
         names = ("w1", "w2", "w3")
         workers = crew(*names)
@@ -205,11 +205,11 @@ def test_three_workers_killed_at_random_lose_and_double_nothing(
         runs = [served.begin("resume", parameters) for _ in range(2)]
         for run_id in runs:
             await_bodies(cli, "local", run_id)
-        ends_at = time.monotonic() + lasting_s
-        while time.monotonic() < ends_at:
+        began_at = time.monotonic()
+        for second in range(lasting_s):
+            # A kill takes its time, too.
+            wait_until(lambda due=began_at + second: time.monotonic() >= due)  # type: ignore[misc]
             workers.replace(draw.choice(names))
-            kills += 1
-            time.sleep(1)
         for run_id in runs:
             run = served.await_end(run_id)
             report = run["report"]
@@ -217,5 +217,4 @@ def test_three_workers_killed_at_random_lose_and_double_nothing(
             assert report["account"]["messages"]["once"] == messages, json.dumps(report["account"])
             assert False not in held(report).values(), report["promises"]
             assert held(report)["no_duplicates"] is True
-        assert kills >= 5
         assert bodies(cli).keys() == {"local", *names}

@@ -5,36 +5,19 @@ from __future__ import annotations
 import asyncio
 import select
 import struct
-from collections.abc import AsyncIterator
 
+import anyio
 import asyncpg
 import psycopg
 import pytest
-import pytest_asyncio
 
 from aexp.crash.proxy import Proxy
 from aexp.database import DatabaseUrl
 from aexp.errors import DatabaseUnreachable, UsageError
-from tests.cli import eventually
-from tests.proxied import Asyncpg, Psycopg, Recorder, in_its_own_task, proxied, rows, with_items
+from tests.cli import TIMEOUT_S, eventually
+from tests.proxied import Asyncpg, Psycopg, Recorder, proxied, rows
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture
-def url(empty_database: DatabaseUrl) -> DatabaseUrl:
-    return with_items(empty_database)
-
-
-@pytest_asyncio.fixture
-async def recorder() -> Recorder:
-    return Recorder()
-
-
-@pytest_asyncio.fixture
-async def proxy(url: DatabaseUrl, recorder: Recorder) -> AsyncIterator[Proxy]:
-    async with in_its_own_task(proxied(url, recorder, run_id="w")) as proxy:
-        yield proxy
 
 
 async def sessions(url: DatabaseUrl, condition: str = "true") -> int:
@@ -173,10 +156,15 @@ async def test_a_client_that_does_not_read_holds_the_server_back(
     # Its socket, the proxy's buffers and the server's socket are full, and no more is taken.
     driver = await Psycopg.connect(proxy.url)
     socket = driver.connection.pgconn
-    socket.send_query(b"SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
+    socket.send_query(b"SELECT repeat('x', 1000) FROM generate_series(1, 20000)")
     while socket.flush():
         await asyncio.sleep(0)
     await eventually(lambda: _stuck(url))
+    # When it reads again, all of it comes.
+    found = await asyncio.to_thread(socket.get_result)
+    assert found is not None
+    assert {found.get_value(row, 0) for row in range(found.ntuples)} == {b"x" * 1000}
+    assert found.ntuples == 20_000
     await driver.close()
     await eventually(lambda: none_left(url))
 
@@ -252,7 +240,8 @@ async def test_what_an_observer_raises_is_not_lost(url: DatabaseUrl) -> None:
             driver = await Psycopg.connect(proxy.url)
             with pytest.raises(psycopg.OperationalError):
                 await driver.run("INSERT INTO item (n) VALUES ($1)", 1)
-            await asyncio.sleep(60)
+            with anyio.fail_after(TIMEOUT_S):
+                await anyio.sleep_forever()
 
 
 async def test_it_says_what_it_cannot_be_put_before(url: DatabaseUrl, server: DatabaseUrl) -> None:

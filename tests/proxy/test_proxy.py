@@ -18,29 +18,10 @@ from tests.proxied import (
     Driver,
     Psycopg,
     Recorder,
-    in_its_own_task,
-    proxied,
     rows,
-    with_items,
 )
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture
-def url(empty_database: DatabaseUrl) -> DatabaseUrl:
-    return with_items(empty_database)
-
-
-@pytest_asyncio.fixture
-async def recorder() -> Recorder:
-    return Recorder()
-
-
-@pytest_asyncio.fixture
-async def proxy(url: DatabaseUrl, recorder: Recorder) -> AsyncIterator[Proxy]:
-    async with in_its_own_task(proxied(url, recorder, run_id="w")) as proxy:
-        yield proxy
 
 
 @pytest_asyncio.fixture(params=[Psycopg, Asyncpg])

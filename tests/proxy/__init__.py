@@ -1,0 +1,1 @@
+"""The proxy of ``aexp crash``, with both drivers on a real server."""
