@@ -63,6 +63,8 @@ async def exactly_once(
     which is raised when the third attempt brings it too. DBOS does not retry a transactional step,
     so each attempt is a step of its own: the count of attempts is durable and survives a kill.
 
+    An OSError of the body's own, but for a ConnectionError, is no lost connection and is raised.
+
     A commit whose acknowledgement is lost is looked up by the datasource over a new connection.
     Raises CommitInDoubt when there is none for a minute: another attempt could double the writes.
 
@@ -94,6 +96,10 @@ async def exactly_once(
                 raise
             if may_commit:
                 raise CommitInDoubt(name) from error
+            # The body's own, such as a file that is not there: what a server that is away says has
+            # been waited out where a connection is made.
+            if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+                raise
             lost += 1
             if lost == MOST_LOST_CONNECTIONS:
                 raise

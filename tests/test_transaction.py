@@ -39,6 +39,20 @@ async def write_once() -> int:
     return await exactly_once(current_runtime(), "write", write)
 
 
+OWN_ERRORS = [FileNotFoundError("no such file: rates.csv"), TimeoutError(), OSError("disk full")]
+attempts: list[int] = []
+
+
+@DBOS.workflow(name="test.fail")
+async def fail(which: int) -> None:
+    async def write(transaction: Transaction) -> None:
+        await transaction.connection()
+        attempts.append(transaction.attempt)
+        raise OWN_ERRORS[which]
+
+    await exactly_once(current_runtime(), "write", write)
+
+
 @pytest_asyncio.fixture
 async def runtime(database: DatabaseUrl) -> AsyncIterator[Runtime]:
     settings = Settings(poll_interval_s=0.02, drain_timeout_s=0.5)
@@ -106,6 +120,19 @@ async def test_a_commit_that_stays_in_doubt_is_an_error_and_not_another_attempt(
         await write_once()
 
     assert await written(connection) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("which", range(len(OWN_ERRORS)))
+async def test_an_error_of_the_bodys_own_is_no_lost_connection(
+    runtime: Runtime, connection: Connection, which: int
+) -> None:
+    attempts.clear()
+
+    with SetWorkflowID("w"), anyio.fail_after(60), pytest.raises(type(OWN_ERRORS[which])):
+        await fail(which)
+
+    assert attempts == [1]
 
 
 def test_the_error_of_the_driver_is_seen_behind_that_of_sqlalchemy() -> None:
