@@ -186,6 +186,20 @@ def test_an_interrupt_leaves_no_process_and_no_database(cli: Cli) -> None:
     wait_until(lambda: not any(worker.is_running() for worker in left))
 
 
+def test_a_worker_whose_parent_is_killed_is_no_verdict_and_no_hang(cli: Cli) -> None:
+    process = exploring(cli)
+    left = workers(process)
+    (parent,) = {worker.parent() for worker in left}
+    assert parent is not None
+    parent.kill()
+    done = cli.wait(process)
+    assert done.code == 1
+    assert "the process that starts workers has ended on its own" in done.error
+    wait_until(lambda: not any(worker.is_running() for worker in left))
+    assert cli.url is not None
+    assert databases(cli.url) == set()
+
+
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
     """Pytest's own are too long for the name of a socket."""

@@ -38,7 +38,12 @@ _HASH_SEEDS = 2
 
 
 class ForksFailed(AexpError):
-    """The process that forks workers has ended on its own."""
+    """The process that forks workers has ended on its own, and its workers with it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the process that starts workers has ended on its own: what it said stands above"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +69,7 @@ class Order:
     def as_json(self) -> dict[str, Any]:
         """As :func:`aexp.crash.worker.live` reads it."""
         run = {name: value for name, value in asdict(self.run).items() if name != "created_at"}
-        chosen = {"executor_id", "loop", "log_level", "log_format", "debug", "poll_interval_s"}
+        chosen = {"executor_id", "loop", "log_level", "debug", "poll_interval_s"}
         settings = self.settings.model_dump(mode="json", include=chosen)
         return {
             "run": run,
@@ -86,28 +91,30 @@ class Order:
 @dataclass(slots=True)
 class Worker:
     """A living or dead worker. ``code`` is None while it lives, else its exit code, negative for a
-    signal; ``aimed`` says whether we have sent it a SIGKILL."""
+    signal; ``lost`` says that nobody can tell how it ended: what forked it has ended before it."""
 
     pid: int
     code: int | None = None
-    aimed: bool = False
+    lost: bool = False
     ended: anyio.Event = field(default_factory=anyio.Event)
 
     def kill(self) -> None:
-        """SIGKILL, to it and to the processes that it has started."""
-        if self.code is None:
-            self.aimed = True
-            self.signal(signal.SIGKILL)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal; nothing when it has just ended."""
+        """SIGKILL, to it and to the processes that it has started; nothing when it has ended."""
         if self.code is None:
             with suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def lose(self) -> None:
+        """Nobody hears of its end any more, so that end is now."""
+        self.kill()
+        self.lost, self.code = True, -signal.SIGKILL
+        self.ended.set()
 
     async def wait(self) -> int:
-        """Its exit code, when it has ended."""
+        """Its exit code, when it has ended. Raises ForksFailed when that says nothing of it."""
         await self.ended.wait()
+        if self.lost:
+            raise ForksFailed
         assert self.code is not None
         return self.code
 
@@ -143,6 +150,8 @@ class _Forks:
                 worker.code = told["code"]
                 worker.ended.set()
         self.failed = True
+        for worker in self.workers.values():
+            worker.lose()
         for event in (self.ready, *self.started.values()):
             event.set()
 
@@ -152,10 +161,12 @@ class _Forks:
         assert self.process.stdin is not None
         if not self.failed:
             line = json.dumps({"order": number, **order.as_json()})
-            await self.process.stdin.send(line.encode() + b"\n")
+            # That nobody reads it any more is what `listen` is about to find.
+            with suppress(anyio.BrokenResourceError):
+                await self.process.stdin.send(line.encode() + b"\n")
             await self.started[number].wait()
         if self.failed:
-            raise ForksFailed("the process that starts workers has ended: its error stands above")
+            raise ForksFailed
         del self.started[number]
         return self.by_order.pop(number)
 
