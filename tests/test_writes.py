@@ -30,6 +30,9 @@ def names(sql: str, *values: str) -> list[str]:
     [
         "",
         ";",
+        "''",
+        '""',
+        "$$$$",
         "-- INSERT INTO item\nSELECT 1",
         "SELECT * FROM item WHERE note = 'DELETE FROM item' FOR UPDATE SKIP LOCKED",
         'SELECT 1 AS "UPDATE"',

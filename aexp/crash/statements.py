@@ -131,6 +131,9 @@ def _split(tokens: Sequence[Token]) -> Iterator[list[Token]]:
 
 def _statement(sql: str, tokens: Sequence[Token]) -> Statement:
     words = _words(tokens)
+    if not words:
+        # An empty string or name: no statement, which the server refuses.
+        return Statement()
     if (ending := _control(words, tokens)) is not None:
         return ending
     keywords = {word.upper() for word in words}
