@@ -239,7 +239,6 @@ def test_a_fault_that_landed_is_not_void() -> None:
         (experiment(Side.BEFORE, code=-9, durable=False, stood=True), "stands in the database"),
         (experiment(Side.AFTER, code=-9, durable=False, stood=False), "did not become durable"),
         (experiment(Side.AFTER, code=-9, durable=True, stood=False), "does not stand"),
-        (experiment(Side.LOST_ACK, code=-9, durable=True, stood=True), "did not live on"),
         (replace(experiment(Side.AFTER, code=-9, durable=True, stood=True), landed=[]), "reached"),
     ],
 )  # fmt: skip

@@ -56,8 +56,6 @@ def void_reason(experiment: Experiment) -> str | None:
         landed, stood = experiment.landed[place], experiment.stood[place]
         if fault.side.kills and landed.code != -signal.SIGKILL:
             return f"the worker was not killed: it ended with {landed.code}"
-        if not fault.side.kills and landed.code is not None:
-            return f"the worker did not live on: it ended with {landed.code}"
         durable = any(
             seen.write.point == fault.write and seen.life == landed.life
             for seen in experiment.writes
