@@ -55,6 +55,9 @@ _guard_lock = threading.Lock()
 # DBOS stamps its records with these (dbos/_logger.py, DBOSLogTransformer).
 _DBOS_FIELDS = {"operationUUID": "workflow_id", "executorID": "executor_id"}
 
+# What DBOS says of a step's body that begins (dbos 3.4, _core.py).
+_STEP_BEGINS = re.compile(r"Running step, id: (?P<step_id>\d+), name: (?P<name>.*)", re.DOTALL)
+
 
 def mask(text: str) -> str:
     """``text`` with every password in a URL or a connection string replaced by ``***``."""
@@ -253,14 +256,15 @@ def bind_process(**values: object) -> None:
 class _StepWatcher(logging.Filter):
     """Calls back for each step that DBOS begins to run, and keeps its record off the log."""
 
-    def __init__(self, on_step: Callable[[], None], level: int) -> None:
+    def __init__(self, on_step: Callable[[int, str], None], level: int) -> None:
         super().__init__()
         self._on_step = on_step
         self._level = level
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno == logging.DEBUG and str(record.msg).startswith("Running step"):
-            self._on_step()
+        found = _STEP_BEGINS.fullmatch(str(record.msg)) if record.levelno == logging.DEBUG else None
+        if found is not None:
+            self._on_step(int(found["step_id"]), found["name"])
         return record.levelno >= self._level
 
 
@@ -276,11 +280,12 @@ def expect_cancellations() -> None:
     logging.getLogger("dbos").addFilter(_NoCancellations())
 
 
-def watch_steps(on_step: Callable[[], None]) -> None:
-    """Call ``on_step`` whenever DBOS begins a step body; thread-safe callbacks only.
+def watch_steps(on_step: Callable[[int, str], None]) -> None:
+    """Call ``on_step`` with the step's id and name whenever DBOS begins a step body, before it
+    does; thread-safe callbacks only.
 
-    DBOS says so on its logger at DEBUG (dbos 3.4, ``_core.py``, "Running step, id: …"): the one
-    place where the steps of any workflow can be seen from outside without touching DBOS.
+    DBOS says so on its logger at DEBUG: the one place where the steps of any workflow can be seen
+    from outside without touching DBOS.
     """
     logger = logging.getLogger("dbos")
     logger.addFilter(_StepWatcher(on_step, logger.level))

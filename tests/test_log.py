@@ -266,24 +266,24 @@ def test_masking_hides_the_password_in_what_drivers_are_given(middle: str) -> No
 
 def test_steps_are_counted_and_not_logged(logged: Lines) -> None:
     configure_logging("json", "info")
-    steps: list[int] = []
-    watch_steps(lambda: steps.append(1))
+    steps: list[tuple[int, str]] = []
+    watch_steps(lambda *step: steps.append(step))
     dbos = logging.getLogger("dbos")
 
     dbos.debug("Running step, id: 1, name: plan")
     dbos.debug("Replaying step, id: 1, name: plan")
-    dbos.debug("Running step, id: 2, name: publish")
+    dbos.debug("Running step, id: 12, name: publish, then\nwait")
     dbos.info("Running step after step")
     dbos.warning("Running step is slow")
 
-    assert len(steps) == 2
+    assert steps == [(1, "plan"), (12, "publish, then\nwait")]
     assert [line["event"] for line in logged.all()] == ["Running step is slow"]
 
 
 def test_who_asks_for_debug_sees_the_steps_that_are_counted(logged: Lines) -> None:
     configure_logging("json", "debug")
-    steps: list[int] = []
-    watch_steps(lambda: steps.append(1))
+    steps: list[tuple[int, str]] = []
+    watch_steps(lambda *step: steps.append(step))
 
     logging.getLogger("dbos").debug("Running step, id: 1, name: plan")
 

@@ -276,7 +276,7 @@ def work(settings: Settings, run_id: str, wait_for_others: bool) -> int:  # noqa
         known, scenario = await load_run(url, run_id)
         configure_logging(settings.log_format, settings.log_level)
         progress = Progress()
-        watch_steps(progress.step_began)
+        watch_steps(lambda *_step: progress.step_began())
         async with (
             stop_on_signals(partial(_end_at_once, run_id)) as stop,
             anyio.create_task_group() as group,

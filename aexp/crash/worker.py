@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import re
 import sys
 import tempfile
 import time
@@ -20,7 +18,7 @@ from dbos import DBOS
 from aexp.database import DatabaseUrl
 from aexp.errors import Interrupted, first_of_ours
 from aexp.execution import execute, run_on_loop
-from aexp.log import configure_logging
+from aexp.log import configure_logging, watch_steps
 from aexp.progress import Progress
 from aexp.registration import forget_instances
 from aexp.runs import Run
@@ -31,8 +29,6 @@ from aexp.stopping import stop_on_signals
 from aexp.supervisor import await_supervisor_gone
 
 __all__ = ["live", "warm"]
-
-_BEGINS = re.compile(r"Running step, id: (?P<step_id>\d+), name: (?P<name>.*)")
 
 
 def warm(target: str) -> None:
@@ -81,29 +77,16 @@ async def _work(run: Run, scenario: Any, settings: Any, url: str) -> int:
 def _record_bodies(path: str) -> None:
     """Write a line to ``path`` whenever DBOS begins a step's body, before it does."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    logger = logging.getLogger("dbos")
-    logger.addFilter(_Bodies(descriptor, logger.level))
-    logger.setLevel(logging.DEBUG)
 
+    def record(step_id: int, name: str) -> None:
+        body = {
+            "workflow_id": DBOS.workflow_id,
+            "step_id": step_id,
+            "name": name,
+            "pid": os.getpid(),
+            "at": time.monotonic(),
+        }
+        # One write, so that it is there whole or not at all however this process ends.
+        os.write(descriptor, json.dumps(body).encode() + b"\n")
 
-class _Bodies(logging.Filter):
-    """Notes each step body that DBOS begins, see :func:`aexp.log.watch_steps`."""
-
-    def __init__(self, descriptor: int, level: int) -> None:
-        super().__init__()
-        self._descriptor = descriptor
-        self._level = level
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        found = _BEGINS.fullmatch(str(record.msg)) if record.levelno == logging.DEBUG else None
-        if found is not None:
-            body = {
-                "workflow_id": DBOS.workflow_id,
-                "step_id": int(found["step_id"]),
-                "name": found["name"],
-                "pid": os.getpid(),
-                "at": time.monotonic(),
-            }
-            # One write, so that it is there whole or not at all however this process ends.
-            os.write(self._descriptor, json.dumps(body).encode() + b"\n")
-        return record.levelno >= self._level
+    watch_steps(record)
