@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import psycopg
 
@@ -21,7 +22,7 @@ def count_rows(cell: Cell) -> Counted:
     assert found is not None
     rows, different = found
     wrong = [f"{rows - different} rows doubled"] if rows != different else []
-    return Counted(units=rows, anomalies=wrong, figures={"seed": float(cell.seed)})
+    return Counted(units=rows, anomalies=wrong)
 
 
 def insert(cell: Cell, *, times: int = 1) -> Counted:
@@ -69,6 +70,10 @@ def crash(_: Cell) -> Counted:
     raise RuntimeError("it has a fault")
 
 
+def find_five_wrong(cell: Cell) -> Counted:
+    return replace(insert(cell), anomalies=[f"row {number} is wrong" for number in range(5)])
+
+
 def measure_nothing(_: Cell) -> Counted:
     return Counted(units=1)
 
@@ -80,6 +85,7 @@ BAD = Workload(
     variants=[
         Variant(name="good", run=insert, loop=None),
         Variant(name="doubles", run=insert_twice, loop=None),
+        Variant(name="errs", run=find_five_wrong, loop=None),
         Variant(name="crashes", run=crash, loop=None),
         Variant(name="unmeasured", run=measure_nothing, loop=None),
     ],

@@ -43,7 +43,6 @@ class TinyCell:
     url: DatabaseUrl
     settings: Settings
     size: Mapping[str, Any]
-    seed: int = 1
     spoil: str | None = None
     measurements: int = field(default=0)
 

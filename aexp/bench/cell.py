@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -20,6 +20,9 @@ from aexp.settings import Settings, load_settings
 
 __all__ = ["Order", "carry_out"]
 
+# So many of the lines that say what is wrong with a cell are told.
+_SHOWN = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
@@ -29,7 +32,6 @@ class Order:
     target: str
     variant: str
     size: Size
-    seed: int
     database_url: str
     server_pid: int | None
 
@@ -50,7 +52,6 @@ class _Cell:
     url: DatabaseUrl
     settings: Settings
     size: Size
-    seed: int
     gauge: Gauge
 
     def measured(self) -> AbstractContextManager[None]:
@@ -65,15 +66,21 @@ def carry_out(order: Order) -> dict[str, Any]:
     gauge = Gauge(order.server_pid, lag)
     settings = load_settings({"loop": variant.loop, "database_url": order.database_url})
     url = DatabaseUrl.parse(order.database_url)
-    cell = _Cell(url, settings, order.size, order.seed, gauge)
+    cell = _Cell(url, settings, order.size, gauge)
     counted = _run(variant, cell, lag)
     measurement = gauge.measurement()
     return {
         "units": counted.units,
-        "anomalies": list(counted.anomalies),
+        "anomalies": _first(counted.anomalies),
         "figures": {**measurement.figures(max(1, counted.units)), **counted.figures},
         "measured": measurement.as_json(),
     }
+
+
+def _first(anomalies: Sequence[str]) -> list[str]:
+    left_out = len(anomalies) - _SHOWN
+    more = [f"and {left_out:,} more like these"] if left_out > 0 else []
+    return [*anomalies[:_SHOWN], *more]
 
 
 def _run(variant: Variant, cell: _Cell, lag: LagMonitor | None) -> Counted:

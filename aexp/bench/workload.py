@@ -43,8 +43,7 @@ class Cell(Protocol):
     """What a variant's function is given.
 
     ``url`` is a migrated database (schemas ``dbos`` and ``aexp``) that no other cell has had.
-    ``settings`` are aexp's, with that database and the variant's loop. ``seed`` is the same for
-    all cells of a round, so that they are given the same work.
+    ``settings`` are aexp's, with that database and the variant's loop.
     """
 
     @property
@@ -55,9 +54,6 @@ class Cell(Protocol):
 
     @property
     def size(self) -> Size: ...
-
-    @property
-    def seed(self) -> int: ...
 
     def measured(self) -> AbstractContextManager[None]:
         """The part that counts: wall time, processor time, memory, threads and the loop's lag.

@@ -28,7 +28,6 @@ QUEUE = "sleepers_queue"
 WARM_UP_SLEEPERS = 5
 
 Run = Callable[[Cell], Counted] | Callable[[Cell], Awaitable[Counted]]
-_SHOWN = 5
 
 # A sleeper that came too late has no checkpoint of a sleep: DBOS makes none for no time at all.
 _SLEPT = """
@@ -125,8 +124,6 @@ def _counted(cell: Cell, until: float, ended: Sequence[Any]) -> Counted:
         for index in sorted({*times, *sleepers})
         if times[index] != (index in sleepers)
     ]
-    if len(wrong) > _SHOWN:
-        wrong[_SHOWN:] = [f"and {len(wrong) - _SHOWN} more like these"]
     return Counted(units=sum(times.values()), anomalies=wrong)
 
 
