@@ -187,11 +187,16 @@ def _otel(name: str) -> str:
     return os.environ.get(f"OTEL_{name}", "").strip()
 
 
-def user_environment(overrides: Mapping[str, str], *, python_path: str) -> dict[str, str]:
-    """The environment for a child process: ours, with ``overrides`` and ``python_path`` first."""
+def user_environment(overrides: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a child process in which users' code runs: ours, with ``overrides``.
+
+    It finds this package where we did, also in a checkout that is not installed, and the service's
+    token is kept from it.
+    """
+    package = str(Path(__file__).parent.parent)
     known = os.environ.get("PYTHONPATH")
-    path = f"{python_path}{os.pathsep}{known}" if known else python_path
-    return {**os.environ, **overrides, "PYTHONPATH": path}
+    path = f"{package}{os.pathsep}{known}" if known else package
+    return {**os.environ, "AEXP_API_TOKEN": "", "PYTHONPATH": path, **overrides}
 
 
 def psql_environment(password: str | None) -> dict[str, str]:

@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any, TextIO
 
 import anyio
@@ -209,23 +208,13 @@ class _Child:
 
     @classmethod
     async def start(cls, command: Sequence[str], url: DatabaseUrl) -> _Child:
-        # Ours is named, for a checkout that is not installed.
-        package = str(Path(aexp.__file__).parent.parent)
         process = await anyio.open_process(
             command,
             # Held open for as long as we live: at its end the child knows that it is alone.
             stdin=subprocess.PIPE,
             # A signal from the terminal goes to the whole group: ours decides what it means.
             start_new_session=True,
-            env=user_environment(
-                {
-                    "AEXP_DATABASE_URL": url.libpq,
-                    "DBOS_SYSTEM_DATABASE_URL": "",
-                    # Not for whatever a scenario runs.
-                    "AEXP_API_TOKEN": "",
-                },
-                python_path=package,
-            ),
+            env=user_environment({"AEXP_DATABASE_URL": url.libpq, "DBOS_SYSTEM_DATABASE_URL": ""}),
         )
         return cls(process)
 

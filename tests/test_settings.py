@@ -269,10 +269,15 @@ def test_a_child_gets_our_environment_and_what_overrides_it(
 
     monkeypatch.setenv("PYTHONPATH", "theirs")
 
-    environment = user_environment({"REPLACED": "new", "ADDED": "added"}, python_path="ours")
+    monkeypatch.setenv("AEXP_API_TOKEN", "not for a scenario")
 
-    assert environment["PYTHONPATH"] == f"ours{os.pathsep}theirs"
+    environment = user_environment({"REPLACED": "new", "ADDED": "added"})
 
+    ours, theirs = environment["PYTHONPATH"].split(os.pathsep)
+    assert (Path(ours) / "aexp" / "settings.py").is_file()
+    assert theirs == "theirs"
+    # Empty is as good as not set.
+    assert environment["AEXP_API_TOKEN"] == ""
     assert environment["KEPT"] == "kept"
     assert (environment["REPLACED"], environment["ADDED"]) == ("new", "added")
     assert (os.environ["REPLACED"], os.environ.get("ADDED")) == ("old", None)

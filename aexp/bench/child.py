@@ -12,14 +12,12 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.abc
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-import aexp
 from aexp.bench.cell import Order
 from aexp.errors import WorkerFailed
 from aexp.settings import user_environment
@@ -47,10 +45,7 @@ async def open_nursery(*, relay: bool) -> AsyncIterator[Nursery]:
         [sys.executable, "-P", "-m", "aexp.bench.nursery"],
         stdin=subprocess.PIPE,
         start_new_session=True,
-        env=user_environment(
-            {"DBOS_SYSTEM_DATABASE_URL": "", "AEXP_API_TOKEN": ""},
-            python_path=str(Path(aexp.__file__).parent.parent),
-        ),
+        env=user_environment({"DBOS_SYSTEM_DATABASE_URL": ""}),
     )
     assert process.stdout is not None
     nursery = Nursery(process, BufferedByteReceiveStream(process.stdout), relay=relay)

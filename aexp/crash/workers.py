@@ -24,7 +24,6 @@ import anyio
 import anyio.abc
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-import aexp
 from aexp.database import DatabaseUrl
 from aexp.errors import AexpError
 from aexp.runs import Run
@@ -208,7 +207,6 @@ async def open_workers(target: str, *, seed: int) -> AsyncIterator[Workers]:
 
 
 async def _open_forks(target: str, folder: Path, hash_seed: int) -> anyio.abc.Process:
-    package = str(Path(aexp.__file__).parent.parent)
     return await anyio.open_process(
         # See aexp.supervisor on the safe path.
         [sys.executable, "-P", "-m", "aexp.crash.forks", target, str(folder)],
@@ -216,9 +214,7 @@ async def _open_forks(target: str, folder: Path, hash_seed: int) -> anyio.abc.Pr
         stdout=subprocess.PIPE,
         stderr=None,
         start_new_session=True,
-        env=user_environment(
-            {"AEXP_API_TOKEN": "", "PYTHONHASHSEED": str(hash_seed)}, python_path=package
-        ),
+        env=user_environment({"PYTHONHASHSEED": str(hash_seed)}),
     )
 
 

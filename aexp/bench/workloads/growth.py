@@ -14,14 +14,12 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from anyio.streams.buffered import BufferedByteReceiveStream
 from dbos import SetWorkflowID
 
-import aexp
 from aexp.bench.workload import Cell, Counted, Curve, Point, Variant, Workload
 from aexp.bench.workloads.publications import RUN_ID, WARM_UP, counted_publications
 from aexp.database import DatabaseUrl
@@ -142,10 +140,7 @@ async def _one_joined(cell: Cell, number: int) -> AsyncIterator[None]:
         [sys.executable, "-P", "-m", __name__, f"w{number}", str(cell.size["concurrency"])],
         stdin=subprocess.PIPE,
         stderr=None,
-        env=user_environment(
-            {"AEXP_DATABASE_URL": cell.url.libpq},
-            python_path=str(Path(aexp.__file__).parent.parent),
-        ),
+        env=user_environment({"AEXP_DATABASE_URL": cell.url.libpq}),
     )
     async with process:
         assert process.stdin is not None

@@ -13,11 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import psycopg
 
-import aexp
 from aexp.bench.workload import Cell, Comparison, Counted, Variant, Workload
 from aexp.bench.workloads.recovery import EVENT, RUN_ID
 from aexp.settings import user_environment
@@ -42,9 +40,7 @@ def _command(arguments: Sequence[str]) -> list[str]:
 
 
 def _environment(cell: Cell) -> dict[str, str]:
-    return user_environment(
-        {"AEXP_DATABASE_URL": cell.url.libpq}, python_path=str(Path(aexp.__file__).parent.parent)
-    )
+    return user_environment({"AEXP_DATABASE_URL": cell.url.libpq})
 
 
 @contextmanager
