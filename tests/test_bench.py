@@ -10,15 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import psutil
 import pytest
 
+from aexp.bench.cell import Order
+from aexp.bench.child import Nursery, open_nursery
 from aexp.bench.registry import find_workload, known_workloads
 from aexp.bench.rounds import Plan
 from aexp.bench.workload import Comparison, Variant, Workload
 from aexp.database import DatabaseUrl
 from tests import bench_workloads
-from tests.cli import Cli, children_running, wait_until
+from tests.cli import Cli, children_running, eventually, wait_until
 from tests.conftest import migrated_server
 
 TINY, BAD, STUCK, SLOW = (
@@ -101,11 +104,11 @@ def test_a_cell_whose_check_fails_is_no_result(cli: Cli) -> None:
     why = {cell["variant"]: cell["failure"] for cell in told["cells"]}
     assert why["good"] is None
     assert why["doubles"] == "its check found: 10 rows doubled"
+    told_of = "row 0 is wrong; row 1 is wrong; row 2 is wrong; and 2 more like these"
+    assert why["errs"] == f"its check found: {told_of}"
     assert "RuntimeError: it has a fault" in why["crashes"]
     assert "it must enter cell.measured()" in why["unmeasured"]
     (workload,) = told["workloads"]
-    told_of = "row 0 is wrong; row 1 is wrong; row 2 is wrong; and 2 more like these"
-    assert why["errs"] == f"its check found: {told_of}"
     assert [variant["name"] for variant in workload["variants"]] == ["good"]
     assert workload["comparisons"][0]["found"] is None
     assert workload["comparisons"][0]["verdict"] == "undecided"
@@ -159,6 +162,27 @@ def test_when_somebody_kills_the_process_that_cells_come_from_the_bench_says_so(
     assert result.error.startswith(f"worker process {nursery.pid} was killed by signal 9")
     assert gone(started)
     assert bench_databases(cli) == []
+
+
+@pytest.mark.asyncio
+async def test_a_cell_of_which_nothing_was_heard_yet_ends_with_the_nursery(
+    database: DatabaseUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hear_nothing(_: Nursery) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(Nursery, "_next", hear_nothing)
+    order = Order(
+        target=STUCK, variant="only", size={}, database_url=database.libpq, server_pid=None
+    )
+    async with open_nursery(relay=False) as nursery, anyio.create_task_group() as group:
+        group.start_soon(nursery.carry_out, order, 60.0)
+        await eventually(lambda: bool(children_running(nursery.process.pid, HANGING)))
+        started = psutil.Process(nursery.process.pid).children(recursive=True)
+        group.cancel_scope.cancel()
+
+    assert gone(started)
+    assert nursery.process.returncode == 0
 
 
 @pytest.mark.parametrize(

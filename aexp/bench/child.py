@@ -27,6 +27,7 @@ __all__ = ["CellFailed", "Nursery", "open_nursery"]
 _LINE_LIMIT = 1024 * 1024
 # Of what a cell writes on stderr, so much is kept to say why it failed.
 _LAST_WORDS = 4096
+_CLOSE_TIMEOUT_S = 5.0
 
 
 class CellFailed(Exception):
@@ -57,11 +58,7 @@ async def open_nursery(*, relay: bool) -> AsyncIterator[Nursery]:
             group.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True):
-            nursery.kill_cell()
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            await process.aclose()
+            await nursery.close()
 
 
 @dataclass(slots=True)
@@ -95,7 +92,6 @@ class Nursery:
         except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.IncompleteRead) as error:
             code = await self.process.wait()
             raise WorkerFailed(self.process.pid, code, self._last_words()) from error
-        self.cell = None
         if limit.cancelled_caught:
             raise CellFailed(f"it was killed after {timeout_s:g} s")
         if told["ended"] == 0 and "came_of_it" in said:
@@ -106,6 +102,9 @@ class Nursery:
 
     async def _next(self) -> dict[str, Any]:
         line: dict[str, Any] = json.loads(await self.told.receive_until(b"\n", _LINE_LIMIT))
+        if "ended" in line:
+            # Its number may be another's from now on.
+            self.cell = None
         return line
 
     def _last_words(self) -> str:
@@ -117,6 +116,22 @@ class Nursery:
         if self.cell is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.cell, signal.SIGKILL)
+
+    async def close(self) -> None:
+        """End it, and its cell.
+
+        The end of its stdin makes it kill its cell, also one of which it has not told yet.
+        """
+        assert self.process.stdin is not None
+        await self.process.stdin.aclose()
+        with anyio.move_on_after(_CLOSE_TIMEOUT_S):
+            await self.process.wait()
+        if self.process.returncode != 0:
+            self.kill_cell()
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+        await self.process.aclose()
 
     async def watch(self) -> None:
         """Kill the cell when the process that it came from has been killed, until cancelled.
