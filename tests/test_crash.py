@@ -22,6 +22,10 @@ from tests.explorations import PLANTED, explore
 BUGS = f"{PLANTED}/bugs.py"
 DOUBLED = f"{PLANTED}/doubled_effect.py:SCENARIO"
 STEP = "insert dbos.operation_outputs [~:1]#1"
+END_ITS_SESSIONS = (
+    "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
+    " WHERE application_name = 'aexp_crash'"
+)
 
 
 def databases(url: DatabaseUrl) -> set[str]:
@@ -198,6 +202,49 @@ def test_a_worker_whose_parent_is_killed_is_no_verdict_and_no_hang(cli: Cli) -> 
     wait_until(lambda: not any(worker.is_running() for worker in left))
     assert cli.url is not None
     assert databases(cli.url) == set()
+
+
+@pytest.fixture
+def common_user(server: DatabaseUrl) -> Iterator[DatabaseUrl]:
+    """Somebody who may make databases, and no more."""
+    with psycopg.connect(server.with_name("postgres").libpq, autocommit=True) as connection:
+        connection.execute("CREATE ROLE common LOGIN CREATEDB")
+        yield DatabaseUrl(server.parsed.set(username="common"))
+        connection.execute("DROP ROLE common")
+
+
+def is_past_the_first_point(url: DatabaseUrl) -> bool:
+    """Whether the first point has been decided: two databases are the baseline's."""
+    return any(name.endswith("_4") for name in databases(url))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        ("ALTER ROLE common NOCREATEDB", "permission denied to create database"),
+        (END_ITS_SESSIONS, "refuses"),
+    ],
+    ids=["no privilege", "no connection"],
+)
+def test_a_server_that_refuses_to_go_on_loses_nothing_that_was_found(
+    server: DatabaseUrl, common_user: DatabaseUrl, tmp_path: Path, refusal: str, reason: str
+) -> None:
+    with Cli(tmp_path, common_user) as cli:
+        process = cli.start("crash", f"{BUGS}:sound", "--jobs", "1", "--json")
+        wait_until(lambda: is_past_the_first_point(server))
+        with psycopg.connect(server.libpq, autocommit=True) as connection:
+            connection.execute(refusal.encode())
+        done = cli.wait(process)
+        assert done.code == 3, done.stderr
+        assert reason in done.error
+        told = done.json
+        assert 0 < told["verified"] == len(told["points"]) < told["planned"]
+        assert told["failure"] == done.error
+        # What is left is dropped by the next one.
+        with psycopg.connect(server.libpq, autocommit=True) as connection:
+            connection.execute("ALTER ROLE common CREATEDB")
+        assert "exited with 7" in cli("crash", f"{BUGS}:crashing").error
+        assert databases(server) == set()
 
 
 @pytest.fixture

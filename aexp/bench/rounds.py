@@ -11,13 +11,13 @@ from typing import Any
 
 from aexp.bench.cell import Order
 from aexp.bench.child import CellFailed, Nursery, open_nursery
-from aexp.bench.databases import Databases, open_databases
 from aexp.bench.machine import describe_machine, describe_server, load, versions
 from aexp.bench.record import assemble
 from aexp.bench.result import CellResult, Result
 from aexp.bench.workload import Variant, Workload
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
+from aexp.database.copies import Copies, open_copies
 from aexp.settings import Settings
 
 __all__ = ["Plan", "Task", "Teller", "Where", "measure"]
@@ -81,7 +81,7 @@ async def measure(plan: Plan, settings: Settings, server: DatabaseUrl, tell: Tel
     began, began_at, load_before = time.monotonic(), datetime.now(UTC), load()
     cells: list[CellResult] = []
     rounds = 0
-    async with open_databases(server) as databases:
+    async with open_copies(server, prefix="aexp_bench") as databases:
         async with connected(databases.template) as connection:
             postgresql = await describe_server(connection)
         bench = _Bench(plan, databases, postgresql.pid, cells, tell, settings.debug)
@@ -109,7 +109,7 @@ class _Bench:
     """A plan being carried out."""
 
     plan: Plan
-    databases: Databases
+    databases: Copies
     server_pid: int | None
     cells: list[CellResult]
     tell: Teller
@@ -148,7 +148,7 @@ class _Bench:
                 **found,
             )
 
-        async with self.databases.fresh() as url:
+        async with self.databases.copy() as url:
             order = Order(
                 target=task.target,
                 variant=task.variant.name,

@@ -145,6 +145,8 @@ def crash(
         from aexp.crash.page import render_exploration  # noqa: PLC0415
 
         write_whole(page, render_exploration(exploration))
+    if exploration.failure is not None:
+        raise exploration.failure
     if exploration.interrupted:
         return Interrupted.exit_code
     return 0 if exploration.ok else 1

@@ -67,7 +67,7 @@ def _heading(exploration: Exploration) -> Text:
         f" ({exploration.coverage:.0%})",
         "not bold",
     )
-    if exploration.interrupted:
+    if exploration.interrupted or exploration.failure is not None:
         heading.append("  interrupted", "yellow")
     return heading
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aexp.crash.databases import Databases
 from aexp.crash.evidence import Evidence, LifeRecord
 from aexp.crash.faults import Landed, Seen, Watch
 from aexp.crash.gather import TRANSACTIONS, gather_evidence
@@ -20,6 +19,7 @@ from aexp.crash.lives import Bench, Lives, Terms
 from aexp.crash.plan import Fault, Restart, Side
 from aexp.crash.proxy import open_proxy
 from aexp.database.connect import connected
+from aexp.database.copies import Copies, refusals_told
 from aexp.report import Timeline, gather_timeline
 from aexp.runs import Run
 from aexp.scenario import Scenario
@@ -71,7 +71,7 @@ def void_reason(experiment: Experiment) -> str | None:
 class Laboratory:
     """Where experiments on one run are made."""
 
-    databases: Databases
+    databases: Copies
     scenario: Scenario[Any]
     terms: Terms
 
@@ -92,7 +92,7 @@ class Laboratory:
 
         With ``restart`` the worker after the last fault is a wrong one, which is given up when it
         writes nothing for ``patience_s``. ``first_life`` chooses the process that forks the first
-        worker, see aexp.crash.workers.
+        worker, see aexp.crash.workers. Raises DatabaseError when the server refuses or has gone.
         """
         began_at = time.monotonic()
         watch = Watch(faults)
@@ -136,7 +136,8 @@ class Laboratory:
                 connected(url) as connection,
                 open_proxy(url, folder, watch, run_id=self.run.run_id) as proxy,
             ):
-                yield Bench(url, connection, proxy, folder)
+                with refusals_told(url):
+                    yield Bench(url, connection, proxy, folder)
 
 
 def _doubted(

@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import anyio
 
-from aexp.crash.databases import open_databases
 from aexp.crash.evidence import Evidence
 from aexp.crash.experiment import Experiment, Laboratory, void_reason
 from aexp.crash.lives import Terms
@@ -21,7 +20,8 @@ from aexp.crash.verdicts import Comparison, judge_experiment
 from aexp.crash.workers import open_workers
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
-from aexp.errors import UsageError, WorkerFailed
+from aexp.database.copies import open_copies
+from aexp.errors import AexpError, UsageError, WorkerFailed, first_of_ours
 from aexp.promise import Verdict
 from aexp.runs import Run, begin_run
 from aexp.runtime import application_version
@@ -51,6 +51,7 @@ class Explorer:
         """Make every experiment, or as many as there is time for until ``stop`` is asked for.
 
         Raises what ends the baseline: WorkerFailed, NothingToExplore, DatabaseError, UsageError.
+        An error that ends the experiments after it is the ``failure`` of what was found until then.
         """
         began_at = time.monotonic()
         async with self._laboratory() as laboratory:
@@ -63,10 +64,12 @@ class Explorer:
             exploring_from = self.tally.began_at = time.monotonic()
             terms = replace(laboratory.terms, patience_s=_patience_s(baseline))
             patient = replace(laboratory, terms=terms)
-            results = await self._carry_out(patient, planned, evidence, stop)
-            pairs, possible_pairs = self._pairs(results)
-            results += await self._carry_out(patient, pairs, evidence, stop)
-            planned, possible = [*planned, *pairs], possible + possible_pairs
+            results, failure = await self._carry_out(patient, planned, evidence, stop)
+            if failure is None:
+                pairs, possible_pairs = self._pairs(results)
+                more, failure = await self._carry_out(patient, pairs, evidence, stop)
+                planned, possible = [*planned, *pairs], possible + possible_pairs
+                results += more
             exploring_s = time.monotonic() - exploring_from
         request = self.request
         return Exploration(
@@ -84,6 +87,7 @@ class Explorer:
             elapsed_s=time.monotonic() - began_at,
             exploring_s=exploring_s,
             interrupted=stop.asked() and len(results) < len(planned),
+            failure=failure,
             replay=request.command,
             settings=self.settings.echo(),
         )
@@ -108,7 +112,9 @@ class Explorer:
 
         async with (
             open_workers(request.target, seed=request.seed) as workers,
-            open_databases(self.url, prepare, origin=request.template) as databases,
+            open_copies(
+                self.url, prefix="aexp_crash", origin=request.template, prepare=prepare
+            ) as databases,
         ):
             terms = Terms(
                 run=run,
@@ -188,10 +194,11 @@ class Explorer:
 
     async def _carry_out(
         self, laboratory: Laboratory, planned: Sequence[Point], baseline: Evidence, stop: Stop
-    ) -> list[PointResult]:
-        """``jobs`` experiments at a time; their results in the order of the plan."""
+    ) -> tuple[list[PointResult], AexpError | None]:
+        """``jobs`` experiments at a time; their results in the order of the plan, and the error
+        that ended them."""
         if not planned:
-            return []
+            return [], None
         self.tally.doing, self.tally.planned = "exploring", (self.tally.planned or 0) + len(planned)
         results: dict[Point, PointResult] = {}
         waiting = iter(planned)
@@ -202,10 +209,14 @@ class Explorer:
                 results[point] = result
                 self.tally.count(result)
 
-        async with _until(stop), anyio.create_task_group() as working:
-            for _ in range(self.request.jobs):
-                working.start_soon(work, waiting)
-        return [results[point] for point in planned if point in results]
+        failure = None
+        try:
+            async with _until(stop), anyio.create_task_group() as working:
+                for _ in range(self.request.jobs):
+                    working.start_soon(work, waiting)
+        except* AexpError as errors:
+            failure = first_of_ours(errors)
+        return [results[point] for point in planned if point in results], failure
 
     async def _decide(
         self, laboratory: Laboratory, point: Point, baseline: Evidence

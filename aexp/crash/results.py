@@ -12,6 +12,7 @@ from aexp.audit import Report
 from aexp.crash.evidence import Stranded
 from aexp.crash.faults import Seen
 from aexp.crash.plan import Point
+from aexp.errors import AexpError
 from aexp.promise import Verdict
 from aexp.report import Timeline
 
@@ -113,7 +114,8 @@ class Exploration:
     """An exploration, whole or cut short.
 
     ``planned`` are the points chosen, of ``possible`` ones; ``sampled`` says that fewer were chosen
-    on purpose. ``replay`` is the command that replays a point, up to the point itself.
+    on purpose. ``failure`` is the error that ended it early. ``replay`` is the command that replays
+    a point, up to the point itself.
     """
 
     scenario: str
@@ -130,6 +132,7 @@ class Exploration:
     elapsed_s: float
     exploring_s: float
     interrupted: bool = False
+    failure: AexpError | None = None
     replay: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -205,6 +208,7 @@ class Exploration:
             "duplicates": sum(result.duplicates or 0 for result in self.verified),
             "restarted": sum(result.restarted for result in self.verified),
             "interrupted": self.interrupted,
+            "failure": None if self.failure is None else str(self.failure),
             "baseline_s": round(self.baseline.seconds, 3),
             "seconds_per_point": None if pace is None else round(pace, 3),
             "elapsed_s": round(self.elapsed_s, 3),

@@ -1,0 +1,169 @@
+"""Throwaway databases, each a copy of one migrated template, and none left behind.
+
+All that somebody makes bear a token of theirs in their names, and for as long as they live they
+hold a lock on that token. What is named so and not locked is a dead one's, and the next one drops
+it.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from typing import Any
+
+import anyio
+import asyncpg
+import structlog
+
+from aexp.database.connect import Connection, close, connect
+from aexp.database.schema import ensure_schema
+from aexp.database.url import DatabaseUrl
+from aexp.errors import DatabaseError
+
+__all__ = ["Copies", "open_copies", "refusals_told"]
+
+_TOKEN_BYTES = 6
+log = structlog.stdlib.get_logger("aexp.database.copies")
+
+
+class Copies:
+    """Copies of ``template`` on its server, all named ``prefix``_TOKEN_…"""
+
+    def __init__(self, connection: Connection, server: DatabaseUrl, prefix: str) -> None:
+        self._connection = connection
+        self._server = server
+        self._prefix = prefix
+        self._token = secrets.token_hex(_TOKEN_BYTES)
+        self._names = re.compile(rf"{prefix}_(?P<token>[0-9a-f]{{{2 * _TOKEN_BYTES}}})_\w+")
+        self._numbers = count(1)
+        # A connection does one thing at a time.
+        self._lock = anyio.Lock()
+        self.template = server.with_name(self._name("template"))
+
+    @asynccontextmanager
+    async def copy(self) -> AsyncIterator[DatabaseUrl]:
+        """A database that nobody has used, dropped at the end, whoever is still connected to it.
+
+        Raises DatabaseError when it cannot be made.
+        """
+        name = self._name(str(next(self._numbers)))
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {self.template.name}")
+        try:
+            yield self.template.with_name(name)
+        finally:
+            with anyio.CancelScope(shield=True), _left_to_the_next():
+                await self._drop(name)
+
+    async def begin(self, origin: str | None) -> None:
+        """Drop what the dead have left, and make the template: of ``origin``, or empty."""
+        await self._execute("SELECT pg_advisory_lock($1, $2)", *self._key(self._token))
+        await self._drop_those_of_the_dead()
+        quoted = "" if origin is None else ' TEMPLATE "' + origin.replace('"', '""') + '"'
+        await self._execute(f"CREATE DATABASE {self.template.name}{quoted}")
+
+    async def end(self) -> None:
+        """Drop all that is ours."""
+        with _left_to_the_next():
+            await self._drop_all(self._token)
+
+    def _name(self, what: str) -> str:
+        return f"{self._prefix}_{self._token}_{what}"
+
+    def _key(self, token: str) -> tuple[int, int]:
+        # Of the two halves the first only has to be ours. PostgreSQL's int4 has a sign.
+        return _signed(self._prefix), _signed(token)
+
+    async def _drop_those_of_the_dead(self) -> None:
+        for token in {token for token, _ in await self._found()} - {self._token}:
+            key = self._key(token)
+            if await self._execute("SELECT pg_try_advisory_lock($1, $2)", *key):
+                await self._drop_all(token)
+                await self._execute("SELECT pg_advisory_unlock($1, $2)", *key)
+
+    async def _drop_all(self, owner: str) -> None:
+        for token, name in await self._found():
+            if token == owner:
+                await self._drop(name)
+
+    async def _found(self) -> list[tuple[str, str]]:
+        """Owner and name of every database of the prefix that the server has."""
+        names = await self._execute("SELECT array_agg(datname::text) FROM pg_database")
+        matches = filter(None, map(self._names.fullmatch, names))
+        return [(match["token"], match[0]) for match in matches]
+
+    async def _drop(self, name: str) -> None:
+        # By force: a process that was killed leaves sessions that the server has yet to notice.
+        await self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    async def _execute(self, statement: str, *values: object) -> Any:
+        """The first column of its first row, if any."""
+        async with self._lock:
+            with refusals_told(self._server):
+                try:
+                    return await self._connection.fetchval(statement, *values)
+                except asyncpg.InsufficientPrivilegeError as error:
+                    raise DatabaseError(
+                        f"{self._server} refuses: {error}; it takes a user that may make databases"
+                    ) from error
+
+
+@asynccontextmanager
+async def open_copies(
+    server: DatabaseUrl,
+    *,
+    prefix: str,
+    origin: str | None = None,
+    prepare: Callable[[DatabaseUrl], Awaitable[None]] | None = None,
+) -> AsyncIterator[Copies]:
+    """Make a migrated template on the server of this URL, which ``prepare`` completes.
+
+    It begins as a copy of the database ``origin``, to which nobody may be connected, or empty. All
+    is dropped at the end; what a killed owner of the same ``prefix`` has left there is dropped
+    first. Raises DatabaseError, also when the user may not make databases.
+    """
+    connection = await connect(server.with_name("postgres"), application_name=prefix)
+    try:
+        copies = Copies(connection, server, prefix)
+        try:
+            await copies.begin(origin)
+            await ensure_schema(copies.template)
+            if prepare is not None:
+                await prepare(copies.template)
+            yield copies
+        finally:
+            with anyio.CancelScope(shield=True):
+                await copies.end()
+    finally:
+        await close(connection)
+
+
+@contextmanager
+def refusals_told(url: DatabaseUrl) -> Iterator[None]:
+    """What PostgreSQL refuses in the context, or that it has gone, is a DatabaseError."""
+    try:
+        yield
+    except (
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+        ConnectionError,
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DatabaseError(f"database {url} refuses: {reason}") from error
+
+
+@contextmanager
+def _left_to_the_next() -> Iterator[None]:
+    """What cannot be dropped is no failure of what was done with it: it stays for the next one."""
+    try:
+        yield
+    except DatabaseError as error:
+        log.warning("database.not_dropped", error=str(error))
+
+
+def _signed(text: str) -> int:
+    return zlib.crc32(text.encode()) - 2**31
