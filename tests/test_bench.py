@@ -58,26 +58,31 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 def test_a_quick_bench_from_end_to_end(cli: Cli) -> None:
     result = cli(
-        *("bench", TINY, "--quick", "--rounds", "2", "--seed", "5"),
+        *("bench", TINY, "--quick", "--rounds", "5", "--seed", "5", "--executor-id", "mine"),
         *("--json", "b.json", "--report", "b.html"),
     )
 
     assert result.code == 0, result.stderr
     assert "rows a second" in result.stdout
     assert "async / sync: rate" in result.stdout
+    assert "made with --quick: small sizes, few rounds" in result.stdout
+    assert "sync: cpu ms: it takes some" in result.stdout
     assert "<svg" in (cli.folder / "b.html").read_text()
     told = json.loads((cli.folder / "b.json").read_text())
-    assert told["rounds"] == {"asked": 2, "done": 2}
+    assert told["rounds"] == {"asked": 5, "done": 5}
     assert (told["seed"], told["quick"], told["failed_cells"]) == (5, True, 0)
     assert told["postgresql"]["fsync"] == told["postgresql"]["synchronous_commit"] == "on"
     assert told["machine"]["cores"] >= 1
+    # The executor's name is that of the cells, and the loop each variant's own.
+    assert told["settings"]["executor_id"] == "local"
+    assert "loop" not in told["settings"]
     assert told["versions"]["dbos"].startswith("3.4")
 
     cells = told["cells"]
     # What is not for --quick is left out, and sizes are those of --quick.
     assert Counter((cell["variant"], cell["units"]) for cell in cells) == {
-        ("sync", 10): 2,
-        ("async", 20): 2,
+        ("sync", 10): 5,
+        ("async", 20): 5,
     }
     for cell in cells:
         assert cell["figures"]["rate"] == pytest.approx(cell["units"] / cell["figures"]["wall_s"])
@@ -88,7 +93,7 @@ def test_a_quick_bench_from_end_to_end(cli: Cli) -> None:
 
     (workload,) = told["workloads"]
     async_to_sync, threads, cpu = workload["comparisons"]
-    assert async_to_sync["found"]["rounds"] == 2
+    assert async_to_sync["found"]["rounds"] == 5
     assert async_to_sync["verdict"] is None
     # A target that is missed is told, and is no failure.
     assert (threads["verdict"], cpu["verdict"]) == ("met", "missed")
@@ -247,8 +252,8 @@ def test_a_workload_that_compares_what_it_has_not_is_refused() -> None:
         )
     with pytest.raises(ValueError, match="two variants of one name"):
         workload(variants=[one, one], comparisons=[])
-    with pytest.raises(ValueError, match="set against nothing"):
-        Comparison(figure="rate", variant="one")
+    with pytest.raises(ValueError, match="to another variant"):
+        Comparison(figure="rate", variant="one", difference=True)
 
 
 @pytest.mark.parametrize("name", known_workloads())

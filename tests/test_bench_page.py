@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import random
 import re
@@ -24,6 +25,7 @@ from tests import bench_workloads
 from tests.browser import chromium, look
 
 HOSTILE = 'a$b$ </svg><img src=x onerror="alert(1)"> & "quoted"'
+REASON = "It <b>is</b> fast."
 PHONE = {"width": 360, "height": 740}
 LIMITS = {
     "cores": 2.0,
@@ -63,7 +65,8 @@ def workload(name: str = "growth-messages") -> Workload:
             Comparison(
                 figure="rate", variant="1000 one at a time", against=f"10 {HOSTILE}", least=1.5
             ),
-            Comparison(figure="rate", variant="limit", how="value", most=1.0),
+            Comparison(figure="rate", variant="limit", most=1.0, reason=REASON),
+            Comparison(figure="rate", variant="limit", least=0.0, reason="nothing"),
         ],
         size={},
         quick_size={},
@@ -71,7 +74,9 @@ def workload(name: str = "growth-messages") -> Workload:
     )
 
 
-def made_up(measured: Workload, *, rounds: int = 5, others: float = 0.0) -> Result:
+def made_up(
+    measured: Workload, *, rounds: int = 5, others: float = 0.0, quick: bool = False
+) -> Result:
     draw = random.Random(1)
 
     def figures(x: float) -> dict[str, float]:
@@ -114,6 +119,7 @@ def made_up(measured: Workload, *, rounds: int = 5, others: float = 0.0) -> Resu
         "began_at": "2026-03-01T12:00:00+00:00",
         "elapsed_s": 61.0,
         "seed": 3,
+        "quick": quick,
         "rounds": {"asked": 5, "done": rounds},
         "machine": {"processor": HOSTILE, "cores": 2, "kernel": "Linux 6"},
         "load": {"before": {"average": 0.1}, "after": {"average": 1.0}},
@@ -132,6 +138,8 @@ def page() -> str:
 def test_the_page_tells_targets_figures_growth_and_what_a_day_takes(page: str) -> None:
     text = re.sub(r"<[^>]+>", " ", page)
     assert "1 missed" in text
+    assert html.escape(REASON) in text
+    assert "nothing" not in text
     assert "cells that are no result: 1" in text
     assert "≥ 1.5" in text
     assert "wall ms grows with the power" in text
@@ -164,7 +172,8 @@ def test_the_same_result_is_the_same_page(page: str) -> None:
 
 
 def test_one_round_and_a_busy_machine_are_told() -> None:
-    text = render_bench(made_up(workload(), rounds=1, others=0.5))
+    text = render_bench(made_up(workload(), rounds=1, others=0.5, quick=True))
+    assert "made with --quick: small sizes, few rounds" in text
     assert "1 of 5 rounds" in text
     assert "busy machine: during 7 of 8 cells others took up to 50% of it" in text
     assert "[one round]" in text
@@ -197,7 +206,12 @@ def test_the_readme_is_written_from_a_result() -> None:
     result = made_up(workload("publish"))
     table = readme_table(result).splitlines()
     assert table[2].startswith("| `publish` | 1000 one at a time / 10 ")
-    assert table[3].endswith("| ≤ 1 | missed |")
+    assert table[3].endswith(f"| ≤ 1 | missed: {REASON} |")
+    assert table[4].endswith("| ≥ 0 | met |")
+    grown = [line for line in table if "grows with the power" in line]
+    assert len(grown) == 2
+    assert all(line.endswith(("| met |", "| missed |")) for line in grown)
+    assert not any("--quick" in line for line in table)
     assert any("fsync and synchronous_commit on" in line for line in table)
     plot = readme_plot(result)
     ET.fromstring(plot)

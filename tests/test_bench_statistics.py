@@ -16,7 +16,6 @@ from aexp.bench.statistics import (
     Fit,
     attainable,
     estimate,
-    estimate_bounded,
     fit_exponent,
 )
 from aexp.bench.workload import Comparison
@@ -34,12 +33,16 @@ def cell(variant: str, round_no: int, *, others: float = 0.0, **figures: float) 
     )
 
 
+def exactly(*values: float) -> list[Bounded]:
+    return [Bounded(value, value, value) for value in values]
+
+
 def test_the_median_and_its_interval_are_of_the_sample() -> None:
-    found = estimate([3.0, 1.0, 2.0, 5.0, 4.0])
+    found = estimate(exactly(3.0, 1.0, 2.0, 5.0, 4.0))
     # All five values on one side have a probability of 0.058: the interval is the whole range.
     assert (found.median, found.low, found.high) == (3.0, 1.0, 5.0)
-    assert estimate([3.0, 1.0, 2.0, 5.0, 4.0]) == found
-    assert estimate([7.0]) == Estimate(median=7.0, low=7.0, high=7.0, rounds=1)
+    assert estimate(exactly(3.0, 1.0, 2.0, 5.0, 4.0)) == found
+    assert estimate(exactly(7.0)) == Estimate(median=7.0, low=7.0, high=7.0, rounds=1)
 
 
 def test_few_rounds_are_not_trusted_more_than_they_can_be() -> None:
@@ -55,7 +58,7 @@ def test_the_interval_covers_the_true_median_as_often_as_it_says(rounds: int) ->
     trials = 200
     covered = 0
     for _ in range(trials):
-        found = estimate([draw.lognormvariate(0, 0.3) for _ in range(rounds)])
+        found = estimate(exactly(*(draw.lognormvariate(0, 0.3) for _ in range(rounds))))
         covered += found.low <= 1 <= found.high
     # Two standard errors of 200 trials are 0.03; for a median the bootstrap falls a little short.
     assert attainable(rounds) - 0.05 <= covered / trials
@@ -63,13 +66,13 @@ def test_the_interval_covers_the_true_median_as_often_as_it_says(rounds: int) ->
 
 def test_the_interval_grows_narrower_with_rounds() -> None:
     draw = random.Random(2)
-    sample = [draw.gauss(10, 1) for _ in range(80)]
+    sample = exactly(*(draw.gauss(10, 1) for _ in range(80)))
     few, many = estimate(sample[:10]), estimate(sample)
     assert many.high - many.low < 0.6 * (few.high - few.low)
 
 
 def test_what_is_known_in_bounds_only_widens_the_interval() -> None:
-    found = estimate_bounded([Bounded(1.0, 0.9, 1.3)] * 5)
+    found = estimate([Bounded(1.0, 0.9, 1.3)] * 5)
     assert (found.median, found.low, found.high) == (1.0, 0.9, 1.3)
 
 
@@ -90,14 +93,14 @@ def test_ratios_are_paired_within_a_round() -> None:
 def test_differences_and_plain_values() -> None:
     cells = [cell("a", n, wall_s=2.0 + n, threads=7.0) for n in (1, 2)]
     cells += [cell("b", n, wall_s=1.0 + n, threads=5.0) for n in (1, 2)]
-    apart = Comparison(figure="wall_s", variant="a", against="b", how="difference")
+    apart = Comparison(figure="wall_s", variant="a", against="b", difference=True)
     found = compare(apart, cells)
     assert found is not None
     assert (found.low, found.high) == (1.0, 1.0)
-    plain = compare(Comparison(figure="threads", variant="a", how="value"), cells)
+    plain = compare(Comparison(figure="threads", variant="a"), cells)
     assert plain is not None
     assert plain.median == 7.0
-    assert compare(Comparison(figure="none", variant="a", how="value"), cells) is None
+    assert compare(Comparison(figure="none", variant="a"), cells) is None
 
 
 def test_a_busy_machine_widens_what_depends_on_time_and_nothing_else() -> None:
@@ -109,6 +112,7 @@ def test_a_busy_machine_widens_what_depends_on_time_and_nothing_else() -> None:
     assert late.bounded("wall_s") == (4.0, 2.0, 4.0)
     assert late.bounded("cpu_ms") == (3.0, 3.0, 3.0)
     assert late.bounded("threads") == (9.0, 9.0, 9.0)
+    assert cell("a", 1, others=0.5, rows_per_s=7.0).bounded("rows_per_s") == (7.0, 7.0, 14.0)
 
     cells = [busy, cell("b", 1, others=0.2, rate=100.0)]
     found = compare(Comparison(figure="rate", variant="a", against="b"), cells)
@@ -123,6 +127,9 @@ def test_a_busy_machine_widens_what_depends_on_time_and_nothing_else() -> None:
         (2.9, 3.5, 5, "undecided"),
         (2.0, 2.9, 5, "missed"),
         (3.2, 3.2, 1, "undecided"),
+        # Four of four on one side come by chance once in eight times.
+        (3.2, 3.5, 4, "undecided"),
+        (2.0, 2.1, 2, "undecided"),
     ],
 )
 def test_a_target_is_met_by_the_whole_interval_or_not_at_all(
@@ -152,7 +159,6 @@ def test_an_exponent_is_found_and_covered(exponent: float) -> None:
     fit = fit_exponent(points)
     assert fit.low <= exponent <= fit.high
     assert fit.high - fit.low < 0.1
-    assert fit.factor == pytest.approx(5, rel=0.3)
 
 
 def test_growth_that_sets_in_late_is_seen_at_its_steepest() -> None:
@@ -165,7 +171,7 @@ def test_growth_that_sets_in_late_is_seen_at_its_steepest() -> None:
 
 
 def test_growth_is_judged_by_its_interval_and_never_by_two_points() -> None:
-    fit = Fit(exponent=0.05, low=0.0, high=0.09, factor=1.0, steepest=0.2)
+    fit = Fit(exponent=0.05, low=0.0, high=0.09, steepest=0.2)
     found = Growth(series="s", figure="cpu_ms", points=8, places=4, fit=fit, most=0.1)
     assert found.verdict == "met"
     assert replace(found, fit=fit._replace(low=0.08, high=0.3)).verdict == "undecided"
@@ -220,9 +226,10 @@ def test_without_a_figure_there_is_no_outlook() -> None:
 
 
 def test_draws_do_not_depend_on_the_state_of_others() -> None:
-    sample = [random.random() for _ in range(9)]
+    values = [random.random() for _ in range(9)]
+    sample = exactly(*values)
     random.seed(1)
     first = estimate(sample)
     random.seed(2)
     assert estimate(sample) == first
-    assert first.median == statistics.median(sample)
+    assert first.median == statistics.median(values)

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from aexp.bench.registry import find_workload
+from aexp.bench.registry import find_workload, known_workloads
 from aexp.bench.workload import Counted, Variant
 from aexp.bench.workloads import fibonacci
 from aexp.database import DatabaseUrl
@@ -72,6 +72,10 @@ def carry_out(
     assert isinstance(counted, Counted)
     assert cell.measurements == 1
     return counted
+
+
+def test_every_workload_that_comes_along_is_tried() -> None:
+    assert set(TINY) == set(known_workloads())
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)

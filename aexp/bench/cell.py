@@ -74,6 +74,8 @@ def carry_out(order: Order) -> dict[str, Any]:
         "anomalies": _first(counted.anomalies),
         "figures": {**measurement.figures(max(1, counted.units)), **counted.figures},
         "measured": measurement.as_json(),
+        # The loop is the variant's.
+        "settings": {name: told for name, told in settings.echo().items() if name != "loop"},
     }
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import psutil
@@ -33,12 +33,12 @@ _MIB = 2**20
 class Measurement:
     """What the measured part took.
 
-    ``cpu_s`` is user and system time of the process and its children, memory is resident, in MiB:
-    ``idle_mib`` when the part began, ``peak_mib`` the most in it, children included, looked at
-    every 20 ms as ``threads`` is. ``lag_ms`` are quantiles of the loop's lag; None without a loop.
-    ``others`` is the share of the machine's processor time, 0 to 1, that was taken by what is
-    neither this process nor PostgreSQL; ``server_cpu_s`` is what PostgreSQL took, None where it
-    runs elsewhere.
+    ``cpu_s`` is user and system time of the process and its children. Memory is resident, in MiB:
+    ``idle_mib`` when the part began, ``peak_mib`` the most in it, children included; ``threads``
+    are the most of the process alone. Both are looked at every 20 ms. ``lag_ms`` are quantiles of
+    the loop's lag; None without a loop. ``others`` is the share of the machine's processor time, 0
+    to 1, that was taken by what is neither this process nor PostgreSQL; ``server_cpu_s`` is what
+    PostgreSQL took, None where it runs elsewhere.
     """
 
     wall_s: float
@@ -138,8 +138,7 @@ class Gauge:
         named = {"p50": 0.5, "p99": 0.99, "max": 1.0}
         found = {name: quantile(ticks, share) for name, share in named.items()}
         lag_ms = {name: value for name, value in found.items() if value is not None}
-        fields = {name: getattr(self._done, name) for name in Measurement.__slots__}
-        return Measurement(**{**fields, "lag_ms": lag_ms})
+        return replace(self._done, lag_ms=lag_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +194,7 @@ def tree_cpu_s(pid: int) -> float:
 
 
 class _Sampler:
-    """Peak memory and threads of this process and its children."""
+    """Peak memory of this process and its children, and peak threads of its own."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()

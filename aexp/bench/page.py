@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 
 from aexp.bench.model import Outlook
 from aexp.bench.plots import draw_curve, draw_rates
-from aexp.bench.result import Growth, Result, Summary, Verdict
+from aexp.bench.result import Result, Summary, Verdict
 from aexp.bench.statistics import Estimate
 from aexp.bench.wording import (
+    Line,
     axis,
     circumstances,
+    compared,
     doubts,
-    exponent,
     interval,
+    judged,
+    median,
     number,
-    target,
-    title,
     words,
 )
 from aexp.report import asset
@@ -62,7 +63,7 @@ def render_bench(result: Result) -> str:
 
 
 def _head(result: Result) -> str:
-    verdicts = [verdict for *_, verdict in _judged(result)]
+    verdicts = [line.verdict for line in judged(result)]
     pills = [
         (f"{verdicts.count('met')} of {len(verdicts)} targets met", "good"),
         (f"{verdicts.count('missed')} missed", "bad") if "missed" in verdicts else None,
@@ -77,51 +78,23 @@ def _head(result: Result) -> str:
     return f'<h1>aexp bench</h1>\n<div class="verdict">{told}</div>\n{said}{lines}'
 
 
-Row = tuple[str, str, str, str, str, Verdict]
-
-
-def _judged(result: Result) -> Iterator[Row]:
-    """Whatever has a target: workload, what, found, interval, target, verdict."""
-    for summary in result.summaries:
-        name = summary.workload.name
-        for found in summary.compared:
-            if found.verdict is not None:
-                yield (
-                    name,
-                    title(found.comparison),
-                    number(found.estimate.median) if found.estimate is not None else "–",
-                    interval(found.estimate) if found.estimate is not None else "",
-                    target(found.comparison),
-                    found.verdict,
-                )
-        for growth in summary.growths:
-            yield (name, *_grown(growth))
-
-
-def _grown(growth: Growth) -> tuple[str, str, str, str, Verdict]:
-    fit = growth.fit
-    return (
-        f"{growth.series}: {words(growth.figure)} grows with the power",
-        exponent(fit.exponent),
-        f"[{exponent(fit.low)} … {exponent(fit.high)}]",
-        f"≤ {growth.most:g}",
-        growth.verdict,
-    )
-
-
 def _targets(result: Result) -> str:
     rows = [
         [
-            f'<span class="{_CLASSES[verdict]}">{verdict}</span>',
-            f"{_figure(name)} {escape(what)}",
-            _figure(found),
-            escape(told),
-            escape(wanted),
+            f'<span class="{_CLASSES[line.verdict]}">{line.verdict}</span>',
+            f"{_figure(line.workload)} {escape(line.what)}{_reason(line)}",
+            _figure(line.found),
+            escape(line.interval),
+            escape(line.target),
         ]
-        for name, what, found, told, wanted, verdict in _judged(result)
+        for line in judged(result)
     ]
     heads = ("", "", "found", "", "target")
     return f'<h2>Targets</h2>\n<div class="targets">{_table(heads, rows)}</div>' if rows else ""
+
+
+def _reason(line: Line) -> str:
+    return f'<br><small class="quiet">{escape(line.reason)}</small>' if line.reason else ""
 
 
 def _workload(summary: Summary) -> str:
@@ -135,8 +108,7 @@ def _workload(summary: Summary) -> str:
     columns = [
         name for name in _FIGURES if any(name in found.figures for found in summary.measured)
     ]
-    shown = [name for name in (workload.headline, *columns, *_own(summary)) if name != "memory_mib"]
-    shown = list(dict.fromkeys(shown))
+    shown = list(dict.fromkeys([workload.headline, *columns, *_own(summary)]))
     rows = [
         [
             escape(found.variant.name),
@@ -162,7 +134,7 @@ def _own(summary: Summary) -> Iterable[str]:
 def _cell(found: Estimate | None) -> str:
     if found is None:
         return "–"
-    return f'{_figure(number(found.median))}<br><small class="quiet">{interval(found)}</small>'
+    return f'{_figure(median(found))}<br><small class="quiet">{interval(found)}</small>'
 
 
 def _figure(text: str) -> str:
@@ -171,12 +143,8 @@ def _figure(text: str) -> str:
 
 def _compared(summary: Summary) -> str:
     rows = [
-        [
-            escape(title(found.comparison)),
-            _figure(number(found.estimate.median) if found.estimate is not None else "–"),
-            escape(interval(found.estimate) if found.estimate is not None else ""),
-        ]
-        for found in summary.compared
+        [escape(line.what), _figure(line.found), escape(line.interval)]
+        for line in compared(summary)
     ]
     if not rows:
         return ""
@@ -207,7 +175,7 @@ def _conditions(result: Result) -> str:
     told = result.circumstances
     facts = {
         **{words(name): value for name, value in told["machine"].items()},
-        **{f"{name}": value for name, value in told["versions"].items()},
+        **told["versions"],
         **{f"PostgreSQL {name}": value for name, value in told["postgresql"].items()},
         "began": told["began_at"],
         "seed": told["seed"],

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from aexp.bench.plots import draw_rates
 from aexp.bench.record import read_result
 from aexp.bench.result import Result
-from aexp.bench.wording import circumstances, doubts, interval, number, target, title
+from aexp.bench.wording import Line, circumstances, doubts, judged
 from aexp.report import asset
 
 __all__ = ["readme_plot", "readme_table"]
@@ -29,7 +29,7 @@ def readme_table(result: Result) -> str:
     lines = [
         "| workload | | found | interval | target | |",
         "|---|---|---|---|---|---|",
-        *_rows(result),
+        *(_row(line) for line in judged(result)),
         "",
         *(line.rstrip() for line in circumstances(result).split("\n")),
         *doubts(result),
@@ -37,21 +37,10 @@ def readme_table(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _rows(result: Result) -> Iterator[str]:
-    for summary in result.summaries:
-        for found in summary.compared:
-            if found.verdict is None:
-                continue
-            told = found.estimate
-            cells = (
-                f"`{summary.workload.name}`",
-                title(found.comparison),
-                number(told.median) if told is not None else "–",
-                interval(told).strip("[]") if told is not None else "",
-                target(found.comparison),
-                found.verdict,
-            )
-            yield f"| {' | '.join(cells)} |"
+def _row(line: Line) -> str:
+    verdict = f"{line.verdict}: {line.reason}" if line.reason else str(line.verdict)
+    cells = (f"`{line.workload}`", line.what, line.found, line.interval, line.target, verdict)
+    return f"| {' | '.join(cells)} |"
 
 
 def readme_plot(result: Result) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from aexp.bench.machine import BUSY
 from aexp.bench.model import Outlook
-from aexp.bench.statistics import Bounded, Estimate, Fit, estimate_bounded, fit_exponent
+from aexp.bench.statistics import Bounded, Estimate, Fit, estimate, fit_exponent
 from aexp.bench.workload import Comparison, Size, Variant, Workload
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
 
 VERSION = 1
 _FEW_POINTS, _FEW_PLACES = 6, 3
+_SURE = 0.9
 Verdict = Literal["met", "missed", "undecided"]
 
 
@@ -103,13 +104,14 @@ class Compared:
     def verdict(self) -> Verdict | None:
         """Whether the target is met; None without a target.
 
-        Undecided unless the whole interval is on one side, and there are rounds enough for one.
+        Undecided unless the whole interval is on one side, and there are rounds enough for one:
+        fewer than five give no interval in which the median is likely to be.
         """
         least, most = self.comparison.least, self.comparison.most
         if least is None and most is None:
             return None
         found = self.estimate
-        if found is None or found.rounds < 2:
+        if found is None or found.confidence < _SURE:
             return "undecided"
         if (least is not None and found.high < least) or (most is not None and found.low > most):
             return "missed"
@@ -119,8 +121,13 @@ class Compared:
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
-        found = _told(self.estimate) if self.estimate is not None else None
-        return {**asdict(self.comparison), "found": found, "verdict": self.verdict}
+        wanted, found = self.comparison, self.estimate
+        return {
+            **asdict(wanted),
+            "how": wanted.how,
+            "found": _told(found) if found is not None else None,
+            "verdict": self.verdict,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +276,7 @@ def _figures(cells: Sequence[CellResult]) -> dict[str, Estimate]:
     names = dict.fromkeys(name for cell in cells for name in cell.figures or {})
     found = {name: [cell.bounded(name) for cell in cells] for name in names}
     return {
-        name: estimate_bounded([value for value in values if value is not None])
+        name: estimate([value for value in values if value is not None])
         for name, values in found.items()
     }
 
@@ -288,10 +295,10 @@ def compare(wanted: Comparison, cells: Iterable[CellResult]) -> Estimate | None:
     ]
     if not pairs:
         return None
-    if wanted.how == "value":
-        return estimate_bounded([value for value, _ in pairs])
-    if wanted.how == "difference":
-        return estimate_bounded(
+    if wanted.against is None:
+        return estimate([value for value, _ in pairs])
+    if wanted.difference:
+        return estimate(
             [
                 Bounded(one.value - other.value, one.low - other.high, one.high - other.low)
                 for one, other in pairs
@@ -304,7 +311,7 @@ def _ratio(pairs: Sequence[tuple[Bounded, Bounded]]) -> Estimate | None:
     # A figure of nothing (no lag, no memory above idle) has no ratio to another.
     if any(other.low <= 0 for _, other in pairs):
         return None
-    return estimate_bounded(
+    return estimate(
         [
             Bounded(one.value / other.value, one.low / other.high, one.high / other.low)
             for one, other in pairs

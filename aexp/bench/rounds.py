@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+import anyio.to_thread
 
 from aexp.bench.cell import Order
 from aexp.bench.child import CellFailed, Nursery, open_nursery
@@ -75,16 +77,16 @@ async def measure(plan: Plan, settings: Settings, server: DatabaseUrl, tell: Tel
     """Carry out ``plan`` on the server of this URL, telling before every cell how far it is.
 
     A cell that comes to nothing does not end the bench; with ``settings.debug`` what cells write on
-    stderr is shown. Cancelled, it leaves no process and no
-    database. Raises DatabaseError.
+    stderr is shown. Cancelled, it leaves no process and no database. Raises DatabaseError.
     """
     began, began_at, load_before = time.monotonic(), datetime.now(UTC), load()
-    cells: list[CellResult] = []
+    machine = await anyio.to_thread.run_sync(describe_machine)
+    measured = await anyio.to_thread.run_sync(versions)
+    async with connected(server.with_name("postgres")) as connection:
+        postgresql = await describe_server(connection)
     rounds = 0
     async with open_copies(server, prefix="aexp_bench") as databases:
-        async with connected(databases.template) as connection:
-            postgresql = await describe_server(connection)
-        bench = _Bench(plan, databases, postgresql.pid, cells, tell, settings.debug)
+        bench = _Bench(plan, databases, postgresql.pid, tell, settings.debug)
         while rounds < plan.rounds and bench.has_time_for_another(rounds, time.monotonic() - began):
             rounds += 1
             await bench.round(rounds)
@@ -94,26 +96,27 @@ async def measure(plan: Plan, settings: Settings, server: DatabaseUrl, tell: Tel
         "seed": plan.seed,
         "quick": plan.quick,
         "rounds": {"asked": plan.rounds, "done": rounds},
-        "machine": describe_machine(),
+        "machine": machine,
         "load": {"before": load_before, "after": load()},
-        "versions": versions(),
+        "versions": measured,
         "postgresql": postgresql.settings,
         "limits": postgresql.limits,
-        "settings": settings.echo(),
+        "settings": bench.settings,
     }
-    return assemble(circumstances, plan.workloads, cells)
+    return assemble(circumstances, plan.workloads, bench.cells)
 
 
 @dataclass(slots=True)
 class _Bench:
-    """A plan being carried out."""
+    """A plan being carried out. ``settings`` are what all cells had that came to anything."""
 
     plan: Plan
     databases: Copies
     server_pid: int | None
-    cells: list[CellResult]
     tell: Teller
     relay: bool
+    cells: list[CellResult] = field(default_factory=list)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def has_time_for_another(self, rounds: int, elapsed_s: float) -> bool:
         """Whether one more round, as long as those before, ends within the budget."""
@@ -126,12 +129,12 @@ class _Bench:
         # A nursery each: what a process has by chance, such as the order of its sets, all cells of
         # a round have in common and no two rounds.
         async with open_nursery(relay=self.relay) as nursery:
-            for task in self.plan.tasks(round_no):
-                self._tell(round_no, task)
+            tasks = self.plan.tasks(round_no)
+            for task in tasks:
+                self._tell(round_no, task, len(tasks) * self.plan.rounds)
                 self.cells.append(await self._cell(nursery, round_no, task))
 
-    def _tell(self, round_no: int, task: Task) -> None:
-        total = len(self.plan.tasks(1)) * self.plan.rounds
+    def _tell(self, round_no: int, task: Task, total: int) -> None:
         failed = sum(cell.failure is not None for cell in self.cells)
         name = f"{task.workload.name} {task.variant.name}"
         self.tell(Where(round_no, len(self.cells), total, failed, name))
@@ -160,6 +163,7 @@ class _Bench:
                 told = await nursery.carry_out(order, task.workload.timeout_s)
             except CellFailed as error:
                 return came_to(failure=str(error))
+        self.settings = told["settings"]
         if told["units"] < 1 or told["anomalies"]:
             found = "; ".join(told["anomalies"]) or "it did nothing"
             return came_to(units=told["units"], failure=f"its check found: {found}")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Bounded", "Estimate", "Fit", "estimate", "estimate_bounded", "fit_exponent"]
+__all__ = ["Bounded", "Estimate", "Fit", "estimate", "fit_exponent"]
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -51,7 +51,7 @@ class Bounded(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """``y = factor * x ** exponent``, and the interval of the exponent.
+    """The exponent that y grows with, as a power of x, and its interval.
 
     ``steepest`` is the largest exponent between two neighbouring x: growth that sets in late shows
     there, and hardly in the whole.
@@ -60,7 +60,6 @@ class Fit(NamedTuple):
     exponent: float
     low: float
     high: float
-    factor: float
     steepest: float
 
 
@@ -69,13 +68,8 @@ def attainable(rounds: int) -> float:
     return min(LEVEL, 1 - 2.0 ** (1 - rounds))
 
 
-def estimate(sample: Sequence[float]) -> Estimate:
-    """Median of ``sample``, which has at least one value, with its interval."""
-    return estimate_bounded([Bounded(value, value, value) for value in sample])
-
-
-def estimate_bounded(sample: Sequence[Bounded]) -> Estimate:
-    """As :func:`estimate`, of values that are themselves known within bounds only.
+def estimate(sample: Sequence[Bounded]) -> Estimate:
+    """Median of ``sample``, which has at least one value, with its interval.
 
     The interval reaches from that of the lower bounds to that of the upper ones.
     """
@@ -118,7 +112,6 @@ def fit_exponent(points: Sequence[tuple[float, float]]) -> Fit:
         exponent=slope,
         low=_percentile(slopes, (1 - LEVEL) / 2),
         high=_percentile(slopes, (1 + LEVEL) / 2),
-        factor=math.exp(intercept),
         steepest=_steepest(logs),
     )
 

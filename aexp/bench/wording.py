@@ -2,32 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from aexp.bench.result import Result
+from aexp.bench.result import Compared, Growth, Result, Summary, Verdict
 from aexp.bench.statistics import Estimate
 from aexp.bench.workload import Comparison
 
 __all__ = [
+    "Line",
     "axis",
     "circumstances",
+    "compared",
     "doubts",
-    "exponent",
+    "grown",
     "interval",
+    "judged",
+    "median",
     "number",
-    "target",
-    "title",
     "words",
 ]
 
 
-def title(comparison: Comparison) -> str:
+class Line(NamedTuple):
+    """A comparison, or how a figure grows. Without a target ``verdict`` is None; ``reason`` says
+    what stands in the way of one that is not met, or nothing."""
+
+    workload: str
+    what: str
+    found: str
+    interval: str
+    target: str
+    verdict: Verdict | None
+    reason: str = ""
+
+
+def judged(result: Result) -> Iterator[Line]:
+    """Whatever has a target."""
+    for summary in result.summaries:
+        for line in (*compared(summary), *grown(summary)):
+            if line.verdict is not None:
+                yield line
+
+
+def compared(summary: Summary) -> Sequence[Line]:
+    """The workload's comparisons, also those without a target."""
+    return [_compared(summary.workload.name, found) for found in summary.compared]
+
+
+def _compared(workload: str, found: Compared) -> Line:
+    wanted, estimate = found.comparison, found.estimate
+    return Line(
+        workload,
+        _title(wanted),
+        median(estimate),
+        interval(estimate) if estimate is not None else f"no {wanted.how}",
+        _target(wanted),
+        found.verdict,
+        wanted.reason if found.verdict != "met" else "",
+    )
+
+
+def grown(summary: Summary) -> Sequence[Line]:
+    """With which power the workload's figures grow."""
+    return [_grown(summary.workload.name, growth) for growth in summary.growths]
+
+
+def _grown(workload: str, growth: Growth) -> Line:
+    fit = growth.fit
+    return Line(
+        workload,
+        f"{growth.series}: {words(growth.figure)} grows with the power",
+        _exponent(fit.exponent),
+        f"[{_exponent(fit.low)} … {_exponent(fit.high)}], steepest {_exponent(fit.steepest)}",
+        f"≤ {growth.most:g}",
+        growth.verdict,
+    )
+
+
+def _title(comparison: Comparison) -> str:
     """What is compared, such as ``fan-out / sync: rate``."""
     sign = {"ratio": " / ", "difference": " – ", "value": ""}[comparison.how]
     return f"{comparison.variant}{sign}{comparison.against or ''}: {words(comparison.figure)}"
 
 
-def target(comparison: Comparison) -> str:
+def _target(comparison: Comparison) -> str:
     """The target of a comparison, such as ``≥ 3``."""
     least, most = comparison.least, comparison.most
     if least is not None and most is not None:
@@ -44,6 +103,11 @@ def interval(found: Estimate) -> str:
     return f"[{number(found.low)} … {number(found.high)}]"
 
 
+def median(found: Estimate | None) -> str:
+    """The median of a figure, if there is one."""
+    return number(found.median) if found is not None else "–"
+
+
 def number(value: float) -> str:
     """Three digits that tell something, the zeros after them written out."""
     if value == 0:
@@ -53,7 +117,7 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def exponent(value: float) -> str:
+def _exponent(value: float) -> str:
     """Two decimals, and no minus before nothing."""
     return f"{round(value, 2) + 0.0:.2f}"
 
@@ -81,6 +145,8 @@ def axis(figure: str, unit: str) -> str:
 def doubts(result: Result) -> Sequence[str]:
     """What a reader must know before he believes a figure."""
     said = []
+    if result.circumstances["quick"]:
+        said.append("made with --quick: small sizes, few rounds")
     rounds = result.circumstances["rounds"]
     if rounds["done"] < rounds["asked"]:
         said.append(f"{rounds['done']} of {rounds['asked']} rounds: the two minutes were over")

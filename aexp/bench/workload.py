@@ -71,7 +71,8 @@ class Counted:
     ``units`` of work done, as the workload calls them, counted in the database and not believed.
     ``anomalies`` say in a line each what is wrong: missing, doubled, altered. A cell that has any
     is no result. ``figures`` are of the cell's own making, such as {"first_step_s": 0.31}, besides
-    those that every cell has (see Comparison).
+    those that every cell has (see Comparison). The end of a name says what it is: ``_s`` and
+    ``_ms`` a time, ``_per_s`` a rate; on a busy machine both would have been better.
     """
 
     units: int
@@ -135,27 +136,36 @@ class Variant:
 class Comparison:
     """A figure of ``variant``, set against the same figure of variant ``against``.
 
-    The two are paired within a round; ``how`` says whether as a ratio, a difference, or (with
-    ``against`` None) as a plain value. ``least`` and ``most`` are the target, in the same terms;
-    without them it is only reported.
+    The two are paired within a round, as a ratio or as a ``difference``; with ``against`` None it
+    is a plain value. ``least`` and ``most`` are the target, in the same terms; without them it is
+    only reported. ``reason`` is what stands in the way of the target, as far as it was measured: it
+    is told wherever the target is not met.
 
     Every cell has the figures ``rate`` (units a second), ``wall_s``, ``wall_ms`` (a unit),
     ``cpu_ms`` (processor time of the process and its children, a unit), ``memory_mib`` (peak),
-    ``memory_above_idle_mib``, ``threads`` (peak), on a loop ``lag_p50_ms``, ``lag_p99_ms``,
-    ``lag_max_ms``, and where PostgreSQL runs on this machine ``server_cpu_ms`` (its processor
-    time, a unit); ``figure`` may also be one of the cell's own.
+    ``memory_above_idle_mib``, ``threads`` (peak, of the process alone), on a loop ``lag_p50_ms``,
+    ``lag_p99_ms``, ``lag_max_ms``, and where PostgreSQL runs on this machine ``server_cpu_ms`` (its
+    processor time, a unit); ``figure`` may also be one of the cell's own.
     """
 
     figure: str
     variant: str
     against: str | None = None
-    how: Literal["ratio", "difference", "value"] = "ratio"
+    difference: bool = False
     least: float | None = None
     most: float | None = None
+    reason: str = ""
 
     def __post_init__(self) -> None:
-        if (self.against is None) != (self.how == "value"):
-            raise ValueError("a plain value is set against nothing, all else against a variant")
+        if self.difference and self.against is None:
+            raise ValueError("a difference is one to another variant")
+
+    @property
+    def how(self) -> Literal["ratio", "difference", "value"]:
+        """What is set against the target."""
+        if self.against is None:
+            return "value"
+        return "difference" if self.difference else "ratio"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,15 +8,16 @@ from rich.table import Table
 from rich.text import Text
 
 from aexp.bench.model import Outlook
-from aexp.bench.result import Compared, Growth, Measured, Result, Summary
+from aexp.bench.result import Result, Summary
 from aexp.bench.wording import (
+    Line,
     circumstances,
+    compared,
     doubts,
-    exponent,
+    grown,
     interval,
+    median,
     number,
-    target,
-    title,
     words,
 )
 from aexp.cli.output import out
@@ -45,18 +46,19 @@ def print_result(result: Result) -> None:
         screen.print(Text(summary.workload.name, style="bold"), end="")
         screen.print(Text(f"  {summary.workload.summary}", style="dim"))
         screen.print(_variants(summary))
-        if summary.compared:
-            screen.print()
-            screen.print(_comparisons(summary.compared))
-        if summary.growths:
-            screen.print()
-            screen.print(_growths(summary.growths))
+        for lines in (compared(summary), grown(summary)):
+            if lines:
+                screen.print()
+                screen.print(_lines(lines))
+                for line in lines:
+                    if line.reason:
+                        screen.print(Text(f"{line.what}: {line.reason}", style="dim"))
         screen.print()
     for looked in result.outlooks:
         screen.print(_outlook(looked))
         screen.print()
-    for line in doubts(result):
-        screen.print(Text(line, style="yellow"))
+    for doubt in doubts(result):
+        screen.print(Text(doubt, style="yellow"))
     for cell in result.failed:
         where = f"{cell.workload} {cell.variant}, round {cell.round_no}"
         screen.print(Text(f"no result: {where}: {cell.failure}", style="red"))
@@ -82,60 +84,38 @@ def _variants(summary: Summary) -> Table:
     if has_loop:
         table.add_column("lag p50/p99/max ms", justify="right")
     for found in summary.measured:
-        lag = [_median(found, name) for name in _LAG] if _LAG[0] in found.figures else ["–"]
+        lag = (
+            [median(found.figures.get(name)) for name in _LAG]
+            if _LAG[0] in found.figures
+            else ["–"]
+        )
         told = found.figures.get(headline)
         table.add_row(
             found.variant.name,
-            _median(found, headline),
+            median(told),
             # As text: brackets are markup otherwise.
             Text(interval(told)) if told is not None else "",
-            *(_median(found, name) for name in columns),
+            *(median(found.figures.get(name)) for name in columns),
             *(["/".join(lag)] if has_loop else []),
         )
     return table
 
 
-def _median(found: Measured, figure: str) -> str:
-    told = found.figures.get(figure)
-    return number(told.median) if told is not None else "–"
-
-
-def _comparisons(compared: Sequence[Compared]) -> Table:
+def _lines(lines: Sequence[Line]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right", style="bold")
     table.add_column(no_wrap=True)
     table.add_column(style="dim")
     table.add_column()
-    for found in compared:
-        verdict = found.verdict
+    for line in lines:
         table.add_row(
-            title(found.comparison),
-            number(found.estimate.median) if found.estimate is not None else "–",
-            Text(interval(found.estimate) if found.estimate else "no pair of results"),
-            target(found.comparison),
-            Text(verdict or "", style=_STYLES[verdict]),
-        )
-    return table
-
-
-def _growths(growths: Sequence[Growth]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("grows as")
-    table.add_column("x to the power", justify="right", style="bold")
-    table.add_column("", no_wrap=True)
-    table.add_column("steepest", justify="right")
-    table.add_column("")
-    table.add_column("")
-    for found in growths:
-        fit = found.fit
-        table.add_row(
-            f"{found.series}, {words(found.figure)}",
-            exponent(fit.exponent),
-            Text(f"[{exponent(fit.low)} … {exponent(fit.high)}]"),
-            exponent(fit.steepest),
-            Text(f"≤ {found.most:g}", style="dim"),
-            Text(found.verdict, style=_STYLES[found.verdict]),
+            line.what,
+            line.found,
+            # As text: brackets are markup otherwise.
+            Text(line.interval),
+            line.target,
+            Text(line.verdict or "", style=_STYLES[line.verdict]),
         )
     return table
 

@@ -16,18 +16,13 @@ from dbos import DBOS, SetWorkflowID, SQLAlchemyDatasource
 
 from aexp.bench.workload import Cell, Comparison, Counted, Curve, Loop, Point, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched, register
-from aexp.bench.workloads.publications import (
-    COLUMNS,
-    RUN_ID,
-    WARM_UP,
-    counted_publications,
-    records,
-)
+from aexp.bench.workloads.publications import RUN_ID, WARM_UP, counted_publications, records
+from aexp.delivery import COLUMNS
 from aexp.messages import split_numbers
 from aexp.runtime import Queue, open_runtime
 from aexp.scenarios.resume import QUEUE, ResumeParameters, publisher
 
-__all__ = ["BULK"]
+__all__ = ["BULK", "publish_all"]
 
 _COPY = f"COPY aexp.publications ({', '.join(COLUMNS)}) FROM STDIN"
 
@@ -35,14 +30,15 @@ _COPY = f"COPY aexp.publications ({', '.join(COLUMNS)}) FROM STDIN"
 _datasource: SQLAlchemyDatasource | None = None
 
 
+async def publish_all(run_id: str, messages: int, chunk: int) -> None:
+    """The workflow of the scenario ``resume``, in the runtime around it."""
+    parameters = ResumeParameters(messages=messages, chunk=chunk, latency_s=0)
+    with SetWorkflowID(run_id):
+        await publisher.publish_messages(**parameters.model_dump(mode="json"))
+
+
 async def publish_in_chunks(cell: Cell) -> Counted:
     """The scenario ``resume``. Size: ``messages``, ``chunk``, ``concurrency``."""
-
-    async def publish_all(run_id: str, messages: int, chunk: int) -> None:
-        parameters = ResumeParameters(messages=messages, chunk=chunk, latency_s=0)
-        with SetWorkflowID(run_id):
-            await publisher.publish_messages(**parameters.model_dump(mode="json"))
-
     queue = Queue(name=QUEUE, worker_concurrency=cell.size["concurrency"])
     publisher.restore({})
     async with open_runtime(cell.settings, cell.url, scope=RUN_ID, queues=[queue]):
@@ -176,7 +172,13 @@ BULK = Workload(
         ),
     ],
     comparisons=[
-        Comparison(figure="rate", variant="chunk 20000", against="limit", least=0.7),
+        Comparison(
+            figure="rate",
+            variant="chunk 20000",
+            against="limit",
+            least=0.7,
+            reason="a chunk takes DBOS about 15 ms beside the copying, which takes about 20",
+        ),
         Comparison(figure="rate", variant="chunk 20000", against="limit, 2 connections"),
         Comparison(figure="rate", variant="chunk 50000", against="limit"),
         Comparison(figure="rate", variant="chunk 20000", against="sync"),

@@ -168,6 +168,13 @@ def _arguments(workflow: Any) -> list[Any]:
     return [*workflow.input["args"], *workflow.input["kwargs"].values()]
 
 
+# Measured as processor time, at full size and with --quick.
+_REASON = (
+    "a number takes DBOS 6 to 15 ms and PostgreSQL 5 ms of the processors on which others are"
+    " computed, in 60 ms each"
+)
+
+
 def _on(cores: int) -> Point:
     return Point("process", cores)
 
@@ -231,14 +238,16 @@ FIBONACCI = Workload(
         ),
     ],
     comparisons=[
-        Comparison(figure="finish_s", variant="process", against="limit", most=1.15),
-        Comparison(figure="rate", variant="process", against="sync", least=2.2),
+        Comparison(
+            figure="finish_s", variant="process", against="limit", most=1.15, reason=_REASON
+        ),
+        Comparison(figure="rate", variant="process", against="sync", least=2.2, reason=_REASON),
         Comparison(figure="rate", variant="process", against="sync, processes"),
         Comparison(
             figure="finish_s", variant="process, fib(24)", against="limit, fib(24)", most=2.0
         ),
-        Comparison(figure="lag_p99_ms", variant="process", how="value", most=50.0),
-        Comparison(figure="lag_p99_ms", variant="thread", how="value"),
-        Comparison(figure="lag_p99_ms", variant="none", how="value"),
+        Comparison(figure="lag_p99_ms", variant="process", most=50.0),
+        Comparison(figure="lag_p99_ms", variant="thread"),
+        Comparison(figure="lag_p99_ms", variant="none"),
     ],
 )

@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 import anyio
 import anyio.to_thread
 from anyio.streams.buffered import BufferedByteReceiveStream
-from dbos import SetWorkflowID
 
 from aexp.bench.workload import Cell, Counted, Curve, Point, Variant, Workload
+from aexp.bench.workloads.bulk import publish_all
 from aexp.bench.workloads.publications import RUN_ID, WARM_UP, counted_publications
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, borrowed
 from aexp.runtime import Queue, open_runtime
-from aexp.scenarios.resume import QUEUE, ResumeParameters, publisher
+from aexp.scenarios.resume import QUEUE, publisher
 from aexp.settings import Settings, user_environment
 
 __all__ = ["CONCURRENCY", "MESSAGES", "PUBLISHED", "WORKERS", "WORKFLOWS"]
@@ -62,11 +62,11 @@ async def publish(cell: Cell) -> Counted:
         borrowed(runtime.database.pool) as connection,
     ):
         # As many chunks as it takes for every process to have had some.
-        await _publish(WARM_UP, 20 * size["workers"], 1)
+        await publish_all(WARM_UP, 20 * size["workers"], 1)
         await _fill(connection, size["published"], size["workflows"])
         before = await _state(connection)
         with cell.measured():
-            await _publish(RUN_ID, size["messages"], size["chunk"])
+            await publish_all(RUN_ID, size["messages"], size["chunk"])
         after = await _state(connection)
         connections = await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
@@ -85,12 +85,6 @@ async def publish(cell: Cell) -> Counted:
 
 def _queue(concurrency: int) -> Queue:
     return Queue(name=QUEUE, worker_concurrency=concurrency)
-
-
-async def _publish(run_id: str, messages: int, chunk: int) -> None:
-    parameters = ResumeParameters(messages=messages, chunk=chunk, latency_s=0)
-    with SetWorkflowID(run_id):
-        await publisher.publish_messages(**parameters.model_dump(mode="json"))
 
 
 async def _state(connection: Connection) -> _State:

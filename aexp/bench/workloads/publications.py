@@ -11,7 +11,6 @@ from aexp.bench.workload import Cell, Counted
 from aexp.messages import Chunk, read_chunk
 
 __all__ = [
-    "COLUMNS",
     "INSERT",
     "RUN_ID",
     "WARM_UP",
@@ -23,8 +22,6 @@ __all__ = [
 RUN_ID = "bench"
 # What is published before anything is measured carries this run's id, and is not looked at again.
 WARM_UP = "warm-up"
-
-COLUMNS = ("run_id", "position", "channel", "body", "pid")
 
 # The key refuses a message's double, so that it may be published again after a kill.
 INSERT = """
@@ -48,7 +45,7 @@ _WRONG = """
 
 
 def records(run_id: str, first: int, count: int) -> list[tuple[Any, ...]]:
-    """The rows of ``count`` messages from position ``first`` on, as COLUMNS has them."""
+    """COLUMNS (see aexp.delivery) of ``count`` messages from position ``first`` on."""
     pid = os.getpid()
     return [
         (run_id, position, f"workflow{position % 2 + 1}", body, pid)

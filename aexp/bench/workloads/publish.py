@@ -101,9 +101,9 @@ LATENCY = Workload(
     ],
     comparisons=[
         Comparison(figure="rate", variant="fan-out uvloop", against="sync", least=2.6),
-        Comparison(figure="threads", variant="fan-out uvloop", how="value", most=30),
+        Comparison(figure="threads", variant="fan-out uvloop", most=30),
         Comparison(figure="rate", variant="sync unbounded", against="sync"),
-        Comparison(figure="threads", variant="sync unbounded", how="value"),
+        Comparison(figure="threads", variant="sync unbounded"),
         Comparison(figure="rate", variant="fan-out uvloop", against="limit"),
     ],
 )

@@ -161,13 +161,13 @@ RESUME = Workload(
     ],
     comparisons=[
         Comparison(
-            figure="first_step_s", variant="async", against="imports", how="difference", most=0.4
+            figure="first_step_s", variant="async", against="imports", difference=True, most=0.4
         ),
         Comparison(
             figure="first_step_s",
             variant="seed's settings",
             against="seed's imports",
-            how="difference",
+            difference=True,
         ),
     ],
 )
