@@ -31,8 +31,7 @@ def readme_table(result: Result) -> str:
         "|---|---|---|---|---|---|",
         *(_row(line) for line in judged(result)),
         "",
-        *(line.rstrip() for line in circumstances(result).split("\n")),
-        *doubts(result),
+        *(f"- {line}" for line in (*circumstances(result).split("\n"), *doubts(result))),
     ]
     return "\n".join(lines)
 
