@@ -28,7 +28,6 @@ import anyio.abc
 import structlog
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-import aexp
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.errors import Interrupted, WorkerFailed
