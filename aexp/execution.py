@@ -5,26 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
 import anyio
-import asyncpg
 import structlog
 from dbos import DBOS, SetWorkflowID
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import Connection
+from aexp.database.connect import Connection, is_connection_error
 from aexp.errors import DatabaseUnreachable, RunElsewhere
 from aexp.forking import fork_root
 from aexp.holds import has_others, hold_run, holders, session_name, try_lead
 from aexp.log import bind_process
 from aexp.progress import Progress
 from aexp.registration import UNFINISHED, bind
-from aexp.runs import Run, record_end, record_start
+from aexp.runs import Run, get_run, record_end, record_start
 from aexp.runtime import ROOT_QUEUE, Runtime, open_runtime, remove_queues
 from aexp.scenario import Scenario, scenario_code
 from aexp.schedules import Schedule, apply_schedules, retire
@@ -67,27 +66,34 @@ async def execute(
     stop: Stop,
     *,
     crash_after: int | None = None,
-    wait_for_others: bool = False,
+    hosted: bool = False,
 ) -> Outcome:
     """Work on ``run`` until all its workflows have ended, or until ``stop`` is asked for.
 
     Other executors may work on the run at the same time; one of them leads it. A run that has ended
     already is not touched. Raises RunBusy when another process of this executor has the run,
-    RunElsewhere when an executor that is not alive has some of its workflows, unless
-    ``wait_for_others``, what the scenario's ``check_facts`` raises, and DatabaseUnreachable when
-    the database fails for good.
+    RunElsewhere when an executor that is not alive has some of its workflows, what the scenario's
+    ``check_facts`` raises, and DatabaseUnreachable when the database fails for good.
+
+    A ``hosted`` run is worked on for a host: executors that are away are waited for, and nothing is
+    done once nobody hosts it any more.
     """
     bind_process(run_id=run.run_id, scenario=run.scenario, executor_id=settings.executor_id)
     async with hold_run(url, run.run_id, settings.executor_id) as connection:
-        await _close_records_of_the_dead(connection, run.run_id, settings.executor_id)
-        if await has_ended(connection, run):
-            return "completed"
-        if not wait_for_others:
-            await _refuse_foreign_work(connection, run, settings.executor_id)
+        with _connected_throughout(run):
+            await _close_records_of_the_dead(connection, run.run_id, settings.executor_id)
+            if await has_ended(connection, run):
+                return "completed"
+            if not hosted:
+                await _refuse_foreign_work(connection, run)
+            elif not await _is_hosted(connection, run):
+                # Cancelled before we held it; who cancels from now on sees that we do.
+                return "completed"
         parameters = scenario.validate(run.parameters)
         if scenario.check_facts is not None:
             await scenario.check_facts(parameters, run.facts)
-        await record_start(connection, run.run_id, settings.executor_id)
+        with _connected_throughout(run):
+            await record_start(connection, run.run_id, settings.executor_id)
         if crash_after is not None:
             progress.observe(partial(_kill_after, progress, crash_after))
         work = _Work(run, scenario, parameters, settings, url, progress, connection, stop)
@@ -99,8 +105,30 @@ async def execute(
         except BaseException:
             await work.record_end("failed")
             raise
-        await work.record_end(outcome)
+        with _connected_throughout(run):
+            await work.record_end(outcome)
         return outcome
+
+
+@contextmanager
+def _connected_throughout(run: Run) -> Iterator[None]:
+    """Say how to go on when the connection is lost on which we hold the run."""
+    try:
+        yield
+    except Exception as error:
+        if not is_connection_error(error):
+            raise
+        raise DatabaseUnreachable(
+            f"the connection to the database was lost: {error};"
+            f" nothing is lost: `aexp resume {run.run_id}` goes on"
+        ) from error
+
+
+async def _is_hosted(connection: Connection, run: Run) -> bool:
+    hosted: bool | None = await connection.fetchval(
+        "SELECT hosted FROM aexp.runs WHERE run_id = $1", run.run_id
+    )
+    return bool(hosted)
 
 
 async def _close_records_of_the_dead(connection: Connection, run_id: str, executor: str) -> None:
@@ -113,10 +141,9 @@ async def _close_records_of_the_dead(connection: Connection, run_id: str, execut
     )
 
 
-async def _refuse_foreign_work(connection: Connection, run: Run, executor: str) -> None:
+async def _refuse_foreign_work(connection: Connection, run: Run) -> None:
     # DBOS recovers what is PENDING under its own executor id and leaves the rest for ever.
     absent = await absent_executors(connection, run)
-    absent.pop(executor, None)
     if absent:
         first = max(absent, key=lambda name: absent[name])
         raise RunElsewhere(run.run_id, first, absent[first])
@@ -133,6 +160,8 @@ async def absent_executors(connection: Connection, run: Run) -> dict[str, int]:
         run.application_version,
     )
     claimed = {row["executor_id"]: row["n"] for row in rows}
+    if not claimed:
+        return {}
     present = await holders(connection, run.run_id, claimed)
     return {name: n for name, n in claimed.items() if name not in present}
 
@@ -198,9 +227,13 @@ class _Work:
         when a stop was asked for before."""
         if not await self._await(self._leads_or_has_ended):
             return False
-        if await has_ended(self.connection, self.run):
-            # Another executor led it to its end.
-            return True
+        with _connected_throughout(self.run):
+            if await has_ended(self.connection, self.run):
+                # Another executor led it to its end, and we may have registered its queues since.
+                await remove_queues(runtime)
+                return True
+            # It may have been deleted since we read it, while nobody led it.
+            await get_run(self.connection, self.run.run_id)
         await apply_schedules(runtime, schedules, self.stop.asked)
         await self._start(runtime)
         if not await self._await(_root_has_ended):
@@ -217,7 +250,7 @@ class _Work:
     async def _await_others_gone(self) -> None:
         """Return when the other executors have left the run, or after a moment: what they record at
         their end belongs to its account."""
-        with anyio.move_on_after(_OTHERS_LEAVE_S):
+        with _connected_throughout(self.run), anyio.move_on_after(_OTHERS_LEAVE_S):
             while await has_others(self.connection, self.run.run_id, self.settings.executor_id):
                 await anyio.sleep(_POLL_S)
 
@@ -263,17 +296,12 @@ class _Work:
     async def _await(self, condition: Callable[[Connection, Run], Awaitable[bool]]) -> bool:
         """True when ``condition`` has come true, False when a stop was asked for before."""
         interval = _POLL_S
-        try:
+        with _connected_throughout(self.run):
             while not await condition(self.connection, self.run):
                 with anyio.move_on_after(interval):
                     await self.stop.event.wait()
                     return False
                 interval = min(interval * 1.1, _SLOWEST_POLL_S)
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
-            raise DatabaseUnreachable(
-                f"the connection to the database was lost: {error};"
-                f" nothing is lost: `aexp resume {self.run.run_id}` goes on"
-            ) from error
         return True
 
 

@@ -29,7 +29,8 @@ __all__ = [
     "try_lead",
 ]
 
-# The lock of a killed process is free within milliseconds; a longer wait means that it lives.
+# The lock of a killed process is free within milliseconds, that of a host that was lost when the
+# server's keepalives have found out, see aexp.database.connect; a longer wait means that it lives.
 _LOCK_TIMEOUT_S = 3.0
 # Its statements in flight may take longer, a COPY of many rows above all.
 _SESSIONS_TIMEOUT_S = 60.0
@@ -88,12 +89,12 @@ async def is_held(connection: Connection, run_id: str, executor_id: str | None =
     return held
 
 
-async def has_others(connection: Connection, run_id: str, executor_id: str) -> bool:
-    """Whether executors other than ``executor_id`` work on the run."""
+async def has_others(connection: Connection, run_id: str, executor_id: str | None) -> bool:
+    """Whether executors other than ``executor_id`` work on the run; if that is None, any."""
     others: bool = await connection.fetchval(
         f"SELECT EXISTS (SELECT {_LOCKS} AND classid = $1 AND objid <> ALL($2::oid[]))",
         _run(run_id),
-        [_LEAD, _executor(executor_id)],
+        [_LEAD, *([_executor(executor_id)] if executor_id is not None else [])],
     )
     return others
 
@@ -159,11 +160,17 @@ async def _has_sessions(connection: Connection, name: str) -> bool:
 
 @asynccontextmanager
 async def hold_alone(url: DatabaseUrl, run_id: str) -> AsyncIterator[Connection]:
-    """Hold a run on which nobody works; raises RunBusy when somebody does."""
+    """Hold a run on which nobody works, so that nobody leads it; raises RunBusy when somebody does.
+
+    Who comes to hold it later waits for the lead, and then finds what was done.
+    """
     connection = await connect(url, application_name="aexp lock")
     try:
         with anyio.move_on_after(_LOCK_TIMEOUT_S) as waiting:
-            while await is_held(connection, run_id) or not await try_lead(connection, run_id):
+            # The lead first: then each of two that come at once is seen by the other.
+            while not await try_lead(connection, run_id) or await has_others(
+                connection, run_id, None
+            ):
                 await anyio.sleep(_POLL_S)
         if waiting.cancelled_caught:
             raise await _busy(connection, run_id, None)

@@ -132,14 +132,14 @@ class Supervisor:
         plan: KillPlan,
         on_progress: Watcher,
         *,
-        wait_for_others: bool = False,
+        hosted: bool = False,
     ) -> None:
         self._run = run
         self._settings = settings
         self._url = url
         self._plan = plan
         self._on_progress = on_progress
-        self._wait_for_others = wait_for_others
+        self._hosted = hosted
         self._child: _Child | None = None
 
     async def supervise(self, stop: Stop) -> Supervision:
@@ -172,8 +172,8 @@ class Supervisor:
         # Safe path: the working folder is the user's, and what lies there must not take the place
         # of the standard library.
         command = [sys.executable, "-P", "-m", "aexp", "work", self._run.run_id]
-        if self._wait_for_others:
-            command.append("--wait-for-others")
+        if self._hosted:
+            command.append("--hosted")
         return [*command, *_flags(self._settings)]
 
     async def _record_kill(self, child: _Child) -> bool:

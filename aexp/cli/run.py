@@ -266,9 +266,9 @@ async def _supervised(
 
 @click.command(hidden=True)
 @click.argument("run_id")
-@click.option("--wait-for-others", is_flag=True, help="Whatever executors that are away have.")
+@click.option("--hosted", is_flag=True, help="For a host, which waits for other executors.")
 @with_settings
-def work(settings: Settings, run_id: str, wait_for_others: bool) -> int:  # noqa: FBT001
+def work(settings: Settings, run_id: str, hosted: bool) -> int:  # noqa: FBT001
     """Work on a run for a supervisor, telling it on stdout how far it has come."""
     url = locate_database(settings)
 
@@ -283,9 +283,7 @@ def work(settings: Settings, run_id: str, wait_for_others: bool) -> int:  # noqa
         ):
             group.start_soon(report_progress, progress, out())
             group.start_soon(await_supervisor_gone, stop, settings.drain_timeout_s)
-            outcome = await execute(
-                known, scenario, settings, url, progress, stop, wait_for_others=wait_for_others
-            )
+            outcome = await execute(known, scenario, settings, url, progress, stop, hosted=hosted)
             group.cancel_scope.cancel()
         return 0 if outcome == "completed" else Interrupted.exit_code
 

@@ -63,6 +63,11 @@ class Database:
     engine: AsyncEngine
 
 
+_KEEPALIVES = (
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+)
+
+
 async def _decode_json(connection: Connection) -> None:
     for name in ("json", "jsonb"):
         await connection.set_type_codec(
@@ -88,6 +93,9 @@ async def connect(
     try:
         await _check_server(url, connection, read_only=read_only)
         await _decode_json(connection)
+        # Where a host is lost with what it holds, the server would notice after two hours. As a
+        # statement, since a pooler refuses what it does not know of at the start.
+        await connection.execute(_KEEPALIVES)
     except BaseException:
         await close(connection)
         raise

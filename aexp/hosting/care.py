@@ -15,6 +15,7 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import borrowed, connected, patiently
 from aexp.errors import DatabaseError, WorkerFailed
 from aexp.holds import is_held
+from aexp.hosting.executors import Serves
 from aexp.hosting.journal import Journal
 from aexp.progress import Snapshot
 from aexp.runs import Run
@@ -68,12 +69,14 @@ class Carer:
         url: DatabaseUrl,
         pool: asyncpg.Pool[asyncpg.Record],
         journal: Journal,
+        serves: Serves,
     ) -> None:
         self.steps_begun: Counter[str] = Counter()
         self._settings = settings
         self._url = url
         self._pool = pool
         self._journal = journal
+        self._serves = serves
 
     async def see_to(self, care: Care) -> None:
         """See a run to its end. Whatever goes wrong is this run's affair and no other's."""
@@ -107,7 +110,9 @@ class Carer:
                 kills += 1
                 await self._write(care, "run.process_killed", {"kills": kills})
             state = {"done": care.snapshot.done, "total": care.snapshot.total}
-            if state != told and state["total"] is not None:
+            # A worker knows of its own work alone, and would contradict the service.
+            known = self._serves == "service" and state["total"] is not None
+            if known and state != told:
                 told = state
                 await self._write(care, "run.progressed", state)
             if finished:
@@ -162,7 +167,7 @@ class Carer:
             care.tell()
 
         care.supervisor = Supervisor(
-            care.run, self._settings, self._url, care.plan, watch, wait_for_others=True
+            care.run, self._settings, self._url, care.plan, watch, hosted=True
         )
         return await care.supervisor.supervise(care.stop)
 

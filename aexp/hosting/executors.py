@@ -153,29 +153,37 @@ async def hand_over(url: DatabaseUrl, client: DBOSClient, executor_id: str) -> S
     UnknownExecutor.
     """
     async with hold_executor(url, executor_id) as connection:
-        known = await list_executors(connection)
-        if executor_id not in {executor.executor_id for executor in known}:
+        known = await _known(connection)
+        if executor_id not in known:
             raise UnknownExecutor(executor_id)
-        claimed = await _claimed(connection, executor_id)
-        handed_over = []
-        for run_id, by_queue in claimed.items():
+        runs = (await _claimed(connection, executor_id)).keys()
+        for run_id in runs:
             if await holders(connection, run_id, [executor_id]):
                 raise ExecutorAlive(executor_id)
+        handed_over = []
+        for run_id in runs:
             # Held, so that it does not come back while we take from it.
             async with hold_run(url, run_id, executor_id):
+                # Read again: meanwhile somebody may have cancelled and resumed some of it.
+                by_queue = (await _claimed(connection, executor_id))[run_id]
                 for queue, ids in by_queue.items():
                     for some in batches(ids):
                         await client.resume_workflows_async(some, queue_name=queue)
-            others = {other.executor_id for other in known} - {executor_id}
-            handed_over.append(
-                HandedOver(
-                    run_id,
-                    sum(map(len, by_queue.values())),
-                    await holders(connection, run_id, others),
-                )
-            )
-        log.info("hosting.executor_recovered", recovered=executor_id, runs=sorted(claimed))
+            workflows = sum(map(len, by_queue.values()))
+            living = await holders(connection, run_id, known - {executor_id})
+            handed_over.append(HandedOver(run_id, workflows, living))
+        log.info("hosting.executor_recovered", recovered=executor_id, runs=sorted(runs))
         return handed_over
+
+
+async def _known(connection: Connection) -> frozenset[str]:
+    """Whoever has served, worked on a run, or claimed a workflow of one."""
+    rows = await connection.fetch(
+        "SELECT executor_id FROM aexp.executors UNION SELECT executor_id FROM aexp.processes"
+        " UNION SELECT executor_id FROM dbos.workflow_status JOIN aexp.runs"
+        "  USING (application_version) WHERE status = 'PENDING'"
+    )
+    return frozenset(row["executor_id"] for row in rows)
 
 
 async def _claimed(

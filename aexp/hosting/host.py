@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import Any
 
 import anyio
@@ -19,7 +18,6 @@ from aexp.database.connect import (
     borrowed,
     is_connection_error,
     open_database,
-    patiently,
     psycopg_engine,
 )
 from aexp.errors import RunActive, RunEnded, TooManyRuns, UnknownScenario
@@ -63,18 +61,17 @@ class Host:
         group: anyio.abc.TaskGroup,
         scenarios: Mapping[str, Scenario[Any]],
         max_active_runs: int,
-        *,
-        kills: bool,
+        serves: Serves,
     ) -> None:
         self.url = url
         self.pool = pool
         self.scenarios = scenarios
         self.max_active_runs = max_active_runs
         self.journal = Journal(pool)
-        self.carer = Carer(settings, url, pool, self.journal)
+        self.carer = Carer(settings, url, pool, self.journal, serves)
         self._records = Records(url, pool, client)
         self._group = group
-        self._kills = kills
+        self._serves = serves
         self._cared_for: dict[str, Care] = {}
         self._controlled: set[str] = set()
         # Those that failed here: nobody gains if they fail again and again.
@@ -147,8 +144,10 @@ class Host:
         async with self._starting:
             self._refuse_when_full(run_id)
             begun, fresh, ended = await self._records.record(wanted, asked)
+            plan = await self._plan(begun)
+            # Somebody may have taken it from us in the meantime.
             if not ended and run_id not in self._controlled:
-                self._go_on(begun, await self._plan(begun))
+                self._go_on(begun, plan)
         if fresh:
             log.info("hosting.run_requested", run_id=run_id, scenario=begun.scenario, **asked)
         return begun, fresh
@@ -178,7 +177,7 @@ class Host:
         """The kills that are still to land, whichever service was asked for them."""
         asked = await self.journal.kills(run.run_id)
         scenario = self.scenarios.get(run.target)
-        if asked is None or scenario is None or not self._kills:
+        if asked is None or scenario is None or self._serves == "worker":
             return KillPlan(0, 0, None)
         steps = scenario.steps(scenario.validate(run.parameters), run.facts)
         return KillPlan(asked["asked"], asked["seed"], steps, asked["landed"])
@@ -237,42 +236,51 @@ class Host:
         with self._controlling(run_id):
             run = await self._records.run(run_id)
             await self.stop(run_id)
-            unfinished = await self._records.workflows(run, UNFINISHED)
-            if not unfinished and await self._records.workflows(run, None):
+            if await self._records.has_ended(run):
                 raise RunEnded(run_id)
             # Nobody joins it any more. One that has no workflow yet has no status that says so.
             await self._records.set_hosted(run_id, hosted=False)
+            found = await self._cancel_all(run)
             # DBOS takes them from their queues; who resumes them must know where they belong.
-            queues = {row["name"]: row["queue_name"] for row in unfinished if row["queue_name"]}
-            await self._records.cancel(unfinished)
-            cancelled = {"workflows": len(unfinished), "queues": queues}
+            queues = {row["name"]: row["queue_name"] for row in found if row["queue_name"]}
+            cancelled = {"workflows": len(found), "queues": queues}
             await self.journal.write(run_id, "run.cancelled", cancelled)
-            await self._await_others_gone(run_id)
-        log.info("hosting.run_cancelled", run_id=run_id, workflows=len(unfinished))
+        log.info("hosting.run_cancelled", run_id=run_id, workflows=len(found))
 
-    async def _await_others_gone(self, run_id: str) -> None:
-        """Return when no executor elsewhere works on the run any more, or soon after."""
+    async def _cancel_all(self, run: Run) -> Collection[asyncpg.Record]:
+        """Cancel whatever the run has unfinished, until no executor elsewhere could start more."""
+        found: dict[str, asyncpg.Record] = {}
         with anyio.move_on_after(_LET_GO_S):
-            while await patiently(partial(self._records.is_held, run_id)):
+            while True:
+                # Asked before: who has let go has started all that it will.
+                held = await self._records.is_held(run.run_id)
+                unfinished = await self._records.workflows(run, UNFINISHED)
+                found |= {row["workflow_uuid"]: row for row in unfinished}
+                await self._records.cancel(unfinished)
+                if not held:
+                    break
                 await anyio.sleep(_POLL_S)
+        return found.values()
 
     async def resume(self, run_id: str) -> Run:
         """Go on with a run that was cancelled, interrupted or dead-lettered.
 
         Raises UnknownRun, RunActive when it is worked on already, RunEnded when it ended in order,
-        TooManyRuns.
+        TooManyRuns, and RunBusy while another service resumes it.
         """
         with self._controlling(run_id):
             run = await self._records.run(run_id)
             if run_id in self._cared_for or await self._records.is_held(run_id):
                 raise RunActive(run_id)
             self._refuse_when_full(run_id)
-            stopped = await self._records.workflows(run, _STOPPED)
-            if not stopped and await self._records.has_ended(run):
-                raise RunEnded(run_id)
-            await self._records.enqueue_again(stopped, await self.journal.queues(run_id))
-            await self._records.set_hosted(run_id, hosted=True)
-            await self.journal.write(run_id, "run.resumed", {"workflows": len(stopped)})
+            # Nobody else may resume it meanwhile: what they have claimed would be taken from them.
+            async with hold_alone(self.url, run_id):
+                stopped = await self._records.workflows(run, _STOPPED)
+                if not stopped and await self._records.has_ended(run):
+                    raise RunEnded(run_id)
+                await self._records.enqueue_again(stopped, await self.journal.queues(run_id))
+                await self._records.set_hosted(run_id, hosted=True)
+                await self.journal.write(run_id, "run.resumed", {"workflows": len(stopped)})
             self._go_on(run, await self._plan(run))
         log.info("hosting.run_resumed", run_id=run_id, workflows=len(stopped))
         return run
@@ -338,7 +346,7 @@ async def open_host(
                 group,
                 scenarios,
                 max_active_runs,
-                kills=serves == "service",
+                serves,
             )
             looking = anyio.CancelScope()
             group.start_soon(host.look_after_all, looking)

@@ -93,12 +93,12 @@ class Records:
         """Hosted runs that have not ended and are not ``known``, the oldest first."""
         async with borrowed(self._pool) as connection:
             rows = await connection.fetch(
-                "SELECT run_id FROM aexp.runs"
-                " LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
-                " WHERE hosted AND run_id <> ALL($2::text[])"
-                " AND (status IS NULL OR EXISTS (SELECT FROM dbos.workflow_status AS any_"
-                "  WHERE any_.application_version = runs.application_version"
-                "  AND any_.status = ANY($1::text[]))) ORDER BY runs.created_at LIMIT $3",
+                # From what is unfinished, which is little, and not from all that was ever hosted.
+                "SELECT run_id FROM aexp.runs WHERE hosted AND run_id <> ALL($2::text[])"
+                " AND (application_version IN (SELECT application_version"
+                "   FROM dbos.workflow_status WHERE status = ANY($1::text[]))"
+                "  OR NOT EXISTS (SELECT FROM dbos.workflow_status WHERE workflow_uuid = run_id))"
+                " ORDER BY created_at LIMIT $3",
                 UNFINISHED,
                 list(known),
                 limit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import to_json
@@ -28,11 +29,6 @@ async def describe_run(service: Service, run: Run, *, with_report: bool = True) 
         told: Any = {"done": progress[0].done, "total": progress[0].total}
     else:
         told = await read_progress(host.pool, run.run_id)
-    async with borrowed(host.pool) as connection:
-        absent = await absent_executors(connection, run)
-    if not host.is_settled(run.run_id):
-        # Its process here is killed and started again.
-        absent.pop(service.options.settings.executor_id, None)
     report, ok = await _report(service, run) if with_report else (None, None)
     return RunDetail(
         run_id=run.run_id,
@@ -49,11 +45,23 @@ async def describe_run(service: Service, run: Run, *, with_report: bool = True) 
         kills=await host.journal.kills(run.run_id),
         waiting_for=[
             Absent(executor_id=name, workflows=workflows)
-            for name, workflows in sorted(absent.items())
+            for name, workflows in sorted((await _absent(service, run, ended=ended)).items())
         ],
         ok=ok if ended else None,
         report=report,
     )
+
+
+async def _absent(service: Service, run: Run, *, ended: bool) -> Mapping[str, int]:
+    """How many of the run's workflows are claimed by executors that are away."""
+    if ended:
+        return {}
+    async with borrowed(service.host.pool) as connection:
+        absent = await absent_executors(connection, run)
+    if not service.host.is_settled(run.run_id):
+        # Its process here is killed and started again.
+        absent.pop(service.options.settings.executor_id, None)
+    return absent
 
 
 async def _report(service: Service, run: Run) -> tuple[Any, bool | None]:

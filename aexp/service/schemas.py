@@ -206,7 +206,10 @@ class RunDetail(RunSummary):
 
     forked_from: ForkOrigin | None = Field(description="null when it is no fork")
     ended: bool = Field(description="whether all its workflows have ended")
-    progress: RunProgress | None = Field(description="null when none was seen")
+    progress: RunProgress | None = Field(
+        description="what the processes of this service have seen done, so without what other"
+        " executors do meanwhile; null when none was seen"
+    )
     kills: Kills | None = Field(description="null when none were asked for")
     waiting_for: list[Absent] = Field(
         description="executors without which it cannot end: start them again, or hand their work to"
