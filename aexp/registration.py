@@ -20,6 +20,8 @@ from dbos._registrations import (
     get_func_info,
 )
 
+from aexp.states import UNFINISHED
+
 __all__ = [
     "UNFINISHED",
     "active_workflows",
@@ -31,9 +33,6 @@ __all__ = [
     "stop_claiming",
     "workflow_name",
 ]
-
-# States of a workflow that has not ended.
-UNFINISHED = ("DELAYED", "ENQUEUED", "PENDING")
 
 
 def workflow_name(workflow: Any) -> str:

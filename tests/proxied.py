@@ -16,7 +16,7 @@ import anyio.lowlevel
 import asyncpg
 import psycopg
 
-from aexp.crash.proxy import Proxy, open_proxy
+from aexp.crash.proxy import Proxy, find_server, open_proxy
 from aexp.crash.writes import Write
 from aexp.database import DatabaseUrl
 
@@ -79,7 +79,8 @@ async def proxied(
     """A proxy to ``url`` in a folder of its own."""
     # Not pytest's, whose paths are longer than a socket's may be.
     with tempfile.TemporaryDirectory(prefix="aexp-") as folder:
-        async with open_proxy(url, Path(folder), recorder, run_id=run_id) as proxy:
+        server = await find_server(url)
+        async with open_proxy(url, Path(folder), recorder, server=server, run_id=run_id) as proxy:
             yield proxy
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aexp.audit import Report
 from aexp.crash.evidence import (
     Body,
     Checkpoint,
@@ -25,8 +26,10 @@ from aexp.crash.stranded import find_causes
 from aexp.crash.verdicts import Comparison, judge_experiment
 from aexp.crash.writes import Write
 from aexp.promise import Anomaly, Verdict
+from aexp.runs import Run
 
 ROOT, CHILD = "crash", "crash-1"
+RUN = Run(ROOT, "sell", "sell", {}, {}, f"run-{ROOT}")
 
 GOOD = Evidence(
     status="SUCCESS",
@@ -200,8 +203,7 @@ def test_without_bodies_nothing_is_known_of_what_ran_again() -> None:
 
 NAME = "insert dbos.operation_outputs"
 WRITE = Write(
-    name=NAME, key=f"{NAME} [~:1]", ordinal=1, workflow_id=ROOT, step_id=1, bookkeeping=False,
-    session="s",
+    name=NAME, key=f"{NAME} [~:1]", ordinal=1, workflow_id=ROOT, step_id=1, bookkeeping=False
 )  # fmt: skip
 
 
@@ -211,11 +213,11 @@ def experiment(side: Side, *, code: int | None, durable: bool, stood: bool | Non
         faults=[fault],
         landed=[Landed(fault, WRITE, 0, 1.0, code)],
         stood=[stood],
-        writes=[Seen(WRITE, 0, 1.0, told=False)] if durable else [],
+        writes=[Seen(WRITE, 0, 1.0)] if durable else [],
         evidence=GOOD,
-        began_at=0.0,
         seconds=1.0,
         connections=1,
+        report=Report(RUN, GOOD.status, GOOD.outcome, [], GOOD.verdicts, {}, elapsed_s=1.0),
     )
 
 

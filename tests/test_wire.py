@@ -19,9 +19,8 @@ from aexp.crash.wire import (
     Value,
     read_bind,
     read_parse,
-    read_query,
-    read_startup,
     read_tag,
+    read_text,
 )
 from aexp.errors import ProtocolViolation
 
@@ -108,7 +107,7 @@ def test_of_a_long_message_only_the_beginning_is_held() -> None:
     framer = Framer(ASKED, longest_bytes=100)
     long = message("Q", b"x" * 500)
     assert framer.feed(long[:99]) == []
-    assert framer.feed(long[99:120]) == [Piece(long[:120], Ask.QUERY, whole=False)]
+    assert framer.feed(long[99:120]) == [Piece(long[:120], Ask.QUERY)]
     rest = framer.feed(long[120:] + DIALOGUE[3])
     assert rest == [Piece(long[120:]), Piece(DIALOGUE[3], Reply.READY)]
 
@@ -153,14 +152,9 @@ def test_of_a_bind_that_is_not_whole_the_first_parameters_are_read() -> None:
 
 
 def test_words_are_read() -> None:
-    assert read_query(b"SELECT '\xc3\xa9'\0") == "SELECT 'é'"
-    assert read_query(b"SELECT '\xe9'\0") == "SELECT '\N{REPLACEMENT CHARACTER}'"
+    assert read_text(b"SELECT '\xc3\xa9'\0") == "SELECT 'é'"
+    assert read_text(b"SELECT '\xe9'\0") == "SELECT '\N{REPLACEMENT CHARACTER}'"
     assert read_parse(b"name\0COMMIT\0\0\0") == ("name", "COMMIT")
-    assert read_startup(b"user\0me\0application_name\0aexp r\0\0") == {
-        "user": "me",
-        "application_name": "aexp r",
-        "": "",
-    }
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_bookkeeping_is_told_apart(sql: str, bookkeeping: bool) -> None:
 
 
 def announced(ordinals: Ordinals, *found: Effect) -> Write:
-    return ordinals.announce(found, "session")
+    return ordinals.announce(found)
 
 
 def test_a_transaction_is_called_by_all_that_it_writes() -> None:
@@ -229,7 +229,6 @@ def test_a_transaction_is_called_by_all_that_it_writes() -> None:
     assert write.key == "copy aexp.publications + insert outputs [~.2.0:1]"
     assert write.point == write.key + "#1"
     assert (write.workflow_id, write.step_id) == (f"{RUN}.2.0", 1)
-    assert write.session == "session"
 
 
 def test_the_name_of_a_large_transaction_is_bounded() -> None:
@@ -277,5 +276,3 @@ def test_ordinals_count_what_became_durable_by_key() -> None:
     ]
     ordinals.take_back(announced(ordinals, mine))
     assert announced(ordinals, mine).ordinal == 3
-    ordinals.forget()
-    assert announced(ordinals, mine).ordinal == 1

@@ -68,9 +68,10 @@ async def show_tally(explorer: Explorer) -> AsyncIterator[None]:
 
 def _counts(explorer: Explorer) -> str:
     tally = explorer.tally
-    counts = f"[green]{tally.held} held[/]"
-    counts += f" [bold red]{tally.broken} broken[/]" if tally.broken else " 0 broken"
-    counts += f" [yellow]{tally.void} void[/]" if tally.void else " 0 void"
+    found = tally.verdicts
+    counts = f"[green]{found['held']} held[/]"
+    counts += f" [bold red]{found['broken']} broken[/]" if found["broken"] else " 0 broken"
+    counts += f" [yellow]{found['void']} void[/]" if found["void"] else " 0 void"
     if tally.began_at is not None and tally.done:
         counts += f" {(time.monotonic() - tally.began_at) / tally.done:.2f} s a point"
     return counts

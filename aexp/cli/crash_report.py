@@ -73,8 +73,7 @@ def _heading(exploration: Exploration) -> Text:
 
 
 def _pace(exploration: Exploration) -> Text:
-    writes = len(exploration.baseline.writes) - exploration.bookkeeping
-    told = f"{writes} durable writes ({exploration.bookkeeping} more are bookkeeping)"
+    told = f"{exploration.writes} durable writes ({exploration.bookkeeping} more are bookkeeping)"
     if len(exploration.planned) < exploration.possible:
         told += f", {len(exploration.planned)} of {exploration.possible} points chosen"
     if exploration.seconds_per_point is not None:

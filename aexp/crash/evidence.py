@@ -91,6 +91,11 @@ class LifeRecord:
     stranded: Stranded | None = None
     log: Sequence[str] = ()
 
+    @property
+    def last_words(self) -> str:
+        """The last line that it logged."""
+        return next((line for line in reversed(self.log) if line.strip()), "it said nothing")
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:

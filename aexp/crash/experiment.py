@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aexp.audit import Report
 from aexp.crash.evidence import Evidence, LifeRecord
 from aexp.crash.faults import Landed, Seen, Watch
 from aexp.crash.gather import TRANSACTIONS, gather_evidence
@@ -40,12 +41,11 @@ class Experiment:
     stood: Sequence[bool | None]
     writes: Sequence[Seen]
     evidence: Evidence
-    began_at: float
     seconds: float
     connections: int
+    report: Report
     doubted: frozenset[tuple[str, int, int]] = frozenset()
     timeline: Timeline | None = None
-    report: Any = None
 
 
 def void_reason(experiment: Experiment) -> str | None:
@@ -69,9 +69,10 @@ def void_reason(experiment: Experiment) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Laboratory:
-    """Where experiments on one run are made."""
+    """Where experiments on one run are made; ``server`` as :func:`aexp.crash.proxy.find_server`."""
 
     databases: Copies
+    server: tuple[str, int]
     scenario: Scenario[Any]
     terms: Terms
 
@@ -119,12 +120,11 @@ class Laboratory:
                 stood=lives.stood,
                 writes=watch.writes,
                 evidence=evidence,
-                began_at=began_at,
                 seconds=time.monotonic() - began_at,
                 connections=bench.proxy.connections,
+                report=report,
                 doubted=_doubted(watch.landed, lives.records),
                 timeline=timeline,
-                report=report,
             )
 
     @asynccontextmanager
@@ -134,7 +134,7 @@ class Laboratory:
             async with (
                 self.databases.copy() as url,
                 connected(url) as connection,
-                open_proxy(url, folder, watch, run_id=self.run.run_id) as proxy,
+                open_proxy(url, folder, watch, server=self.server, run_id=self.run.run_id) as proxy,
             ):
                 with refusals_told(url):
                     yield Bench(url, connection, proxy, folder)

@@ -14,6 +14,7 @@ from aexp.crash.evidence import Evidence
 from aexp.crash.experiment import Experiment, Laboratory, void_reason
 from aexp.crash.lives import Terms
 from aexp.crash.plan import Point, order_pairs, order_points, order_restarts, sample
+from aexp.crash.proxy import find_server
 from aexp.crash.request import NothingToExplore, Request, Tally, Unexplored
 from aexp.crash.results import Baseline, Exploration, PointResult
 from aexp.crash.verdicts import Comparison, judge_experiment
@@ -29,7 +30,7 @@ from aexp.scenario import scenario_code
 from aexp.settings import Settings
 from aexp.stopping import Stop
 
-__all__ = ["RUN_ID", "Explorer"]
+__all__ = ["Explorer"]
 
 # The same in every experiment, each of which has a database of its own: so ids are the same.
 RUN_ID = "crash"
@@ -81,7 +82,6 @@ class Explorer:
             baseline=baseline,
             planned=planned,
             possible=possible,
-            bookkeeping=sum(seen.write.bookkeeping for seen in baseline.writes),
             unsteady=unsteady,
             results=results,
             elapsed_s=time.monotonic() - began_at,
@@ -123,7 +123,12 @@ class Explorer:
                 deadline_s=request.deadline_s,
                 show_logs=request.replay is not None,
             )
-            yield Laboratory(databases=databases, scenario=request.scenario, terms=terms)
+            yield Laboratory(
+                databases=databases,
+                server=await find_server(databases.template),
+                scenario=request.scenario,
+                terms=terms,
+            )
 
     async def _baseline(self, laboratory: Laboratory) -> tuple[Baseline, Evidence, list[str]]:
         """Two runs without a fault: the first is what all others are compared with, the second one
@@ -138,7 +143,6 @@ class Explorer:
         )
         baseline = Baseline(
             writes=first.writes,
-            began_at=first.began_at,
             clock_offset_s=time.time() - time.monotonic(),
             seconds=first.seconds,
             verdicts=self._judge(first.evidence, second.evidence),
@@ -222,7 +226,6 @@ class Explorer:
         self, laboratory: Laboratory, point: Point, baseline: Evidence
     ) -> PointResult:
         """The point's result; one whose fault did not land is tried again."""
-        began_at = time.monotonic()
         for attempt in range(1, ATTEMPTS + 1):
             experiment = await laboratory.experiment(point.faults, point.restart)
             void = void_reason(experiment)
@@ -245,7 +248,6 @@ class Explorer:
                 ]
                 if void is None
                 else (),
-                seconds=time.monotonic() - began_at,
                 log=[line for life in experiment.evidence.lives for line in life.log],
             )
             if void is None:
@@ -300,8 +302,7 @@ def _check_alone(experiment: Experiment, laboratory: Laboratory) -> None:
             " give it less to do, or a longer --deadline"
         )
     if life.code != 0:
-        said = next((line for line in reversed(life.log) if line.strip()), "it said nothing")
-        raise WorkerFailed(life.pid, life.code, said.removeprefix("aexp: error: "))
+        raise WorkerFailed(life.pid, life.code, life.last_words.removeprefix("aexp: error: "))
     if not experiment.connections:
         raise NothingToExplore(
             "the worker made no connection to the database that it was told to use: what it writes"

@@ -17,15 +17,11 @@ __all__ = ["Landed", "Seen", "Watch"]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A write that became durable in the ``life``-th life of the worker, at ``at`` (monotonic).
-
-    ``told`` says whether its client was to hear of it.
-    """
+    """A write that became durable in the ``life``-th life of the worker, at ``at`` (monotonic)."""
 
     write: Write
     life: int
     at: float
-    told: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +82,13 @@ class Watch:
     async def after(self, write: Write) -> bool:
         """Whether the client may hear that ``write`` is durable."""
         strikes = not self._down and self._is_next(write, (Side.AFTER, Side.LOST_ACK))
-        told = not self._down and not strikes
-        self.writes.append(Seen(write, self.life, time.monotonic(), told))
+        self.writes.append(Seen(write, self.life, time.monotonic()))
         if not write.bookkeeping:
             self.active_at = time.monotonic()
         if strikes:
             await self._strike(write)
-        return told
+            return False
+        return not self._down
 
     def _is_next(self, write: Write, sides: Sequence[Side]) -> bool:
         if len(self.landed) == len(self.faults):

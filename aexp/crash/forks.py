@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-__all__ = ["Life", "serve"]
+__all__ = ["main"]
 
 # What a forked process does with its order; the exit code.
 Life = Callable[[Mapping[str, Any]], int]

@@ -17,7 +17,6 @@ import structlog
 
 from aexp.crash.session import Request, Session, Settled
 from aexp.crash.wire import (
-    CANCEL_REQUEST,
     FLUSH,
     FROM_CLIENT,
     FROM_SERVER,
@@ -27,7 +26,6 @@ from aexp.crash.wire import (
     Ask,
     Framer,
     Piece,
-    read_startup,
 )
 from aexp.crash.writes import Ordinals, Write
 from aexp.errors import ProtocolViolation
@@ -138,7 +136,6 @@ class Link:
         self._ordinals = ordinals
         self._group = group
         self._session = Session()
-        self._name = ""
         self._greeting = b""
         self._asked = Framer(FROM_CLIENT)
         self._questions: deque[Piece] = deque()
@@ -191,9 +188,6 @@ class Link:
             if kind not in UNENCRYPTED:
                 if len(self._greeting) > size:
                     raise ProtocolViolation("a client goes on before the server has greeted it")
-                if kind != CANCEL_REQUEST:
-                    parameters = read_startup(self._greeting[8:size])
-                    self._name = parameters.get("application_name", "")
                 self.client.take = self._guarded(self._arrived)
                 self.client.stop(_BUSY)
                 self._greeted.set()
@@ -237,7 +231,7 @@ class Link:
             await self._heard.wait()
         write = None
         if effects := session.would_commit(request):
-            write = self._ordinals.announce(effects, self._name)
+            write = self._ordinals.announce(effects)
             if not await self._observer.before(write):
                 self._ordinals.take_back(write)
                 self.cut()
@@ -280,7 +274,7 @@ class Link:
         return heard
 
     async def _acknowledge(self, piece: Piece, settled: Settled) -> None:
-        write = settled.write or self._ordinals.announce(settled.durable, self._name)
+        write = settled.write or self._ordinals.announce(settled.durable)
         if not await self._observer.after(write):
             self.cut()
             return

@@ -18,7 +18,7 @@ from aexp.crash.gather import CHECKPOINTS, read_workflows
 from aexp.crash.plan import Restart
 from aexp.crash.proxy import Proxy
 from aexp.crash.stranded import OTHER_EXECUTOR, OTHER_VERSION, find_causes
-from aexp.crash.workers import LAST_LINES, Order, Worker, Workers
+from aexp.crash.workers import Order, Worker, Workers
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.runs import Run
@@ -30,6 +30,7 @@ __all__ = ["Bench", "Lives", "Terms"]
 # supervises it would do; so often at most.
 _MOST_RESTARTS = 3
 _LOOK_S = 1.0
+_LAST_LINES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,7 @@ class Lives:
             url=self.bench.proxy.url,
             folder=self.bench.folder,
             log=log,
+            bodies=self.bench.bodies,
             instances=wrong is not Restart.INSTANCE,
         )
 
@@ -158,7 +160,7 @@ class Lives:
             killed=any(landed.code is not None for landed in self.watch.landed[struck:]),
             stalled=given_up and wrong is None,
             stranded=stranded,
-            log=log.splitlines()[-LAST_LINES:],
+            log=log.splitlines()[-_LAST_LINES:],
         )
         self.records.append(record)
         return record

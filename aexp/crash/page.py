@@ -15,7 +15,7 @@ from aexp.crash.results import Exploration, PointResult
 from aexp.log import masked
 from aexp.report import render_page, view_data
 
-__all__ = ["exploration_data", "render_exploration"]
+__all__ = ["render_exploration"]
 
 # The worst of its points says what a write is marked with.
 _WORST = ("broken", "void", "held")
@@ -47,10 +47,7 @@ def exploration_data(exploration: Exploration) -> dict[str, Any]:
 
 
 def _mark(exploration: Exploration, seen: Seen, results: list[PointResult]) -> Mapping[str, Any]:
-    verdicts = {
-        result.name: "void" if result.held is None else "held" if result.held else "broken"
-        for result in results
-    }
+    verdicts = {result.name: result.verdict for result in results}
     epoch_ms = (seen.at + exploration.baseline.clock_offset_s) * 1000
     return {
         "at": max(0, round(epoch_ms) - exploration.baseline.timeline.began_at),

@@ -24,7 +24,7 @@ from aexp.crash.writes import Ordinals
 from aexp.database import DatabaseUrl
 from aexp.errors import DatabaseUnreachable, UsageError
 
-__all__ = ["Observer", "Proxy", "open_proxy"]
+__all__ = ["Proxy", "find_server", "open_proxy"]
 
 _LONGEST_SOCKET_PATH = 107  # sun_path of unix(7), without its end
 _PORT = 5432  # a part of the socket's name
@@ -41,10 +41,6 @@ class Proxy:
     server: tuple[str, int]
     connections: int = 0
     links: set[Link] = field(default_factory=set)
-
-    def forget(self) -> None:
-        """Count the writes from 1 again."""
-        self.ordinals.forget()
 
     def link(self, group: anyio.abc.TaskGroup) -> Side:
         """What speaks with the next client that connects."""
@@ -67,8 +63,11 @@ class Proxy:
             await loop.create_connection(lambda: side, host, port)
 
 
-async def _find(url: DatabaseUrl) -> tuple[str, int]:
-    """Host, or folder of the socket, and port of the server: where libpq finds it."""
+async def find_server(url: DatabaseUrl) -> tuple[str, int]:
+    """Host, or folder of the socket, and port of the server: where libpq finds it.
+
+    Raises DatabaseUnreachable, or UsageError for a connection that a proxy could not read.
+    """
     if url.parsed.query.get("sslmode") in _ENCRYPTING:
         raise UsageError(
             f"database {url} asks for TLS, which leaves nothing to see: use one without"
@@ -83,27 +82,31 @@ async def _find(url: DatabaseUrl) -> tuple[str, int]:
 
 @asynccontextmanager
 async def open_proxy(
-    url: DatabaseUrl, folder: Path, observer: Observer, *, run_id: str | None = None
+    url: DatabaseUrl,
+    folder: Path,
+    observer: Observer,
+    *,
+    server: tuple[str, int],
+    run_id: str | None = None,
 ) -> AsyncIterator[Proxy]:
-    """A proxy to ``url``, whose socket is in ``folder``, for the life of the context.
+    """A proxy to ``url`` on ``server``, whose socket is in ``folder``, while the context lives.
 
     With ``run_id`` the keys of writes are relative to it. On the way out every connection is cut.
-    What an observer raises comes out of the context. Raises DatabaseUnreachable or UsageError.
+    What an observer raises comes out of the context. Raises UsageError.
     """
     path = Path(await anyio.Path(folder).absolute()) / f".s.PGSQL.{_PORT}"
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
         raise UsageError(f"{folder} has too long a path for a unix socket: set TMPDIR to a shorter")
-    address = await _find(url)
     parsed = url.parsed.set(host=None, port=None).difference_update_query(["host", "port"])
     proxied = DatabaseUrl(parsed.update_query_dict({"host": str(path.parent), "port": str(_PORT)}))
-    proxy = Proxy(url=proxied, observer=observer, ordinals=Ordinals(run_id), server=address)
+    proxy = Proxy(url=proxied, observer=observer, ordinals=Ordinals(run_id), server=server)
     async with anyio.create_task_group() as group:
         loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(lambda: proxy.link(group), str(path))
+        listening = await loop.create_unix_server(lambda: proxy.link(group), str(path))
         try:
             yield proxy
         finally:
-            server.close()
+            listening.close()
             group.cancel_scope.cancel()
             # A task that is cancelled before it began has nothing of its own to close.
             for link in proxy.links:

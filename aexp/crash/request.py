@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aexp.crash.plan import Point, Side
-from aexp.crash.results import PointResult
-from aexp.errors import AexpError, Interrupted
+from aexp.crash.results import Outcome, PointResult
+from aexp.errors import AexpError, Interrupted, UsageError
 from aexp.scenario import Scenario
 
 __all__ = ["NothingToExplore", "Request", "Tally", "Unexplored"]
@@ -48,6 +49,20 @@ class Request:
     template: str | None = None
     command: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        chooses = {
+            "--points": self.points is not None,
+            "--sides": set(self.sides) != set(Side),
+            "--double": self.double != 0,
+            "--stranded": self.stranded,
+        }
+        if self.replay is not None and (chosen := [name for name in chooses if chooses[name]]):
+            raise UsageError(
+                f"--replay is one point, and {', '.join(chosen)} would choose others: leave one out"
+            )
+        if self.double != 0 and not any(side.kills for side in self.sides):
+            raise UsageError("--double kills a second time: give --sides before or after too")
+
 
 @dataclass(slots=True)
 class Tally:
@@ -55,21 +70,14 @@ class Tally:
 
     doing: str = "starting"
     planned: int | None = None
-    held: int = 0
-    broken: int = 0
-    void: int = 0
+    verdicts: Counter[Outcome] = field(default_factory=Counter)
     began_at: float | None = None
 
     @property
     def done(self) -> int:
         """Points that are decided."""
-        return self.held + self.broken + self.void
+        return self.verdicts.total()
 
     def count(self, result: PointResult) -> None:
         """One more is."""
-        if result.void is not None:
-            self.void += 1
-        elif result.broken:
-            self.broken += 1
-        else:
-            self.held += 1
+        self.verdicts[result.verdict] += 1

@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from aexp.audit import Report
 from aexp.crash.evidence import Stranded
@@ -16,32 +16,28 @@ from aexp.errors import AexpError
 from aexp.promise import Verdict
 from aexp.report import Timeline
 
-__all__ = ["BASELINE", "Baseline", "Exploration", "KindRow", "PointResult"]
+__all__ = ["Baseline", "Exploration", "Outcome", "PointResult"]
+
+# Of a point that is decided.
+Outcome: TypeAlias = Literal["held", "broken", "void"]
 
 BASELINE = "baseline"
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The run without a fault: its writes, in order, with the moment at which it began (the same
-    clock), its account and its timeline.
+    """The run without a fault: its writes, in order, its account and its timeline.
 
     ``verdicts`` compare it with a second such run, made under another hash seed. The epoch is
-    ``clock_offset_s`` before that clock's zero.
+    ``clock_offset_s`` before the zero of the clock of its writes.
     """
 
     writes: Sequence[Seen]
-    began_at: float
     clock_offset_s: float
     seconds: float
     verdicts: Sequence[Verdict]
     report: Report
     timeline: Timeline
-
-    @property
-    def points(self) -> Sequence[str]:
-        """The names of its writes in order, bookkeeping and all."""
-        return [seen.write.point for seen in self.writes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,6 @@ class PointResult:
     stranded: Stranded | None = None
     # The writes that became durable after the last fault, in later lives.
     recovery: Sequence[str] = ()
-    seconds: float = 0.0
     log: Sequence[str] = ()
 
     @property
@@ -78,9 +73,16 @@ class PointResult:
         return [verdict for verdict in self.verdicts if verdict.held is False]
 
     @property
+    def verdict(self) -> Outcome:
+        """``held`` when every promise held that could be judged."""
+        if self.void is not None:
+            return "void"
+        return "broken" if self.broken else "held"
+
+    @property
     def held(self) -> bool | None:
-        """Whether every promise held that could be judged; None when the point is void."""
-        return None if self.void is not None else not self.broken
+        """The verdict as three-valued logic has it: None when the point is void."""
+        return None if self.verdict == "void" else self.verdict == "held"
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -126,7 +128,6 @@ class Exploration:
     baseline: Baseline
     planned: Sequence[Point]
     possible: int
-    bookkeeping: int
     unsteady: Sequence[str]
     results: Sequence[PointResult]
     elapsed_s: float
@@ -137,20 +138,33 @@ class Exploration:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def bookkeeping(self) -> int:
+        """How many writes of the baseline have nothing to do with a workflow."""
+        return sum(seen.write.bookkeeping for seen in self.baseline.writes)
+
+    @property
+    def writes(self) -> int:
+        """How many do."""
+        return len(self.baseline.writes) - self.bookkeeping
+
+    @property
     def verified(self) -> Sequence[PointResult]:
         """The points whose fault landed."""
-        return [result for result in self.results if result.void is None]
+        return [result for result in self.results if result.verdict != "void"]
 
     @property
     def void(self) -> Sequence[PointResult]:
         """The points whose fault did not land, as often as it was tried."""
-        return [result for result in self.results if result.void is not None]
+        return [result for result in self.results if result.verdict == "void"]
 
     @property
     def broken(self) -> Sequence[PointResult]:
         """Where a promise did not hold: the baseline itself, and points that were verified."""
         alone = PointResult(None, self.baseline.verdicts)
-        return [*([alone] if alone.broken else []), *(r for r in self.verified if r.broken)]
+        return [
+            *([alone] if alone.broken else []),
+            *(r for r in self.results if r.verdict == "broken"),
+        ]
 
     @property
     def coverage(self) -> float:
@@ -173,7 +187,8 @@ class Exploration:
         rows = []
         for kind, points in planned.items():
             of_kind = [r for r in self.results if r.point is not None and r.point.kind == kind]
-            verified = [result for result in of_kind if result.void is None]
+            verdicts = Counter(result.verdict for result in of_kind)
+            verified = [result for result in of_kind if result.verdict != "void"]
             rows.append(
                 KindRow(
                     kind=kind,
@@ -181,8 +196,8 @@ class Exploration:
                     verified=len(verified),
                     duplicates=sum(result.duplicates or 0 for result in verified),
                     restarted=sum(result.restarted for result in verified),
-                    broken=sum(bool(result.broken) for result in verified),
-                    void=len(of_kind) - len(verified),
+                    broken=verdicts["broken"],
+                    void=verdicts["void"],
                 )
             )
         return rows
@@ -196,7 +211,7 @@ class Exploration:
             "parameters": dict(self.parameters),
             "seed": self.seed,
             "jobs": self.jobs,
-            "writes": len(self.baseline.writes) - self.bookkeeping,
+            "writes": self.writes,
             "bookkeeping_writes": self.bookkeeping,
             "unsteady": list(self.unsteady),
             "possible": self.possible,

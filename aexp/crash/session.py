@@ -22,10 +22,9 @@ from aexp.crash.wire import (
     Reply,
     Value,
     read_bind,
-    read_name,
     read_parse,
-    read_query,
     read_tag,
+    read_text,
 )
 from aexp.crash.writes import Effect, Write, effects_of
 
@@ -145,12 +144,12 @@ class Session:
                 statement = self._prepared.get(bound.statement, Statement())
                 self._portals[bound.portal] = _run(statement, bound.values)
             case Ask.EXECUTE:
-                runs.append(self._portals.get(read_name(body), _Run(Statement())))
+                runs.append(self._portals.get(read_text(body), _Run(Statement())))
             case Ask.CLOSE:
                 held = self._prepared if body[:1] == b"S" else self._portals
-                held.pop(read_name(body[1:]), None)
+                held.pop(read_text(body[1:]), None)
             case Ask.QUERY:
-                runs.extend(_run(statement, ()) for statement in statements.read(read_query(body)))
+                runs.extend(_run(statement, ()) for statement in statements.read(read_text(body)))
         return Request(piece.kind, runs)
 
     def may_commit(self, request: Request) -> bool:

@@ -13,12 +13,12 @@ from typing import Any
 
 from aexp.crash.evidence import Body, Evidence, StepRecord
 from aexp.promise import Anomaly, Promise, Verdict, judge
+from aexp.states import UNFINISHED
 
-__all__ = ["PROMISES", "Comparison", "judge_experiment"]
+__all__ = ["Comparison", "judge_experiment"]
 
 _SAMPLE = 20
 _LONGEST = 400
-_UNENDED = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 # What DBOS calls a workflow that it has tried to recover too often.
 _DEAD = frozenset({"MAX_RECOVERY_ATTEMPTS_EXCEEDED", "CANCELLED"})
 
@@ -77,41 +77,37 @@ def _ends(comparison: Comparison) -> Sequence[Anomaly]:
     One before it may have: it lost a connection, and whatever supervises it starts it again.
     """
     found = comparison.found
-    anomalies = []
-    for number, life in list(enumerate(found.lives, 1))[-1:]:
-        row = {"process": number, "pid": life.pid, "code": life.code}
-        if life.code is None:
-            left = [_workflow(row) for row in found.workflows if row.status in _UNENDED]
-            anomalies.append(Anomaly("the run did not end within its deadline", [row, *left]))
-        elif life.code != 0:
-            said = next((line for line in reversed(life.log) if line.strip()), "it said nothing")
-            anomalies.append(
-                Anomaly("a worker ended on its own", [{**row, "said": said[:_LONGEST]}])
-            )
-    if found.status in _UNENDED and not anomalies:
-        anomalies.append(Anomaly(f"the root workflow is {found.status}"))
-    return anomalies
+    life = found.lives[-1]
+    row: dict[str, Any] = {"process": len(found.lives), "pid": life.pid, "code": life.code}
+    if life.code is None:
+        left = [_workflow(row) for row in found.workflows if row.status in UNFINISHED]
+        return [Anomaly("the run did not end within its deadline", [row, *left])]
+    if life.code != 0:
+        row["said"] = life.last_words[:_LONGEST]
+        return [Anomaly("a worker ended on its own", [row])]
+    if found.status in UNFINISHED:
+        return [Anomaly(f"the root workflow is {found.status}")]
+    return ()
 
 
 def _stranded(comparison: Comparison) -> Sequence[Anomaly] | None:
     """What a wrongly started process leaves lying is found, with the cause."""
-    lives = [life for life in comparison.found.lives if life.stranded is not None]
-    if not lives:
+    left = [life.stranded for life in comparison.found.lives if life.stranded is not None]
+    if not left:
         return None
     anomalies = []
-    for life in lives:
-        assert life.stranded is not None
-        causes = life.stranded.causes
-        if life.stranded.expected not in causes:
-            rows = [{"cause": cause, "workflows": list(ids)} for cause, ids in causes.items()]
-            what = f"work lies there and not because of {life.stranded.expected}"
+    for stranded in left:
+        if stranded.expected not in stranded.causes:
+            causes = stranded.causes.items()
+            rows = [{"cause": cause, "workflows": list(ids)} for cause, ids in causes]
+            what = f"work lies there and not because of {stranded.expected}"
             anomalies.append(Anomaly(what, rows or [{"cause": None, "workflows": []}]))
     return anomalies
 
 
 def _same_result(comparison: Comparison) -> Sequence[Anomaly] | None:
     baseline, found = comparison.baseline, comparison.found
-    if found.status in _UNENDED:
+    if found.status in UNFINISHED:
         return None
     if found.status != baseline.status:
         row = {"status": found.status, "expected": baseline.status, "result": _brief(found.outcome)}
@@ -128,7 +124,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _none_left(comparison: Comparison) -> Sequence[Anomaly]:
-    left = [row for row in comparison.found.workflows if row.status in _UNENDED | _DEAD]
+    left = [row for row in comparison.found.workflows if row.status in {*UNFINISHED, *_DEAD}]
     known = {row.workflow_id: row.status for row in comparison.baseline.workflows}
     left = [row for row in left if known.get(row.workflow_id) != row.status]
     if not left:

@@ -14,11 +14,9 @@ from typing import NamedTuple
 from aexp.errors import ProtocolViolation
 
 __all__ = [
-    "CANCEL_REQUEST",
     "FLUSH",
     "FROM_CLIENT",
     "FROM_SERVER",
-    "LONGEST_BYTES",
     "LONGEST_STARTUP_BYTES",
     "REFUSED",
     "UNENCRYPTED",
@@ -29,17 +27,14 @@ __all__ = [
     "Reply",
     "Value",
     "read_bind",
-    "read_name",
     "read_parse",
-    "read_query",
-    "read_startup",
     "read_tag",
+    "read_text",
 ]
 
 # Of a longer message only so much is read; its rest is passed on as it comes.
 LONGEST_BYTES = 256 * 1024
 LONGEST_STARTUP_BYTES = 10_000  # MAX_STARTUP_PACKET_LENGTH of the server
-CANCEL_REQUEST = 80877102
 # SSLRequest and GSSENCRequest: "will you speak encrypted?"
 UNENCRYPTED = frozenset({80877103, 80877104})
 REFUSED = b"N"
@@ -76,12 +71,11 @@ FROM_SERVER = frozenset(int(kind) for kind in Reply)
 
 
 class Piece(NamedTuple):
-    """Bytes to pass on. With a ``kind``, they are one message of it, header included, or, when not
-    ``whole``, the beginning of one that is too long to hold."""
+    """Bytes to pass on. With a ``kind``, they are one message of it, header included, or the
+    beginning of one that is too long to hold."""
 
     data: bytes
     kind: int = 0
-    whole: bool = True
 
     @property
     def body(self) -> bytes:
@@ -127,7 +121,7 @@ class Framer:
                 break
             if begun < at:
                 pieces.append(Piece(data[begun:at]))
-            pieces.append(Piece(data[at : at + taken], kind, whole=taken == size))
+            pieces.append(Piece(data[at : at + taken], kind))
             self._passing = size - taken
             begun = at = at + taken
         if begun < at:
@@ -159,21 +153,16 @@ def _string(body: bytes, at: int) -> tuple[str, int]:
     return body[at:end].decode(errors="replace"), end + 1
 
 
-def read_query(body: bytes) -> str:
-    """The SQL of a simple query."""
+def read_text(body: bytes) -> str:
+    """What ``body`` begins with: the SQL of a simple query, the portal of an Execute."""
     return _string(body, 0)[0]
 
 
 def read_tag(body: bytes) -> tuple[str, int | None]:
     """A CommandComplete: its command, and its number of rows if it tells one."""
-    words = _string(body, 0)[0].split()
+    words = read_text(body).split()
     counted = len(words) > 1 and words[-1].isdecimal()
     return (words[0] if words else ""), int(words[-1]) if counted else None
-
-
-def read_name(body: bytes) -> str:
-    """The portal of an Execute."""
-    return _string(body, 0)[0]
 
 
 def read_parse(body: bytes) -> tuple[str, str]:
@@ -207,9 +196,3 @@ def _shorts(body: bytes, at: int) -> tuple[list[int], int]:
     end = at + 2 + 2 * count
     found = [int.from_bytes(body[start : start + 2]) for start in range(at + 2, end, 2)]
     return found, end
-
-
-def read_startup(body: bytes) -> dict[str, str]:
-    """The session's parameters in the body of a StartupMessage, without the protocol's version."""
-    words = [word.decode(errors="replace") for word in body.split(b"\0")]
-    return dict(zip(words[0::2], words[1::2], strict=False))

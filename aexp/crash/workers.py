@@ -29,9 +29,8 @@ from aexp.errors import AexpError
 from aexp.runs import Run
 from aexp.settings import Settings, user_environment
 
-__all__ = ["LAST_LINES", "Order", "Worker", "Workers", "open_workers"]
+__all__ = ["Order", "Worker", "Workers", "open_workers"]
 
-LAST_LINES = 20
 _LINE_LIMIT = 1024 * 1024
 _HASH_SEEDS = 2
 
@@ -49,8 +48,8 @@ class ForksFailed(AexpError):
 class Order:
     """What a worker is to do: work on ``run`` with this ``url`` as its only way to the database.
 
-    ``folder`` takes what it writes, ``log`` its log lines. Without ``instances`` it forgets every
-    configured instance before it launches DBOS.
+    ``folder`` takes what it writes, ``log`` its log lines, ``bodies`` a note of each step body that
+    begins. Without ``instances`` it forgets every configured instance before it launches DBOS.
     """
 
     run: Run
@@ -58,12 +57,8 @@ class Order:
     url: DatabaseUrl
     folder: Path
     log: Path
+    bodies: Path
     instances: bool = True
-
-    @property
-    def bodies(self) -> Path:
-        """Where each step body that begins is noted."""
-        return self.folder / "bodies"
 
     def as_json(self) -> dict[str, Any]:
         """As :func:`aexp.crash.worker.live` reads it."""

@@ -57,7 +57,6 @@ class Write:
     ``key`` is the name with the workflow (relative to the run) and step, where parameters tell
     them: the same in every run. ``ordinal`` counts, from 1, the durable writes of this key.
     ``workflow_id`` is as in the database. ``bookkeeping``: it has nothing to do with a workflow.
-    ``session`` is the application_name of the connection.
     """
 
     name: str
@@ -66,7 +65,6 @@ class Write:
     workflow_id: str | None
     step_id: int | None
     bookkeeping: bool
-    session: str
 
     @property
     def point(self) -> str:
@@ -136,7 +134,7 @@ class Ordinals:
         self._run = None if run_id is None else re.compile(rf"(?<!\w){re.escape(run_id)}(?!\w)")
         self._taken: Counter[str] = Counter()
 
-    def announce(self, effects: Sequence[Effect], session: str) -> Write:
+    def announce(self, effects: Sequence[Effect]) -> Write:
         """The write that makes ``effects``, of which there is at least one, durable."""
         name = _joined(effect.name for effect in effects)
         told = [effect for effect in effects if effect.workflow_id is not None]
@@ -152,17 +150,12 @@ class Ordinals:
             workflow_id=whose.workflow_id,
             step_id=whose.step_id,
             bookkeeping=all(effect.bookkeeping for effect in effects),
-            session=session,
         )
 
     def take_back(self, write: Write) -> None:
         """Nothing of ``write`` has become durable."""
         if self._taken[write.key]:
             self._taken[write.key] -= 1
-
-    def forget(self) -> None:
-        """Count from 1 again."""
-        self._taken.clear()
 
     def _whose(self, effect: Effect) -> str:
         if (known := effect.workflow_id) is None:

@@ -176,7 +176,6 @@ async def test_both_drivers_write_what_is_seen(
 ) -> None:
     await told(driver)
     assert recorder.points == points
-    assert {write.session for write in recorder.durable} <= {"mine"}
     # In order, but for what turned out to write nothing.
     announced = [write for write in recorder.announced if write in recorder.durable]
     assert announced == recorder.durable
@@ -230,10 +229,6 @@ async def test_what_never_arrived_is_not_counted(proxy: Proxy, recorder: Recorde
     driver = await Asyncpg.connect(proxy.url)
     await driver.run(*INSERT)
     assert recorder.points == [f"{ITEM}#1"]
-    proxy.forget()
-    await driver.run("DELETE FROM item")
-    await driver.run(*INSERT)
-    assert recorder.points[-1] == f"{ITEM}#1"
     assert proxy.connections == 2
     await driver.close()
 
