@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -110,12 +111,17 @@ def test_the_command_tells_what_broke_and_how_to_see_it_again(cli: Cli, tmp_path
     page = tmp_path / "found.html"
     done = cli(
         "crash", DOUBLED, "--replay", f"before:{STEP}", "--report", str(page),
-        "--template", TEMPLATE,
+        "--template", TEMPLATE, "--deadline", "45", "--loop", "asyncio", "--executor-id", "other",
     )  # fmt: skip
     assert done.code == 1, done.stderr
+    # In one line, whatever the width of the terminal.
+    again = [
+        *("aexp", "crash", DOUBLED, "--template", TEMPLATE, "--deadline", "45"),
+        *("--executor-id", "other", "--loop", "asyncio", "--replay", f"before:{STEP}"),
+    ]
+    assert shlex.join(again) in done.stdout
     assert "shipped_once: each item is shipped exactly once" in done.stdout
     assert "not shipped exactly once" in done.stdout
-    assert shlex.join(["--replay", f"before:{STEP}"]) in done.stdout
     text = page.read_text()
     assert "data-verdict" in text
     assert "not shipped exactly once" in text
@@ -139,6 +145,13 @@ def test_the_command_tells_the_same_as_json(cli: Cli) -> None:
         (["resume", "--sides", "below"], "'below' is none of before, after, lost-ack"),
         (["resume", "--points", "few"], "'few' is neither a number"),
         (["resume", "--replay", "after"], "'after' is no point"),
+        (["resume", "--replay", f"after:{STEP}", "--points", "3"], "--points would choose others"),
+        (
+            ["resume", "--replay", f"after:{STEP}", "--double", "1", "--sides", "after"],
+            "--sides, --double would choose others",
+        ),
+        (["resume", "--replay", f"after:{STEP}", "--stranded"], "--stranded would choose"),
+        (["resume", "--double", "all", "--sides", "lost-ack"], "--double kills a second time"),
         (["nothing"], "unknown scenario 'nothing'"),
         (["resume", "--set", "colour=red"], "unknown parameter 'colour'"),
         (["resume", "--report", "no/such/page.html"], "there is no folder"),
@@ -164,6 +177,22 @@ def test_a_workflow_that_never_ends_is_refused(cli: Cli) -> None:
     assert databases(cli.url) == set()
 
 
+def test_a_run_that_has_ended_in_the_template_has_no_write_to_be_killed_at(cli: Cli) -> None:
+    assert cli("run", f"{BUGS}:sound", "--run-id", "crash").code == 0
+    assert cli.url is not None
+    done = cli("crash", f"{BUGS}:sound", "--template", cli.url.name)
+    assert done.code == 1
+    assert "sound wrote nothing that could be lost" in done.error
+
+
+def test_a_workflow_that_goes_round_the_proxy_is_refused(cli: Cli) -> None:
+    assert cli.url is not None
+    cli.environment = {"DETOUR": cli.url.libpq}
+    done = cli("crash", f"{PLANTED}/detour.py:detour", "--template", TEMPLATE)
+    assert done.code == 1
+    assert "made no connection to the database that it was told to use" in done.error
+
+
 def exploring(cli: Cli) -> subprocess.Popen[str]:
     """An exploration whose first worker is at work, for ever."""
     process = cli.start("crash", f"{BUGS}:endless", "--template", TEMPLATE, "--deadline", "100")
@@ -173,11 +202,12 @@ def exploring(cli: Cli) -> subprocess.Popen[str]:
 
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The workers: what the processes that fork have forked."""
-    return [
-        worker
-        for forks in children_running(process.pid, "aexp.crash.forks")
-        for worker in forks.children()
-    ]
+    found = []
+    for forks in children_running(process.pid, "aexp.crash.forks"):
+        # What is about to run something else looks like its parent, and may have ended since.
+        with suppress(psutil.NoSuchProcess):
+            found += forks.children()
+    return found
 
 
 def test_an_interrupt_leaves_no_process_and_no_database(cli: Cli) -> None:

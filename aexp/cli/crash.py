@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aexp.cli.files import check_place, write_whole
-from aexp.cli.options import assignments, with_settings
+from aexp.cli.options import with_settings, with_target
+from aexp.crash.plan import Side, parse_point
 from aexp.database import locate_database
 from aexp.errors import Interrupted
 from aexp.execution import leave_terminal_clean, run_on_loop
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = ["crash"]
 
-_SIDES = ("before", "after", "lost-ack")
+_DEADLINE_S = 30.0
 
 
-def _sides(_context: click.Context, _parameter: click.Parameter, value: str) -> Sequence[str]:
+def _sides(_context: click.Context, _parameter: click.Parameter, value: str) -> Sequence[Side]:
     sides = [side.strip() for side in value.split(",")]
     for side in sides:
-        if side not in _SIDES:
-            raise click.BadParameter(f"{side!r} is none of {', '.join(_SIDES)}")
-    return [side for side in _SIDES if side in sides]
+        if side not in set(Side):
+            raise click.BadParameter(f"{side!r} is none of {', '.join(Side)}")
+    return [side for side in Side if side in sides]
 
 
 def _points(_context: click.Context, parameter: click.Parameter, value: str) -> int | None:
@@ -46,18 +47,10 @@ def _points(_context: click.Context, parameter: click.Parameter, value: str) -> 
 
 
 @click.command
-@click.argument("target", metavar="SCENARIO|FILE.py:NAME|MODULE:NAME")
-@click.option(
-    "--set",
-    "given",
-    multiple=True,
-    callback=assignments,
-    metavar="KEY=VALUE",
-    help="A parameter of the scenario; `aexp describe` lists them.",
-)
+@with_target
 @click.option(
     "--sides",
-    default=",".join(_SIDES),
+    default=",".join(Side),
     callback=_sides,
     metavar="SIDES",
     help="On which sides of a write: before, after, lost-ack (all three).",
@@ -90,9 +83,9 @@ def _points(_context: click.Context, parameter: click.Parameter, value: str) -> 
     "--deadline",
     "deadline_s",
     type=click.FloatRange(0.1, 86_400),
-    default=30.0,
+    default=_DEADLINE_S,
     metavar="S",
-    help="Seconds in which a process must come to the end of the run (30).",
+    help=f"Seconds in which a process must come to the end of the run ({_DEADLINE_S:g}).",
 )
 @click.option(
     "--template",
@@ -130,7 +123,7 @@ def crash(
 
     if page is not None:
         check_place(page, "crash.html")
-    request = _request(target, given, options)
+    request = _request(settings, target, given, options)
     configure_logging(settings.log_format, settings.log_level)
     url = locate_database(settings)
     explorer = Explorer(request, settings, url)
@@ -152,28 +145,41 @@ def crash(
     return 0 if exploration.ok else 1
 
 
-def _request(target: str, given: Mapping[str, str], options: Mapping[str, Any]) -> Request:
-    from aexp.crash.plan import Side, parse_point  # noqa: PLC0415
+def _request(
+    settings: Settings, target: str, given: Mapping[str, str], options: Mapping[str, Any]
+) -> Request:
     from aexp.crash.request import Request  # noqa: PLC0415 - see above
 
     normal, scenario = find_scenario(target)
     chosen = dict(options)
     replay = chosen.pop("replay")
-    command = ["aexp", "crash", target]
-    command += [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
-    command += ["--seed", str(chosen["seed"])] if chosen["seed"] else []
-    command += ["--template", chosen["template"]] if chosen["template"] else []
-    command += ["--all-writes"] if chosen["all_writes"] else []
     chosen["jobs"] = chosen["jobs"] or os.cpu_count() or 1
-    chosen["sides"] = [Side(side) for side in chosen["sides"]]
     return Request(
         target=normal,
         scenario=scenario,
         parameters=scenario.from_text(given),
         replay=parse_point(replay) if replay is not None else None,
-        command=command,
+        command=_command(settings, target, given, chosen),
         **chosen,
     )
+
+
+def _command(
+    settings: Settings, target: str, given: Mapping[str, str], chosen: Mapping[str, Any]
+) -> Sequence[str]:
+    """The command that makes the same experiments: all that they depend on and is no default."""
+    command = ["aexp", "crash", target]
+    command += [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
+    command += ["--seed", str(chosen["seed"])] if chosen["seed"] else []
+    command += ["--template", chosen["template"]] if chosen["template"] else []
+    command += ["--all-writes"] if chosen["all_writes"] else []
+    if chosen["deadline_s"] != _DEADLINE_S:
+        command += ["--deadline", f"{chosen['deadline_s']:g}"]
+    for name in ("executor_id", "loop"):
+        value = getattr(settings, name)
+        if value != Settings.model_fields[name].default:
+            command += [f"--{name.replace('_', '-')}", value]
+    return command
 
 
 def _end_at_once() -> None:

@@ -14,7 +14,7 @@ from aexp.cli.state import State
 from aexp.log import configure_logging
 from aexp.settings import Settings, load_settings
 
-__all__ = ["assignments", "with_settings"]
+__all__ = ["with_settings", "with_target"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,7 +66,7 @@ def with_settings(command: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
-def assignments(
+def _assignments(
     _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
     """``--set key=value`` options as a mapping."""
@@ -79,3 +79,23 @@ def assignments(
             raise click.BadParameter(f"{key} is set twice: give it once")
         read[key] = text
     return read
+
+
+_TARGET = (
+    click.argument("target", metavar="SCENARIO|FILE.py:NAME|MODULE:NAME"),
+    click.option(
+        "--set",
+        "given",
+        multiple=True,
+        callback=_assignments,
+        metavar="KEY=VALUE",
+        help="A parameter of the scenario; `aexp describe` lists them.",
+    ),
+)
+
+
+def with_target(command: F) -> F:
+    """Give ``command`` a ``target``, and what is ``given`` to it by --set."""
+    for parameter in reversed(_TARGET):
+        command = parameter(command)
+    return command

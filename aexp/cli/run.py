@@ -13,7 +13,7 @@ import click
 
 from aexp.audit import Report, audit_run
 from aexp.cli.live import show_progress
-from aexp.cli.options import assignments, with_settings
+from aexp.cli.options import with_settings, with_target
 from aexp.cli.output import out
 from aexp.database import DatabaseUrl, ensure_schema, locate_database
 from aexp.database.connect import connected
@@ -76,15 +76,7 @@ class Order:
 
 
 @click.command
-@click.argument("target", metavar="SCENARIO|FILE.py:NAME|MODULE:NAME")
-@click.option(
-    "--set",
-    "given",
-    multiple=True,
-    callback=assignments,
-    metavar="KEY=VALUE",
-    help="A parameter of the scenario; `aexp describe` lists them.",
-)
+@with_target
 @click.option("--run-id", metavar="ID", help="Begin the run under this id, or go on with it.")
 @_with_execution_options
 @with_settings
