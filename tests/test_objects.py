@@ -203,7 +203,9 @@ page = Store.page
 
 async def page_of_a_changing_folder(self, after, last):
     Path(self.folder, "plain").unlink(missing_ok=True)
-    Path(self.folder, "a-new").write_bytes(b"new")
+    # In one go: another page may be listed at this very moment.
+    Path("a-new").write_bytes(b"new")
+    Path("a-new").replace(Path(self.folder, "a-new"))
     return await page(self, after, last)
 
 

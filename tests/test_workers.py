@@ -176,9 +176,10 @@ def test_two_workers_of_one_name_would_take_each_others_work(
 def test_a_worker_that_comes_back_recovers_what_it_had(cli: Cli, crew: Callable[..., Crew]) -> None:
     with serving(cli) as served:
         workers = crew("w1")
-        # So slow that the kill lands in the midst of a message.
+        # So slow that the kill lands in the midst of a message: the broker has it for that long
+        # between the workflow's claim and its step.
         run_id = served.begin("resume", {"messages": 10, "concurrency": 3, "latency_s": 5})
-        await_bodies(cli, "w1", run_id)
+        cli.await_row("SELECT 1 FROM dbos.workflow_status WHERE executor_id = 'w1'")
         kill(workers.processes["w1"])
         wait_until(lambda: served.run(run_id)["waiting_for"] != [])
         waiting_for = served.run(run_id)["waiting_for"]
