@@ -11,14 +11,13 @@ from rich.progress import (
     SpinnerColumn,
     Task,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
-__all__ = ["make_bar"]
+__all__ = ["RateColumn", "make_bar"]
 
 
-class _RateColumn(ProgressColumn):
+class RateColumn(ProgressColumn):
     """Units a second."""
 
     def render(self, task: Task) -> Text:
@@ -26,16 +25,14 @@ class _RateColumn(ProgressColumn):
         return Text(f"{speed:,.0f}/s" if speed else "–/s", style="progress.data.speed")
 
 
-def make_bar(refresh_s: float) -> Progress:
-    """A bar on stderr; its tasks have a field ``restarts``."""
+def make_bar(*columns: ProgressColumn, refresh_s: float) -> Progress:
+    """A bar on stderr that shows how much is done, and then ``columns``."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[restarts]} restarts"),
+        *columns,
         console=Console(stderr=True),
         transient=True,
         # Logs are written above the bar.

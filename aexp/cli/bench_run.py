@@ -13,21 +13,15 @@ from pathlib import Path
 
 import anyio
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TextColumn, TimeRemainingColumn
 
 from aexp.bench.registry import find_workload, growth_workloads, known_workloads
 from aexp.bench.result import Result
 from aexp.bench.rounds import Plan, Teller, Where, measure
+from aexp.cli.bar import make_bar
 from aexp.cli.bench_table import print_result
 from aexp.cli.files import check_place, write_whole
+from aexp.cli.live import REFRESH_S
 from aexp.cli.output import out
 from aexp.database import DatabaseUrl, locate_database
 from aexp.errors import UsageError
@@ -139,24 +133,15 @@ def _bar() -> Iterator[Teller]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[failed]}", style="red"),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stderr=True,
-    )
+    failed = TextColumn("{task.fields[failed]}", style="red")
+    bar = make_bar(TimeRemainingColumn(), failed, refresh_s=REFRESH_S)
     task = bar.add_task("bench", total=None, failed="")
 
     def tell(where: Where) -> None:
-        failed = f"{where.failed} failed" if where.failed else ""
+        said = f"{where.failed} failed" if where.failed else ""
         description = f"round {where.round_no}  {where.cell}"
         bar.update(
-            task, completed=where.done, total=where.total, description=description, failed=failed
+            task, completed=where.done, total=where.total, description=description, failed=said
         )
 
     with bar:

@@ -8,16 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TextColumn, TimeRemainingColumn
 
+from aexp.cli.bar import make_bar
 from aexp.cli.live import REFRESH_S
 from aexp.crash.explorer import Explorer
 
@@ -30,20 +23,8 @@ async def show_tally(explorer: Explorer) -> AsyncIterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[counts]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stderr=True,
-        redirect_stdout=False,
-        refresh_per_second=1 / REFRESH_S,
-    )
-    with bar:
+    counts = TextColumn("{task.fields[counts]}")
+    with make_bar(counts, TimeRemainingColumn(), refresh_s=REFRESH_S) as bar:
         task = bar.add_task(explorer.request.scenario.name, total=None, counts="")
 
         async def draw() -> None:

@@ -27,9 +27,12 @@ async def show_progress(
         yield
         return
     # Not at the top: only a person at a terminal waits for it.
-    from aexp.cli.bar import make_bar  # noqa: PLC0415
+    from rich.progress import TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    with make_bar(REFRESH_S) as bar:
+    from aexp.cli.bar import RateColumn, make_bar  # noqa: PLC0415
+
+    restarts_column = TextColumn("{task.fields[restarts]} restarts")
+    with make_bar(RateColumn(), TimeRemainingColumn(), restarts_column, refresh_s=REFRESH_S) as bar:
         task = bar.add_task(title, total=None, restarts=0)
 
         async def draw() -> None:
