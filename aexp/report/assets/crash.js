@@ -24,7 +24,15 @@
           ? el('strong', { class: 'bad' }, `✕ ${count(found.broken.length, 'point')} broken`) : null,
         found.void ? el('span', { class: 'open' }, `? ${found.void} void`) : null,
         el('span', {}, `${count(found.writes, 'durable write')}`),
-        el('span', { class: 'quiet' }, `seed ${found.seed} ${pace}`)));
+        found.planned < found.possible
+          ? el('span', {}, `${found.planned} of ${count(found.possible, 'point')} chosen`) : null,
+        found.interrupted || found.failure ? el('span', { class: 'open' }, '? interrupted') : null,
+        el('span', { class: 'quiet' }, `seed ${found.seed} ${pace}`)),
+      found.failure
+        ? el('p', { class: 'bad', 'data-failure': '' }, `It ended early: ${found.failure}`) : null,
+      found.unsteady.length
+        ? el('p', { class: 'quiet' }, `${count(found.unsteady.length, 'write')} not in a second `
+          + `run without a fault: ${found.unsteady.join(', ')}`) : null);
   }
 
   function point(broken, { anomaly }) {
