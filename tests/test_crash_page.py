@@ -55,7 +55,13 @@ def test_what_ended_an_exploration_early_is_said(
     found: Exploration, browser: Browser, tmp_path: Path
 ) -> None:
     path = tmp_path / "found.html"
-    cut = replace(found, possible=999, results=[], unsteady=["insert a.b#1"], failure=DatabaseError("it's gone"))
+    cut = replace(
+        found,
+        possible=999,
+        results=[],
+        unsteady=["insert a.b#1"],
+        failure=DatabaseError("it's gone"),
+    )
     path.write_text(render_exploration(cut), encoding="utf-8")
     with look(browser, path) as sight:
         page = sight.page
