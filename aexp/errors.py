@@ -264,13 +264,14 @@ class WorkerFailed(AexpError):
 
 
 class Interrupted(AexpError):
-    """A signal ended the command before its run ended (exit code 130)."""
+    """A signal ended the command, and its run if it has one goes on later (exit code 130)."""
 
     exit_code = 130
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str | None = None) -> None:
         self.run_id = run_id
-        super().__init__(f"interrupted; nothing is lost: `aexp resume {run_id}` goes on")
+        goes_on = f"; nothing is lost: `aexp resume {run_id}` goes on" if run_id is not None else ""
+        super().__init__(f"interrupted{goes_on}")
 
 
 def first_of_ours(error: BaseException) -> AexpError | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import anyio
 import structlog
 
-__all__ = ["Stop", "stop_on_signals"]
+__all__ = ["Stop", "stop_on_signals", "until_stopped"]
 
 log = structlog.stdlib.get_logger("aexp.stopping")
 
@@ -46,4 +46,19 @@ async def stop_on_signals(at_once: Callable[[], None]) -> AsyncIterator[Stop]:
         async with anyio.create_task_group() as group:
             group.start_soon(watch)
             yield stop
+            group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def until_stopped(stop: Stop) -> AsyncIterator[anyio.CancelScope]:
+    """What is done in the context is cut short when ``stop`` is asked for; the scope tells."""
+    with anyio.CancelScope() as cut:
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                await stop.event.wait()
+                cut.cancel()
+
+            group.start_soon(watch)
+            yield cut
             group.cancel_scope.cancel()

@@ -9,7 +9,7 @@ from aexp.bench.model import Outlook, outlook
 from aexp.bench.registry import find_workload
 from aexp.bench.result import VERSION, CellResult, Result, Summary, summarise
 from aexp.bench.workload import Workload
-from aexp.errors import BadInput
+from aexp.errors import AexpError, BadInput
 
 __all__ = ["assemble", "read_result"]
 
@@ -22,14 +22,19 @@ def assemble(
     circumstances: Mapping[str, Any],
     workloads: Sequence[tuple[str, Workload]],
     cells: Sequence[CellResult],
+    failure: AexpError | None = None,
 ) -> Result:
-    """What ``cells`` of these workloads, each with the target that finds it, come to."""
+    """What ``cells`` of these workloads, each with the target that finds it, come to.
+
+    ``failure`` is what ended the bench before its time.
+    """
     summaries = [summarise(target, workload, cells) for target, workload in workloads]
     return Result(
-        circumstances=circumstances,
+        circumstances={**circumstances, "failure": None if failure is None else str(failure)},
         summaries=summaries,
         outlooks=list(_outlooks(summaries, circumstances["limits"])),
         cells=cells,
+        failure=failure,
     )
 
 

@@ -14,6 +14,7 @@ from aexp.bench.machine import BUSY
 from aexp.bench.model import Outlook
 from aexp.bench.statistics import Bounded, Estimate, Fit, estimate, fit_exponent
 from aexp.bench.workload import Comparison, Size, Variant, Workload
+from aexp.errors import AexpError
 
 __all__ = [
     "CellResult",
@@ -186,12 +187,14 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """All that a bench came to. ``circumstances`` are JSON values that say how it was made."""
+    """All that a bench came to. ``circumstances`` are JSON values that say how it was made, and
+    ``failure`` is what ended it before its time."""
 
     circumstances: Mapping[str, Any]
     summaries: Sequence[Summary]
     outlooks: Sequence[Outlook]
     cells: Sequence[CellResult]
+    failure: AexpError | None = None
 
     @property
     def failed(self) -> Sequence[CellResult]:

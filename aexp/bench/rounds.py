@@ -20,7 +20,9 @@ from aexp.bench.workload import Variant, Workload
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.database.copies import Copies, open_copies
+from aexp.errors import AexpError, Interrupted, first_of_ours
 from aexp.settings import Settings
+from aexp.stopping import Stop, until_stopped
 
 __all__ = ["Plan", "Task", "Teller", "Where", "measure"]
 
@@ -73,29 +75,38 @@ class Where:
 Teller = Callable[[Where], None]
 
 
-async def measure(plan: Plan, settings: Settings, server: DatabaseUrl, tell: Teller) -> Result:
+async def measure(
+    plan: Plan, settings: Settings, server: DatabaseUrl, tell: Teller, stop: Stop
+) -> Result:
     """Carry out ``plan`` on the server of this URL, telling before every cell how far it is.
 
     A cell that comes to nothing does not end the bench; with ``settings.debug`` what cells write on
-    stderr is shown. Cancelled, it leaves no process and no database. Raises DatabaseError.
+    stderr is shown. When ``stop`` is asked for, or an error ends it, the result is what was
+    measured until then, and no process and no database is left. Raises Interrupted or that error
+    when nothing was.
     """
     began, began_at, load_before = time.monotonic(), datetime.now(UTC), load()
     machine = await anyio.to_thread.run_sync(describe_machine)
     measured = await anyio.to_thread.run_sync(versions)
     async with connected(server.with_name("postgres")) as connection:
         postgresql = await describe_server(connection)
-    rounds = 0
-    async with open_copies(server, prefix="aexp_bench") as databases:
-        bench = _Bench(plan, databases, postgresql.pid, tell, settings.debug)
-        while rounds < plan.rounds and bench.has_time_for_another(rounds, time.monotonic() - began):
-            rounds += 1
-            await bench.round(rounds)
+    bench = _Bench(plan, postgresql.pid, tell, settings.debug)
+    failure = None
+    try:
+        async with until_stopped(stop):
+            await bench.carry_out(server, began)
+    except* AexpError as errors:
+        failure = first_of_ours(errors)
+    if stop.asked():
+        failure = Interrupted()
+    if failure is not None and not bench.cells:
+        raise failure
     circumstances: dict[str, Any] = {
         "began_at": began_at.isoformat(timespec="seconds"),
         "elapsed_s": round(time.monotonic() - began, 1),
         "seed": plan.seed,
         "quick": plan.quick,
-        "rounds": {"asked": plan.rounds, "done": rounds},
+        "rounds": {"asked": plan.rounds, "done": bench.rounds},
         "machine": machine,
         "load": {"before": load_before, "after": load()},
         "versions": measured,
@@ -103,28 +114,38 @@ async def measure(plan: Plan, settings: Settings, server: DatabaseUrl, tell: Tel
         "limits": postgresql.limits,
         "settings": bench.settings,
     }
-    return assemble(circumstances, plan.workloads, bench.cells)
+    return assemble(circumstances, plan.workloads, bench.cells, failure)
 
 
 @dataclass(slots=True)
 class _Bench:
-    """A plan being carried out. ``settings`` are what all cells had that came to anything."""
+    """A plan being carried out: whole ``rounds`` until now, and all ``cells``.
+
+    ``settings`` are what all cells had that came to anything.
+    """
 
     plan: Plan
-    databases: Copies
     server_pid: int | None
     tell: Teller
     relay: bool
     cells: list[CellResult] = field(default_factory=list)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    rounds: int = 0
 
-    def has_time_for_another(self, rounds: int, elapsed_s: float) -> bool:
+    async def carry_out(self, server: DatabaseUrl, began: float) -> None:
+        """Measure, in databases of this server, for as long as there is time since ``began``."""
+        async with open_copies(server, prefix="aexp_bench") as databases:
+            while self.rounds < self.plan.rounds and self._has_time(time.monotonic() - began):
+                await self._round(databases, self.rounds + 1)
+                self.rounds += 1
+
+    def _has_time(self, elapsed_s: float) -> bool:
         """Whether one more round, as long as those before, ends within the budget."""
-        if self.plan.budget_s is None or rounds == 0:
+        if self.plan.budget_s is None or self.rounds == 0:
             return True
-        return elapsed_s * (rounds + 1) / rounds <= self.plan.budget_s
+        return elapsed_s * (self.rounds + 1) / self.rounds <= self.plan.budget_s
 
-    async def round(self, round_no: int) -> None:
+    async def _round(self, databases: Copies, round_no: int) -> None:
         """Measure every cell once."""
         # A nursery each: what a process has by chance, such as the order of its sets, all cells of
         # a round have in common and no two rounds.
@@ -132,14 +153,16 @@ class _Bench:
             tasks = self.plan.tasks(round_no)
             for task in tasks:
                 self._tell(round_no, task, len(tasks) * self.plan.rounds)
-                self.cells.append(await self._cell(nursery, round_no, task))
+                self.cells.append(await self._cell(nursery, databases, round_no, task))
 
     def _tell(self, round_no: int, task: Task, total: int) -> None:
         failed = sum(cell.failure is not None for cell in self.cells)
         name = f"{task.workload.name} {task.variant.name}"
         self.tell(Where(round_no, len(self.cells), total, failed, name))
 
-    async def _cell(self, nursery: Nursery, round_no: int, task: Task) -> CellResult:
+    async def _cell(
+        self, nursery: Nursery, databases: Copies, round_no: int, task: Task
+    ) -> CellResult:
         size = task.workload.sized(task.variant, quick=self.plan.quick)
 
         def came_to(**found: Any) -> CellResult:
@@ -151,7 +174,7 @@ class _Bench:
                 **found,
             )
 
-        async with self.databases.copy() as url:
+        async with databases.copy() as url:
             order = Order(
                 target=task.target,
                 variant=task.variant.name,

@@ -148,7 +148,9 @@ def doubts(result: Result) -> Sequence[str]:
     if result.circumstances["quick"]:
         said.append("made with --quick: small sizes, few rounds")
     rounds = result.circumstances["rounds"]
-    if rounds["done"] < rounds["asked"]:
+    if (failure := result.circumstances["failure"]) is not None:
+        said.append(f"{rounds['done']} whole rounds of {rounds['asked']}: {failure}")
+    elif rounds["done"] < rounds["asked"]:
         said.append(f"{rounds['done']} of {rounds['asked']} rounds: the two minutes were over")
     if result.busy:
         most = max(cell.others for cell in result.busy)

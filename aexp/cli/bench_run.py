@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
 import click
 from rich.progress import TextColumn, TimeRemainingColumn
 
@@ -24,17 +23,16 @@ from aexp.cli.files import check_place, write_whole
 from aexp.cli.live import REFRESH_S
 from aexp.cli.output import out
 from aexp.database import DatabaseUrl, locate_database
-from aexp.errors import UsageError
+from aexp.errors import Interrupted, UsageError
 from aexp.execution import leave_terminal_clean, run_on_loop
 from aexp.settings import Settings
-from aexp.stopping import Stop, stop_on_signals
+from aexp.stopping import stop_on_signals
 
 __all__ = ["Order", "carry_out"]
 
 # What two minutes leave beside starting, dropping databases and drawing; and the most rounds.
 _QUICK_S = 110.0
 _QUICK_ROUNDS = 5
-_INTERRUPTED = 130
 _STDOUT = Path("-")
 
 
@@ -75,6 +73,8 @@ def carry_out(settings: Settings, order: Order) -> int:
         from aexp.bench.page import render_bench  # noqa: PLC0415
 
         _write(order.report_path, render_bench(result))
+    if result.failure is not None:
+        raise result.failure
     return 1 if result.failed else 0
 
 
@@ -100,31 +100,19 @@ def _write(path: Path, text: str) -> None:
 
 
 def _measure(plan: Plan, settings: Settings, server: DatabaseUrl) -> Result:
-    results: list[Result] = []
-
-    async def main() -> None:
+    async def main() -> Result:
         with _bar() as tell:
-            async with stop_on_signals(_end_at_once) as stop, anyio.create_task_group() as group:
-                group.start_soon(_cancel, stop, group.cancel_scope)
-                results.append(await measure(plan, settings, server, tell))
-                group.cancel_scope.cancel()
+            async with stop_on_signals(_end_at_once) as stop:
+                return await measure(plan, settings, server, tell, stop)
 
-    run_on_loop(settings.loop, main)
-    if not results:
-        raise click.Abort
-    return results[0]
-
-
-async def _cancel(stop: Stop, scope: anyio.CancelScope) -> None:
-    await stop.event.wait()
-    scope.cancel()
+    return run_on_loop(settings.loop, main)
 
 
 def _end_at_once() -> None:
     """A second signal. The cell's process ends by itself; the next bench drops the databases."""
     leave_terminal_clean()
     click.echo("aexp: error: interrupted", err=True)
-    os._exit(_INTERRUPTED)
+    os._exit(Interrupted.exit_code)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from aexp.runs import Run, begin_run
 from aexp.runtime import application_version
 from aexp.scenario import scenario_code
 from aexp.settings import Settings
-from aexp.stopping import Stop
+from aexp.stopping import Stop, until_stopped
 
 __all__ = ["Explorer"]
 
@@ -57,7 +57,7 @@ class Explorer:
         began_at = time.monotonic()
         async with self._laboratory() as laboratory:
             self.tally.doing = "baseline"
-            async with _until(stop) as cut:
+            async with until_stopped(stop) as cut:
                 baseline, evidence, unsteady = await self._baseline(laboratory)
             if cut.cancelled_caught:
                 raise Unexplored("interrupted before the first point")
@@ -215,7 +215,7 @@ class Explorer:
 
         failure = None
         try:
-            async with _until(stop), anyio.create_task_group() as working:
+            async with until_stopped(stop), anyio.create_task_group() as working:
                 for _ in range(self.request.jobs):
                     working.start_soon(work, waiting)
         except* AexpError as errors:
@@ -269,21 +269,6 @@ class Explorer:
             ]
         expected, outcome = comparable
         return judge_experiment(Comparison(baseline, found, expected, outcome, doubted))
-
-
-@asynccontextmanager
-async def _until(stop: Stop) -> AsyncIterator[anyio.CancelScope]:
-    """What is done in the context is cut short when ``stop`` is asked for."""
-    with anyio.CancelScope() as cut:
-        async with anyio.create_task_group() as group:
-
-            async def watch() -> None:
-                await stop.event.wait()
-                cut.cancel()
-
-            group.start_soon(watch)
-            yield cut
-            group.cancel_scope.cancel()
 
 
 def _patience_s(baseline: Baseline) -> float:
