@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from aexp.promise import Verdict
@@ -14,6 +15,7 @@ __all__ = [
     "Checkpoint",
     "Evidence",
     "LifeRecord",
+    "Outage",
     "StepRecord",
     "Stranded",
     "WorkflowRecord",
@@ -98,6 +100,21 @@ class LifeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """PostgreSQL was stopped, from ``at`` on, and started again.
+
+    ``ended`` is when the server began that was stopped, ``began`` when the one after it did, by
+    their own account. ``standing`` are the checkpoints, by workflow and step, that stood in the
+    database when nobody had written there since.
+    """
+
+    at: float
+    ended: datetime
+    began: datetime
+    standing: frozenset[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """All that is known of one experiment. Times are seconds on one monotonic clock.
 
@@ -116,6 +133,7 @@ class Evidence:
     verdicts: Sequence[Verdict] = ()
     duplicates: int | None = None
     recovery_s: float | None = None
+    outages: Sequence[Outage] = ()
 
     @property
     def restarted(self) -> bool:

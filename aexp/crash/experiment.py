@@ -9,17 +9,20 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aexp.audit import Report
-from aexp.crash.evidence import Evidence, LifeRecord
+from aexp.crash.evidence import Evidence, LifeRecord, Outage
 from aexp.crash.faults import Landed, Seen, Watch
-from aexp.crash.gather import TRANSACTIONS, gather_evidence
+from aexp.crash.gather import TRANSACTIONS, gather_evidence, read_steps
 from aexp.crash.lives import Bench, Lives, Terms
-from aexp.crash.plan import Fault, Restart, Side
+from aexp.crash.plan import Fault, Restart
+from aexp.crash.private import PrivateServer
 from aexp.crash.proxy import open_proxy
-from aexp.database.connect import connected
+from aexp.database.connect import Connection, close, connect
 from aexp.database.copies import Copies, refusals_told
 from aexp.report import Timeline, gather_timeline
 from aexp.runs import Run
@@ -56,25 +59,34 @@ def void_reason(experiment: Experiment) -> str | None:
         landed, stood = experiment.landed[place], experiment.stood[place]
         if fault.side.kills and landed.code != -signal.SIGKILL:
             return f"the worker was not killed: it ended with {landed.code}"
+        outage = landed.outage
+        if outage is not None and outage.began <= outage.ended:
+            return f"PostgreSQL was not stopped: it has been there since {outage.began}"
         durable = any(
-            seen.write.point == fault.write and seen.life == landed.life
+            seen.write.point == fault.write and seen.life == landed.life and seen.at <= landed.at
             for seen in experiment.writes
         )
-        if durable != (fault.side is not Side.BEFORE):
+        if durable != fault.side.arrives:
             return f"{fault.write} {'became' if durable else 'did not become'} durable"
-        if stood is not None and stood != durable:
+        # What a server that was stopped has lost is no void point: a promise says that it stays.
+        lost = durable and outage is not None
+        if stood is not None and stood != durable and not lost:
             return f"{fault.write} {'stands' if stood else 'does not stand'} in the database"
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Laboratory:
-    """Where experiments on one run are made; ``server`` as :func:`aexp.crash.proxy.find_server`."""
+    """Where experiments on one run are made; ``server`` as :func:`aexp.crash.proxy.find_server`.
+
+    With faults that stop the server it is ``private``, and one is made at a time.
+    """
 
     databases: Copies
     server: tuple[str, int]
     scenario: Scenario[Any]
     terms: Terms
+    private: PrivateServer | None = None
 
     @property
     def run(self) -> Run:
@@ -98,6 +110,7 @@ class Laboratory:
         began_at = time.monotonic()
         watch = Watch(faults)
         async with self._bench(watch) as bench:
+            watch.stop_server = partial(self._stop_server, bench)
             lives = Lives(self.terms, bench, watch, first_life, restart)
             await lives.live()
             ended_at = time.monotonic()
@@ -110,6 +123,7 @@ class Laboratory:
                 writes=watch.writes,
                 bodies=bench.bodies,
                 recovery_s=ended_at - watch.landed[-1].at if watch.landed else None,
+                outages=[landed.outage for landed in watch.landed if landed.outage is not None],
             )
             timeline = None
             if keep_timeline:
@@ -133,21 +147,46 @@ class Laboratory:
             folder = Path(name)
             async with (
                 self.databases.copy() as url,
-                connected(url) as connection,
                 open_proxy(url, folder, watch, server=self.server, run_id=self.run.run_id) as proxy,
             ):
-                with refusals_told(url):
-                    yield Bench(url, connection, proxy, folder)
+                bench = Bench(url, await connect(url), proxy, folder)
+                try:
+                    with refusals_told(url):
+                        yield bench
+                finally:
+                    await close(bench.connection)
+
+    async def _stop_server(self, bench: Bench) -> Outage:
+        """Stop the server at once, start it again, and look at what is left."""
+        assert self.private is not None
+        ended, at = await _start_time(bench.connection), time.monotonic()
+        await self.private.stop()
+        await self.private.start()
+        await bench.reconnect()
+        await self.databases.reconnect()
+        steps = await read_steps(bench.connection)
+        return Outage(
+            at=at,
+            ended=ended,
+            began=await _start_time(bench.connection),
+            standing=frozenset((step.workflow_id, step.step_id) for step in steps),
+        )
+
+
+async def _start_time(connection: Connection) -> datetime:
+    """When the server began, by its own account."""
+    told: datetime = await connection.fetchval("SELECT pg_postmaster_start_time()")
+    return told
 
 
 def _doubted(
     landed: Sequence[Landed], lives: Sequence[LifeRecord]
 ) -> frozenset[tuple[str, int, int]]:
     return frozenset(
-        (fault.write.workflow_id, fault.write.step_id, lives[fault.life].pid)
+        (write.workflow_id, write.step_id, lives[fault.life].pid)
         for fault in landed
-        if fault.fault.side is Side.LOST_ACK
-        and fault.write.workflow_id is not None
-        and fault.write.step_id is not None
-        and TRANSACTIONS in fault.write.name
+        for write in fault.doubted
+        if write.workflow_id is not None
+        and write.step_id is not None
+        and TRANSACTIONS in write.name
     )

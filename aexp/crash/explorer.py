@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -13,7 +13,9 @@ import anyio
 from aexp.crash.evidence import Evidence
 from aexp.crash.experiment import Experiment, Laboratory, void_reason
 from aexp.crash.lives import Terms
-from aexp.crash.plan import Point, order_pairs, order_points, order_restarts, sample
+from aexp.crash.outages import open_stoppable
+from aexp.crash.plan import STOPS, Point, order_pairs, order_points, order_restarts, sample
+from aexp.crash.private import require_private_server
 from aexp.crash.proxy import find_server
 from aexp.crash.request import NothingToExplore, Request, Tally, Unexplored
 from aexp.crash.results import Baseline, Exploration, PointResult
@@ -40,6 +42,16 @@ LEAST_PATIENCE_S = 5.0
 
 
 @dataclass(slots=True)
+class _Found:
+    """What was planned, of how many points, what came of it, and the error that ended it."""
+
+    planned: list[Point] = field(default_factory=list)
+    possible: int = 0
+    results: list[PointResult] = field(default_factory=list)
+    failure: AexpError | None = None
+
+
+@dataclass(slots=True)
 class Explorer:
     """Explores one request on the server of ``url``."""
 
@@ -54,6 +66,8 @@ class Explorer:
         Raises what ends the baseline: WorkerFailed, NothingToExplore, DatabaseError, UsageError.
         An error that ends the experiments after it is the ``failure`` of what was found until then.
         """
+        if self.request.stops_server:
+            require_private_server()
         began_at = time.monotonic()
         async with self._laboratory() as laboratory:
             self.tally.doing = "baseline"
@@ -61,16 +75,14 @@ class Explorer:
                 baseline, evidence, unsteady = await self._baseline(laboratory)
             if cut.cancelled_caught:
                 raise Unexplored("interrupted before the first point")
-            planned, possible = self._plan(baseline, evidence)
+            plan = self._plan(baseline, evidence)
             exploring_from = self.tally.began_at = time.monotonic()
             terms = replace(laboratory.terms, patience_s=_patience_s(baseline))
             patient = replace(laboratory, terms=terms)
-            results, failure = await self._carry_out(patient, planned, evidence, stop)
-            if failure is None:
-                pairs, possible_pairs = self._pairs(results)
-                more, failure = await self._carry_out(patient, pairs, evidence, stop)
-                planned, possible = [*planned, *pairs], possible + possible_pairs
-                results += more
+            found = _Found()
+            await self._carry_out(found, plan, patient, evidence, stop)
+            await self._carry_out(found, self._pairs(found.results), patient, evidence, stop)
+            await self._carry_out(found, self._stops(baseline), patient, evidence, stop)
             exploring_s = time.monotonic() - exploring_from
         request = self.request
         return Exploration(
@@ -80,14 +92,14 @@ class Explorer:
             seed=request.seed,
             jobs=request.jobs,
             baseline=baseline,
-            planned=planned,
-            possible=possible,
+            planned=found.planned,
+            possible=found.possible,
             unsteady=unsteady,
-            results=results,
+            results=found.results,
             elapsed_s=time.monotonic() - began_at,
             exploring_s=exploring_s,
-            interrupted=stop.asked() and len(results) < len(planned),
-            failure=failure,
+            interrupted=stop.asked() and len(found.results) < len(found.planned),
+            failure=found.failure,
             replay=request.command,
             settings=self.settings.echo(),
         )
@@ -160,10 +172,13 @@ class Explorer:
     def _counts(self, bookkeeping: bool) -> bool:  # noqa: FBT001
         return self.request.all_writes or not bookkeeping
 
+    def _writes(self, baseline: Baseline) -> list[str]:
+        return [s.write.point for s in baseline.writes if self._counts(s.write.bookkeeping)]
+
     def _plan(self, baseline: Baseline, evidence: Evidence) -> tuple[list[Point], int]:
         """The points of single faults and wrong restarts, and how many there could be."""
         request = self.request
-        writes = [s.write.point for s in baseline.writes if self._counts(s.write.bookkeeping)]
+        writes = self._writes(baseline)
         if not writes:
             raise NothingToExplore(
                 f"{request.scenario.name} wrote nothing that could be lost: there is no point at"
@@ -196,31 +211,48 @@ class Explorer:
         possible = order_pairs(recoveries, request.sides)
         return sample(possible, request.double, request.seed), len(possible)
 
+    def _stops(self, baseline: Baseline) -> tuple[list[Point], int]:
+        """Stops of the server, and how many there could be."""
+        request = self.request
+        if request.postgres == 0 or request.replay is not None:
+            return [], 0
+        possible = order_points(self._writes(baseline), STOPS)
+        return sample(possible, request.postgres, request.seed), len(possible)
+
     async def _carry_out(
-        self, laboratory: Laboratory, planned: Sequence[Point], baseline: Evidence, stop: Stop
-    ) -> tuple[list[PointResult], AexpError | None]:
-        """``jobs`` experiments at a time; their results in the order of the plan, and the error
-        that ended them."""
-        if not planned:
-            return [], None
-        self.tally.doing, self.tally.planned = "exploring", (self.tally.planned or 0) + len(planned)
+        self,
+        found: _Found,
+        plan: tuple[Sequence[Point], int],
+        laboratory: Laboratory,
+        baseline: Evidence,
+        stop: Stop,
+    ) -> None:
+        """Add the plan to what was ``found``, and the results in its order, ``jobs`` experiments at
+        a time; nothing when an error has ended those before."""
+        planned, possible = plan
+        if not planned or found.failure is not None:
+            return
+        found.planned += planned
+        found.possible += possible
+        self.tally.doing, self.tally.planned = "exploring", len(found.planned)
         results: dict[Point, PointResult] = {}
         waiting = iter(planned)
+        stoppable = any(point.stops_server for point in planned)
 
-        async def work(waiting: Iterator[Point]) -> None:
-            for point in waiting:
-                result = await self._decide(laboratory, point, baseline)
-                results[point] = result
-                self.tally.count(result)
+        async def work() -> None:
+            async with open_stoppable(laboratory) if stoppable else nullcontext(laboratory) as ours:
+                for point in waiting:
+                    result = await self._decide(ours, point, baseline)
+                    results[point] = result
+                    self.tally.count(result)
 
-        failure = None
         try:
             async with until_stopped(stop), anyio.create_task_group() as working:
-                for _ in range(self.request.jobs):
-                    working.start_soon(work, waiting)
+                for _ in range(min(self.request.jobs, len(planned))):
+                    working.start_soon(work)
         except* AexpError as errors:
-            failure = first_of_ours(errors)
-        return [results[point] for point in planned if point in results], failure
+            found.failure = first_of_ours(errors)
+        found.results += [results[point] for point in planned if point in results]
 
     async def _decide(
         self, laboratory: Laboratory, point: Point, baseline: Evidence

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import anyio
 
+from aexp.crash.evidence import Outage
 from aexp.crash.plan import Fault, Side
 from aexp.crash.workers import Worker
 from aexp.crash.writes import Write
@@ -28,7 +29,8 @@ class Seen:
 class Landed:
     """A fault that did strike, at ``at`` (monotonic), in the ``life``-th life.
 
-    ``code`` is how the worker ended by it: None when it lives on.
+    ``code`` is how the worker ended by it: None when it lives on. ``doubted`` are the writes that
+    may be durable although a living worker did not hear of it.
     """
 
     fault: Fault
@@ -36,11 +38,14 @@ class Landed:
     life: int
     at: float
     code: int | None
+    outage: Outage | None = None
+    doubted: Sequence[Write] = ()
 
 
 @dataclass(slots=True)
 class Watch:
-    """Sees every write, and strikes at each of ``faults`` in turn.
+    """Sees every write, and strikes at each of ``faults`` in turn; ``stop_server`` stops PostgreSQL
+    and starts it again, where one of them does.
 
     From a kill until the next worker is expected nothing passes: what a dead process has left in
     its sockets is as lost as the rest of it.
@@ -54,10 +59,15 @@ class Watch:
     _worker: Worker | None = None
     _known: anyio.Event = field(default_factory=anyio.Event)
     _down: bool = False
+    stop_server: Callable[[], Awaitable[Outage]] | None = None
+    _under_way: list[Write] = field(default_factory=list)
+    # Held while a fault strikes.
+    _striking: anyio.Lock = field(default_factory=anyio.Lock)
 
     def expect(self, life: int) -> None:
         """A worker is about to be started: from now on writes pass again."""
         self.life, self._worker, self._known, self._down = life, None, anyio.Event(), False
+        self._under_way.clear()
 
     def meet(self, worker: Worker) -> None:
         """It is this one."""
@@ -68,27 +78,39 @@ class Watch:
         """Whether an acknowledgement was lost in that life."""
         return any(landed.code is None and landed.life == life for landed in self.landed)
 
+    async def calm(self) -> None:
+        """Wait for the end of a fault that is just striking: it may outlast its worker."""
+        async with self._striking:
+            pass
+
     async def before(self, write: Write) -> bool:
         """Whether ``write`` may go on its way."""
         if not write.bookkeeping:
             self.active_at = time.monotonic()
         if self._down:
             return False
-        if self._is_next(write, (Side.BEFORE,)):
+        if self._is_next(write, (Side.BEFORE, Side.POSTGRES_BEFORE)):
             await self._strike(write)
             return False
+        self._under_way.append(write)
         return True
 
     async def after(self, write: Write) -> bool:
         """Whether the client may hear that ``write`` is durable."""
-        strikes = not self._down and self._is_next(write, (Side.AFTER, Side.LOST_ACK))
+        strikes = not self._down and self._is_next(
+            write, (Side.AFTER, Side.LOST_ACK, Side.POSTGRES_AFTER)
+        )
         self.writes.append(Seen(write, self.life, time.monotonic()))
         if not write.bookkeeping:
             self.active_at = time.monotonic()
         if strikes:
             await self._strike(write)
             return False
-        return not self._down
+        if self._down:
+            return False
+        if write in self._under_way:
+            self._under_way.remove(write)
+        return True
 
     def _is_next(self, write: Write, sides: Sequence[Side]) -> bool:
         if len(self.landed) == len(self.faults):
@@ -103,10 +125,26 @@ class Watch:
         # A write that comes when its worker is known to be dead strikes nobody.
         if worker.code is not None:
             return
-        fault = self.faults[len(self.landed)]
-        at, code = time.monotonic(), None
-        if fault.side.kills:
-            self._down = True
-            worker.kill()
-            code = await worker.wait()
-        self.landed.append(Landed(fault, write, self.life, at, code))
+        async with self._striking:
+            fault = self.faults[len(self.landed)]
+            at, code, outage = time.monotonic(), None, None
+            doubted = [write] if fault.side is Side.LOST_ACK else []
+            if fault.side.kills:
+                self._down = True
+                worker.kill()
+                code = await worker.wait()
+            elif fault.side.stops_server:
+                outage, doubted = await self._outage()
+                doubted += [write] if fault.side.arrives else []
+            self.landed.append(Landed(fault, write, self.life, at, code, outage, doubted))
+
+    async def _outage(self) -> tuple[Outage, list[Write]]:
+        """Nothing passes until the server is there again and has been looked at; the writes of
+        which nobody heard what became of them."""
+        assert self.stop_server is not None
+        self._down = True
+        outage = await self.stop_server()
+        lost = list(self._under_way)
+        self._under_way.clear()
+        self._down, self.active_at = False, time.monotonic()
+        return outage, lost

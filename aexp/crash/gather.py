@@ -14,6 +14,7 @@ from aexp.crash.evidence import (
     Checkpoint,
     Evidence,
     LifeRecord,
+    Outage,
     StepRecord,
     WorkflowRecord,
 )
@@ -23,7 +24,7 @@ from aexp.database.connect import Connection
 from aexp.runs import Run
 from aexp.scenario import Scenario
 
-__all__ = ["CHECKPOINTS", "TRANSACTIONS", "gather_evidence", "read_workflows"]
+__all__ = ["CHECKPOINTS", "TRANSACTIONS", "gather_evidence", "read_steps", "read_workflows"]
 
 # What the name of a write says that records a step, and of one that records a transaction with its
 # own writes.
@@ -53,6 +54,7 @@ async def gather_evidence(
     writes: Sequence[Seen],
     bodies: Path,
     recovery_s: float | None,
+    outages: Sequence[Outage],
 ) -> tuple[Evidence, Report]:
     """The evidence of an experiment on ``run``, alone in its database, and the run's own report.
 
@@ -64,7 +66,7 @@ async def gather_evidence(
         outcome=report.result,
         lives=lives,
         workflows=await read_workflows(connection),
-        steps=[StepRecord(**dict(row)) for row in await connection.fetch(_STEPS)],
+        steps=await read_steps(connection),
         checkpoints=[
             Checkpoint(seen.write.workflow_id, seen.write.step_id, seen.life, seen.at)
             for seen in writes
@@ -76,6 +78,7 @@ async def gather_evidence(
         verdicts=report.verdicts,
         duplicates=report.duplicates,
         recovery_s=recovery_s,
+        outages=outages,
     )
     return evidence, report
 
@@ -83,6 +86,11 @@ async def gather_evidence(
 async def read_workflows(connection: Connection) -> list[WorkflowRecord]:
     """All workflows there are, the earliest first."""
     return [WorkflowRecord(**dict(row)) for row in await connection.fetch(_WORKFLOWS)]
+
+
+async def read_steps(connection: Connection) -> list[StepRecord]:
+    """All checkpoints that stand there."""
+    return [StepRecord(**dict(row)) for row in await connection.fetch(_STEPS)]
 
 
 async def _read_bodies(path: Path, lives: Sequence[LifeRecord]) -> list[Body]:

@@ -20,7 +20,7 @@ from aexp.crash.proxy import Proxy
 from aexp.crash.stranded import OTHER_EXECUTOR, OTHER_VERSION, find_causes
 from aexp.crash.workers import Order, Worker, Workers
 from aexp.database import DatabaseUrl
-from aexp.database.connect import Connection
+from aexp.database.connect import Connection, connect
 from aexp.runs import Run
 from aexp.settings import Settings
 
@@ -50,7 +50,7 @@ class Terms:
     show_logs: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bench:
     """One experiment's own: a database, a way round the proxy, the proxy, a folder."""
 
@@ -63,6 +63,11 @@ class Bench:
     def bodies(self) -> Path:
         """Where step bodies are noted."""
         return self.folder / "bodies"
+
+    async def reconnect(self) -> None:
+        """The server has ended what was connected to it."""
+        self.connection.terminate()
+        self.connection = await connect(self.url)
 
 
 @dataclass(slots=True)
@@ -151,6 +156,7 @@ class Lives:
             worker.kill()
             with anyio.CancelScope(shield=True):
                 code = await worker.wait()
+        await self.watch.calm()
         log = await _read(order.log)
         if self.terms.show_logs:
             sys.stderr.write(log)
@@ -197,6 +203,9 @@ async def _stands(connection: Connection, landed: Landed) -> bool | None:
     write = landed.write
     if CHECKPOINTS not in write.name or write.step_id is None:
         return None
+    if landed.outage is not None:
+        # Since then the worker, which lives on, may have written it.
+        return (write.workflow_id, write.step_id) in landed.outage.standing
     stands: bool = await connection.fetchval(
         "SELECT EXISTS (SELECT FROM dbos.operation_outputs"
         " WHERE workflow_uuid = $1 AND function_id = $2)",

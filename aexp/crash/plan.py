@@ -11,6 +11,8 @@ from itertools import chain
 from aexp.errors import UsageError
 
 __all__ = [
+    "SIDES",
+    "STOPS",
     "Fault",
     "Point",
     "Restart",
@@ -31,16 +33,35 @@ class Side(StrEnum):
 
     ``before``: SIGKILL, and the write never arrives. ``after``: it is durable, SIGKILL, and the
     client never hears of it. ``lost-ack``: it is durable, the connection drops, the process lives.
+    ``postgres-before`` and ``postgres-after``: PostgreSQL is stopped at once instead, and started
+    again; the process lives.
     """
 
     BEFORE = "before"
     AFTER = "after"
     LOST_ACK = "lost-ack"
+    POSTGRES_BEFORE = "postgres-before"
+    POSTGRES_AFTER = "postgres-after"
 
     @property
     def kills(self) -> bool:
         """Whether the process is killed."""
-        return self is not Side.LOST_ACK
+        return self in {Side.BEFORE, Side.AFTER}
+
+    @property
+    def stops_server(self) -> bool:
+        """Whether PostgreSQL is stopped."""
+        return self in STOPS
+
+    @property
+    def arrives(self) -> bool:
+        """Whether the write reaches the server before the fault strikes."""
+        return self not in {Side.BEFORE, Side.POSTGRES_BEFORE}
+
+
+# Of the faults that leave the server alone, and of those that do not.
+SIDES = (Side.BEFORE, Side.AFTER, Side.LOST_ACK)
+STOPS = (Side.POSTGRES_BEFORE, Side.POSTGRES_AFTER)
 
 
 class Restart(StrEnum):
@@ -88,6 +109,11 @@ class Point:
         """The sides of its faults, and how it is started again where that is wrong."""
         sides = [str(fault.side) for fault in self.faults]
         return _THEN.join(sides if self.restart is None else [*sides, str(self.restart)])
+
+    @property
+    def stops_server(self) -> bool:
+        """Whether it takes a server that may be stopped."""
+        return any(fault.side.stops_server for fault in self.faults)
 
     @property
     def kind(self) -> str:

