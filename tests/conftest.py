@@ -163,6 +163,13 @@ def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
 
 
 @pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Pytest's own are too long for the name of a socket."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@pytest.fixture
 def foreign() -> Iterator[Endpoint]:
     """A token endpoint that is not ours."""
     with endpoint() as served:

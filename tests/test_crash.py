@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -151,6 +150,8 @@ def test_the_command_tells_the_same_as_json(cli: Cli) -> None:
             "--sides, --double would choose others",
         ),
         (["resume", "--replay", f"after:{STEP}", "--stranded"], "--stranded would choose"),
+        (["resume", "--replay", f"postgres-after:{STEP}", "--postgres"], "--postgres would choose"),
+        (["resume", "--sides", "postgres-after"], "'postgres-after' is none of before, after,"),
         (["resume", "--double", "all", "--sides", "lost-ack"], "--double kills a second time"),
         (["nothing"], "unknown scenario 'nothing'"),
         (["resume", "--set", "colour=red"], "unknown parameter 'colour'"),
@@ -275,13 +276,6 @@ def test_a_server_that_refuses_to_go_on_loses_nothing_that_was_found(
             connection.execute("ALTER ROLE common CREATEDB")
         assert "exited with 7" in cli("crash", f"{BUGS}:crashing").error
         assert databases(server) == set()
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """Pytest's own are too long for the name of a socket."""
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
 
 
 def test_what_a_killed_explorer_leaves_is_removed(cli: Cli, short_folder: Path) -> None:

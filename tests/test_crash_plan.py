@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from aexp.crash.plan import (
+    SIDES,
+    STOPS,
     Fault,
     Point,
     Restart,
@@ -23,7 +25,7 @@ END = "update dbos.workflow_status SUCCESS + insert dbos.workflow_output [~]#1"
 
 
 def test_every_write_is_a_point_on_every_side() -> None:
-    points = order_points([CLAIM, STEP], list(Side))
+    points = order_points([CLAIM, STEP], SIDES)
     assert [str(point) for point in points] == [
         f"{side}:{write}" for write in (CLAIM, STEP) for side in ("before", "after", "lost-ack")
     ]
@@ -34,12 +36,20 @@ def test_every_write_is_a_point_on_every_side() -> None:
     [
         f"before:{STEP}",
         f"lost-ack:{END}",
+        f"postgres-before:{STEP}",
+        f"postgres-after:{STEP}",
         f"after:{CLAIM} then before:{STEP}",
         f"after:{STEP} then restart:other-executor",
     ],
 )
 def test_a_point_is_found_again_by_its_name(text: str) -> None:
     assert str(parse_point(text)) == text
+
+
+def test_a_server_is_stopped_on_two_sides_of_their_own() -> None:
+    assert set(SIDES) | set(STOPS) == set(Side)
+    assert all(point.stops_server for point in order_points([STEP], STOPS))
+    assert not any(point.stops_server for point in order_points([STEP], SIDES))
 
 
 def test_a_point_knows_its_kind_and_its_sides() -> None:
@@ -84,7 +94,7 @@ def test_a_sample_has_every_kind_before_any_comes_again() -> None:
 
 
 def test_all_points_are_taken_when_there_are_no_more() -> None:
-    points = order_points([CLAIM, STEP], list(Side))
+    points = order_points([CLAIM, STEP], SIDES)
     assert sample(points, None, 0) == sample(points, 6, 0) == sample(points, 99, 0) == points
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from aexp.crash.evidence import (
     Checkpoint,
     Evidence,
     LifeRecord,
+    Outage,
     StepRecord,
     Stranded,
     WorkflowRecord,
@@ -53,14 +55,31 @@ def broken(found: Evidence, **given: Any) -> set[str]:
 
 def test_a_run_that_was_killed_and_came_to_the_same_end_is_sound() -> None:
     verdicts = judge_experiment(compared(GOOD))
-    assert {v.name for v in verdicts if v.held is not True} == {"stranded_told"}
+    assert {v.name for v in verdicts if v.held is not True} == {"stranded_told", "survived"}
     assert not broken(GOOD)
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+STOPPED = Outage(
+    at=2.0, ended=NOON, began=NOON + timedelta(hours=1), standing=frozenset({(ROOT, 1)})
+)
+OUTLIVED = replace(GOOD, outages=[STOPPED])
+
+
+def test_a_run_whose_server_was_stopped_and_kept_everything_is_sound() -> None:
+    verdicts = {v.name: v.held for v in judge_experiment(compared(OUTLIVED))}
+    assert verdicts["survived"] is True
+    assert not broken(OUTLIVED)
 
 
 BAD: dict[str, tuple[Callable[[Evidence], Evidence], str]] = {
     "a worker failed on its own": (
         lambda good: replace(good, lives=[good.lives[0], LifeRecord(11, 1, killed=False)]),
         "run_ends",
+    ),
+    "the server has lost a checkpoint": (
+        lambda good: replace(good, outages=[replace(STOPPED, standing=frozenset())]),
+        "survived",
     ),
     "the deadline passed": (
         lambda good: replace(good, lives=[good.lives[0], LifeRecord(11, None, killed=False)]),
@@ -207,11 +226,18 @@ WRITE = Write(
 )  # fmt: skip
 
 
-def experiment(side: Side, *, code: int | None, durable: bool, stood: bool | None) -> Experiment:
+def experiment(
+    side: Side,
+    *,
+    code: int | None,
+    durable: bool,
+    stood: bool | None,
+    outage: Outage | None = None,
+) -> Experiment:
     fault = Fault(side, WRITE.point)
     return Experiment(
         faults=[fault],
-        landed=[Landed(fault, WRITE, 0, 1.0, code)],
+        landed=[Landed(fault, WRITE, 0, 1.0, code, outage)],
         stood=[stood],
         writes=[Seen(WRITE, 0, 1.0)] if durable else [],
         evidence=GOOD,
@@ -221,13 +247,26 @@ def experiment(side: Side, *, code: int | None, durable: bool, stood: bool | Non
     )
 
 
+def stopped(side: Side, *, durable: bool, stood: bool, outage: Outage = STOPPED) -> Experiment:
+    return experiment(side, code=None, durable=durable, stood=stood, outage=outage)
+
+
 def test_a_fault_that_landed_is_not_void() -> None:
     killed = -signal.SIGKILL
+    # The process lives on, and tries again.
+    written_later = replace(
+        stopped(Side.POSTGRES_BEFORE, durable=False, stood=False), writes=[Seen(WRITE, 0, 1.5)]
+    )
     for sound in (
         experiment(Side.BEFORE, code=killed, durable=False, stood=False),
         experiment(Side.AFTER, code=killed, durable=True, stood=True),
         experiment(Side.AFTER, code=killed, durable=True, stood=None),
         experiment(Side.LOST_ACK, code=None, durable=True, stood=True),
+        stopped(Side.POSTGRES_BEFORE, durable=False, stood=False),
+        stopped(Side.POSTGRES_AFTER, durable=True, stood=True),
+        # It is for a promise to say so.
+        stopped(Side.POSTGRES_AFTER, durable=True, stood=False),
+        written_later,
     ):
         assert void_reason(sound) is None
 
@@ -242,6 +281,10 @@ def test_a_fault_that_landed_is_not_void() -> None:
         (experiment(Side.AFTER, code=-9, durable=False, stood=False), "did not become durable"),
         (experiment(Side.AFTER, code=-9, durable=True, stood=False), "does not stand"),
         (replace(experiment(Side.AFTER, code=-9, durable=True, stood=True), landed=[]), "reached"),
+        (stopped(Side.POSTGRES_AFTER, durable=True, stood=True,
+                 outage=replace(STOPPED, began=NOON)), "was not stopped"),
+        (stopped(Side.POSTGRES_BEFORE, durable=True, stood=True), "became durable"),
+        (stopped(Side.POSTGRES_BEFORE, durable=False, stood=True), "stands in the database"),
     ],
 )  # fmt: skip
 def test_a_fault_that_did_not_land_as_it_should_is_void(found: Experiment, reason: str) -> None:

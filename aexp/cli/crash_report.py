@@ -35,7 +35,7 @@ def print_exploration(exploration: Exploration, *, as_json: bool) -> None:
     if restarted := [result for result in exploration.verified if result.restarted]:
         screen.print(
             f"\n{len(restarted)} points came to their end only when the process, which had lost an"
-            " acknowledgement and then did nothing more, or ended, was started again:"
+            " acknowledgement or its server and then did nothing more, or ended, was started again:"
         )
         for result in restarted[:SHOWN]:
             screen.print(Text(f"  {result.name}"))

@@ -43,7 +43,7 @@ class _Server:
         self._log = home / "log"
         self._data = embedded.data_folder(home)
         self._process: subprocess.Popen[bytes] | None = None
-        self._user = embedded.initialise(home)
+        self._user = embedded.initialise(home, setting="TMPDIR")
 
     @property
     def url(self) -> str:

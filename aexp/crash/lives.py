@@ -26,8 +26,8 @@ from aexp.settings import Settings
 
 __all__ = ["Bench", "Lives", "Terms"]
 
-# A worker that ends on its own after a lost acknowledgement is started again, as anything that
-# supervises it would do; so often at most.
+# A worker that ends on its own after a lost acknowledgement, or because its server has gone, is
+# started again, as anything that supervises it would do; so often at most.
 _MOST_RESTARTS = 3
 _LOOK_S = 1.0
 _LAST_LINES = 20

@@ -46,8 +46,8 @@ class PointResult:
 
     ``void`` says why its fault did not land as it should have; such a point is not verified,
     whatever its verdicts say. ``restarted`` says that the process which had lost an acknowledgement
-    did nothing more, or ended: only another one came to the end. ``stranded`` is what a wrongly
-    started process left lying.
+    or its server did nothing more, or ended: only another one came to the end. ``stranded`` is what
+    a wrongly started process left lying.
     """
 
     point: Point | None

