@@ -18,6 +18,7 @@ from aexp.crash.wire import (
     Reply,
     Value,
     read_bind,
+    read_error,
     read_parse,
     read_tag,
     read_text,
@@ -149,6 +150,12 @@ def test_of_a_bind_that_is_not_whole_the_first_parameters_are_read() -> None:
         bound = read_bind(body[:length])
         assert bound.values == read_bind(body).values[: len(bound.values)]
     assert [value.data for value in read_bind(body[:100]).values] == [b"first", b"second"]
+
+
+def test_an_error_tells_its_code_and_its_text() -> None:
+    fields = [b"SERROR", b"C53100", "Mkein Platz für x".encode(), b"Hwait", b"", b""]
+    assert read_error(b"\0".join(fields)) == ("53100", "kein Platz für x")
+    assert read_error(b"SERR") == ("", "")
 
 
 def test_words_are_read() -> None:

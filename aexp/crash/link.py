@@ -26,9 +26,11 @@ from aexp.crash.wire import (
     Ask,
     Framer,
     Piece,
+    Reply,
+    read_error,
 )
 from aexp.crash.writes import Ordinals, Write
-from aexp.errors import ProtocolViolation
+from aexp.errors import DatabaseError, ProtocolViolation
 
 __all__ = ["Link", "Observer", "Side"]
 
@@ -36,6 +38,7 @@ __all__ = ["Link", "Observer", "Side"]
 _WITHHELD_BYTES = 64 * 1024
 # Why a side is not read: the other one takes no more, or something is to be decided first.
 _FULL, _BUSY = "full", "busy"
+_DISK_FULL = "53100"
 log = structlog.stdlib.get_logger("aexp.crash.link")
 
 
@@ -251,6 +254,8 @@ class Link:
         """Pass on what the server says, up to what acknowledges a write."""
         while self._answers:
             piece = self._answers.popleft()
+            if piece.kind == Reply.ERROR:
+                self._check_room(piece)
             settled = self._session.received(piece) if piece.kind else None
             if settled is not None:
                 for write in settled.undone:
@@ -264,6 +269,13 @@ class Link:
             ready += self._let_hear(piece)
         self.client.send(ready)
         self._heard.set()
+
+    def _check_room(self, piece: Piece) -> None:
+        """A run that finds no room says nothing about its promises: that ends the proxy."""
+        state, text = read_error(piece.body)
+        if state == _DISK_FULL:
+            reason = DatabaseError(f"the disk of the database is full: {text}")
+            self._group.start_soon(_raise, reason)
 
     def _let_hear(self, piece: Piece) -> list[bytes]:
         """What the client may hear now."""

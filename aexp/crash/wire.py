@@ -165,6 +165,16 @@ def read_tag(body: bytes) -> tuple[str, int | None]:
     return (words[0] if words else ""), int(words[-1]) if counted else None
 
 
+def read_error(body: bytes) -> tuple[str, str]:
+    """SQLSTATE and text of an ErrorResponse."""
+    fields: dict[int, str] = {}
+    at = 0
+    while at < len(body) and body[at]:
+        kind = body[at]
+        fields[kind], at = _string(body, at + 1)
+    return fields.get(ord("C"), ""), fields.get(ord("M"), "")
+
+
 def read_parse(body: bytes) -> tuple[str, str]:
     """Name and SQL of a statement to prepare."""
     name, at = _string(body, 0)
