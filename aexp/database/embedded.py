@@ -150,7 +150,7 @@ def _find_place(home: Path, setting: str) -> Path:
         what = "a space" if odd[0].isspace() else odd[0]
         raise EmbeddedServerError(
             f"the embedded PostgreSQL cannot live under {str(folder)!r}, whose path has {what}:"
-            f" set {setting} to another folder or give --database-url"
+            f" set {setting} to another folder"
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
