@@ -5,6 +5,7 @@ again, whatever had ended it. What befalls a run is written down in order, see :
 """
 
 from aexp.hosting.executors import Executor, HandedOver, hand_over, list_executors
+from aexp.hosting.forks import may_be_forked
 from aexp.hosting.host import Host, open_host
 from aexp.hosting.journal import RunEvent
 
@@ -15,5 +16,6 @@ __all__ = [
     "RunEvent",
     "hand_over",
     "list_executors",
+    "may_be_forked",
     "open_host",
 ]

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from aexp.audit import Report, audit_run
 from aexp.database.connect import Connection, borrowed
 from aexp.execution import absent_executors
+from aexp.hosting import may_be_forked
 from aexp.log import masked
 from aexp.runs import Run
 from aexp.service.queries import read_progress, read_status
@@ -41,6 +42,7 @@ async def describe_run(service: Service, run: Run, *, with_report: bool = True) 
         if run.forked_from is not None and run.fork_step is not None
         else None,
         ended=ended,
+        forkable=ended and await _forkable(service, run),
         progress=told,
         kills=await host.journal.kills(run.run_id),
         waiting_for=[
@@ -50,6 +52,11 @@ async def describe_run(service: Service, run: Run, *, with_report: bool = True) 
         ok=ok if ended else None,
         report=report,
     )
+
+
+async def _forkable(service: Service, run: Run) -> bool:
+    async with borrowed(service.host.pool) as connection:
+        return await may_be_forked(connection, service.scenarios, run)
 
 
 async def _absent(service: Service, run: Run, *, ended: bool) -> Mapping[str, int]:
