@@ -18,11 +18,12 @@ from aexp.database.connect import borrowed, is_connection_error
 from aexp.errors import RunActive, RunEnded, TooManyRuns, UnknownScenario
 from aexp.holds import hold_alone
 from aexp.hosting.care import Care, Carer
+from aexp.hosting.counting import Counts
 from aexp.hosting.executors import Serves
 from aexp.hosting.forks import plan_fork, refuse_when_needed
 from aexp.hosting.journal import Journal
 from aexp.hosting.records import KEPT, Newest, Records
-from aexp.progress import Snapshot
+from aexp.progress import Reached
 from aexp.registration import UNFINISHED
 from aexp.runs import Run, new_run_id
 from aexp.runtime import application_version
@@ -62,7 +63,8 @@ class Host:
         self.scenarios = scenarios
         self.max_active_runs = max_active_runs
         self.journal = Journal(pool)
-        self.carer = Carer(settings, url, pool, self.journal, serves)
+        self.counts = Counts(pool, scenarios)
+        self.carer = Carer(settings, url, pool, self.journal, self.counts, serves)
         self._records = Records(url, pool, client)
         self._group = group
         self._serves = serves
@@ -83,10 +85,10 @@ class Host:
         """Whether this service neither works on the run nor is about to change it."""
         return run_id not in self._cared_for and run_id not in self._controlled
 
-    def progress(self, run_id: str) -> tuple[Snapshot, int] | None:
-        """How far a run has come that is being worked on, and its kills; None for others."""
+    def progress(self, run_id: str) -> Reached | None:
+        """How far a run has come that is being worked on here; None when that is not known."""
         care = self._cared_for.get(run_id)
-        return (care.snapshot, care.plan.landed) if care is not None else None
+        return care.reached if care is not None else None
 
     async def start(
         self,

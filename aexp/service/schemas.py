@@ -211,8 +211,8 @@ class RunDetail(RunSummary):
         " known here"
     )
     progress: RunProgress | None = Field(
-        description="what the processes of this service have seen done, so without what other"
-        " executors do meanwhile; null when none was seen"
+        description="what all executors have done; that of others may be some seconds old. null"
+        " when the scenario does not tell"
     )
     kills: Kills | None = Field(description="null when none were asked for")
     waiting_for: list[Absent] = Field(
