@@ -271,6 +271,10 @@ class _Work:
             )
 
     async def _resources(self, runtime: Runtime) -> AsyncIterator[None]:
+        if self.scenario.reached is not None:
+            with scenario_code(self.scenario, "reached"):
+                found = await self.scenario.reached(self.connection, self.run)
+            self.progress.begin(total=found.total, done=found.done)
         if self.scenario.resources is None:
             yield
             return

@@ -7,7 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Progress", "Snapshot"]
+__all__ = ["Progress", "Reached", "Snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a run has come, whichever processes did it: ``done`` of ``total`` units (None:
+    unknown)."""
+
+    done: int
+    total: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from aexp.database.connect import Connection
 from aexp.errors import RunMismatch, UnknownRun, UsageError
 
 __all__ = [
+    "STATUS",
+    "WAS_CANCELLED",
     "ProcessRecord",
     "Run",
     "begin_run",
@@ -89,6 +91,13 @@ def new_run_id(scenario: str) -> str:
     # With a letter, or it could be the id of another run's child, see begin_run.
     return f"{stem[:60]}-{token if not token.isdecimal() else 'a' + token[1:]}"
 
+
+# Of a row of aexp.runs: nobody goes on with it until it is resumed. No status says so of one that
+# was cancelled before it had a workflow.
+WAS_CANCELLED = """(NOT runs.hosted AND EXISTS (SELECT FROM aexp.run_events AS told
+    WHERE told.run_id = runs.run_id AND told.event = 'run.cancelled'))"""
+# The status of a row of aexp.runs whose root workflow is joined as dbos.workflow_status.
+STATUS = f"""coalesce(status, CASE WHEN {WAS_CANCELLED} THEN 'CANCELLED' ELSE 'NOT STARTED' END)"""
 
 _RUN_COLUMNS = (
     "run_id, scenario, target, parameters, facts, application_version, created_at, forked_from,"

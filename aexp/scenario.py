@@ -32,6 +32,7 @@ from pydantic import (
 
 from aexp.database.connect import Connection
 from aexp.errors import AexpError, InvalidParameter, InvalidTarget, ScenarioError
+from aexp.progress import Reached
 from aexp.promise import Promise
 from aexp.registration import is_workflow, lacks_instance, workflow_name
 from aexp.runs import ProcessRecord, Run
@@ -125,8 +126,9 @@ class Scenario(Generic[E]):
     ``facts`` notes what the run depends on outside the database (an input file's fingerprint);
     they are noted again on each resume, and ``check_facts`` raises when they no longer agree.
     ``resources`` is an async generator with one ``yield``, entered in every process before DBOS
-    launches. ``total`` is how many units ``Progress.advance`` will count, and ``steps`` about how
-    many step bodies run, from which ``--kills`` chooses its moments; None when nobody knows.
+    launches. ``reached`` tells from the database how many of the units that ``Progress.advance``
+    counts are done; None when nobody can tell. ``steps`` is about how many step bodies run, from
+    which ``--kills`` chooses its moments; None when nobody knows.
     ``gather`` reads the evidence when the run has ended, ``promises`` judge it, ``account`` tells
     what happened as JSON values.
 
@@ -144,9 +146,7 @@ class Scenario(Generic[E]):
     resources: Callable[[Runtime, Run], AsyncIterator[None]] | None = None
     facts: Callable[[Any], Awaitable[Mapping[str, Any]]] = _no_facts
     check_facts: Callable[[Any, Mapping[str, Any]], Awaitable[None]] | None = None
-    total: Callable[[Any, Mapping[str, Any]], int | None] = field(
-        default=lambda _parameters, _facts: None
-    )
+    reached: Callable[[Connection, Run], Awaitable[Reached]] | None = None
     steps: Callable[[Any, Mapping[str, Any]], int | None] = field(
         default=lambda _parameters, _facts: None
     )

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from aexp.audit.gather import read_ending
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.errors import (
@@ -21,7 +22,7 @@ from aexp.errors import (
 from aexp.holds import hold_run
 from aexp.hosting import Host, open_host
 from aexp.hosting.journal import Journal
-from aexp.runs import Run, begin_run
+from aexp.runs import Run, begin_run, get_run
 from aexp.scenarios.scope import SCENARIO
 from aexp.settings import Settings
 
@@ -112,6 +113,16 @@ async def test_a_run_is_worked_on_and_leaves_room_for_the_next(
         assert host.carer.steps_begun["scope"] > 0
         await host.delete("one")
         assert await connection.fetchval("SELECT count(*) FROM aexp.run_events") == 0
+
+
+async def test_a_run_that_is_cancelled_before_it_has_a_workflow_is_audited_as_cancelled(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    async with hosting(database) as host:
+        run = await get_run(connection, await a_run(connection))
+        assert (await read_ending(database, connection, run)).status == "NOT STARTED"
+        await host.cancel(run.run_id)
+        assert (await read_ending(database, connection, run)).status == "CANCELLED"
 
 
 async def test_a_run_that_another_process_holds_is_not_deleted(

@@ -157,6 +157,7 @@ def test_what_cannot_be_forked_is_refused(cli: Cli) -> None:
         problem(served.client.post("/runs/nope/fork"), 404, "unknown-run")
         done = ended(served, "resume")["run_id"]
         ticked = ended(served, "heartbeat", {"ticks": 1})["run_id"]
+        assert [served.run(run_id)["forkable"] for run_id in (done, ticked)] == [True, False]
         for body in ({"start_step": 0}, {"start_step": "2"}, {"run_id": "a.b"}, {"kills": 1}):
             answer = served.client.post(f"/runs/{done}/fork", json=body)
             problem(answer, 422, "invalid-request")
@@ -167,6 +168,7 @@ def test_what_cannot_be_forked_is_refused(cli: Cli) -> None:
 
         working = served.begin("resume", LONG)
         problem(served.client.post(f"/runs/{working}/fork"), 409, "run-unfinished")
+        assert not served.run(working)["forkable"]
         served.await_publications(25)
         full = served.client.post(f"/runs/{done}/fork")
         problem(full, 429, "too-many-runs")

@@ -146,19 +146,48 @@ def test_a_browser_gives_the_token_as_a_password(browser: Browser, cli: Cli) -> 
             expect_end(page, "SUCCESS")
 
 
-def test_a_fork_says_what_it_was_forked_from(browser: Browser, served: Served) -> None:
+def test_a_run_is_forked_from_a_step_and_its_fork_as_a_whole(
+    browser: Browser, served: Served
+) -> None:
     origin = served.client.post("/trigger_sync?scenario=resume", json={}).json()["run_id"]
-    served.client.post(f"/runs/{origin}/fork", json={"start_step": 3, "run_id": "later"})
-    served.await_end("later")
 
     complaints: list[str] = []
-    with opened(browser, served, complaints) as page:
-        page.goto(f"{served.url}/view/later")
+    with opened(browser, served, complaints, 360) as page:
+        page.goto(f"{served.url}/view/{origin}")
+        # A step of a child: DBOS forks the root workflow alone.
+        page.get_by_role("option", name=re.compile("^publish, ok")).first.click()
+        expect(page.get_by_role("complementary", name="Details")).to_be_visible()
+        expect(page.get_by_role("button", name="Fork from here")).to_have_count(0)
+        page.get_by_role("option", name=re.compile("^fan_out.collect ")).click()
+        page.get_by_role("button", name="Fork from here").click()
+        expect(page.get_by_role("dialog")).to_contain_text(
+            "Steps 1 to 2 are copied from this run, the rest from step 3 (fan_out.collect"
+        )
+        page.get_by_role("button", name="Fork it").click()
+
+        page.wait_for_url(lambda url: origin not in url)
         expect(page.get_by_text(f"forked from {origin} at step 3")).to_be_visible()
+        expect_end(page, "SUCCESS")
         expect(page.locator("[data-promise=nothing_lost]")).to_contain_text(
             f"steps before 3 were done by run {origin}"
         )
         page.get_by_role("link", name=f"Forked from {origin}").click()
         expect(page.get_by_role("heading", name=origin)).to_be_visible()
         expect(page.get_by_text("forked from")).to_have_count(0)
-    assert complaints == []
+
+        # By keyboard; a step that there is not is refused in the service's words.
+        page.get_by_role("button", name="Fork", exact=True).press("Enter")
+        step = page.get_by_label("First step that the fork does itself")
+        expect(step).to_be_focused()
+        expect(page.get_by_role("dialog")).to_contain_text("nothing is copied")
+        assert complaints == []
+        step.fill("9")
+        step.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("start_step is from 1 to 4, not 9")
+        step.fill("1")
+        step.press("Enter")
+        page.wait_for_url(lambda url: origin not in url)
+        expect(page.get_by_role("link", name=f"Forked from {origin}")).to_be_visible()
+        expect_end(page, "SUCCESS")
+    # The browser's own word for an answer that is no success.
+    assert all("status of 422" in complaint for complaint in complaints)

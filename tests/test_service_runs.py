@@ -99,6 +99,10 @@ def test_a_run_that_is_cancelled_before_it_has_begun_stays_so(shared: Served) ->
     # Its process is still importing.
     assert shared.client.post(f"/runs/{run_id}/cancel").json()["status"] == "CANCELLED"
     assert shared.client.get("/runs?status=CANCELLED").json()["runs"][0]["run_id"] == run_id
+    # Though it has no workflow, everybody says the same.
+    assert shared.run(run_id, report=True)["report"]["status"] == "CANCELLED"
+    audited = shared.cli("audit", run_id, "--json")
+    assert (audited.code, audited.json["status"]) == (1, "CANCELLED")
     again = shared.client.post(path, json=ask, headers=headers)
     assert (again.json()["status"], again.json()["active"]) == ("CANCELLED", False)
     assert shared.client.post(f"/runs/{run_id}/resume").status_code == 202

@@ -237,8 +237,19 @@ def test_three_workers_killed_at_random_lose_and_double_nothing(
             # A kill takes its time, too.
             wait_until(lambda due=began_at + second: time.monotonic() >= due)  # type: ignore[misc]
             workers.replace(draw.choice(names))
+        # What all have done is seen while they do it, and not what the service did alone.
+        [(published,)] = cli.query(
+            "SELECT count(*) FROM aexp.publications WHERE run_id = %s", (runs[0],)
+        )
+        wait_until(lambda: served.run(runs[0])["progress"]["done"] >= published, poll_s=0.1)
         for run_id in runs:
             run = served.await_end(run_id)
+            assert run["progress"] == {"done": messages, "total": messages}
+            assert cli.query(
+                "SELECT max((data->>'done')::int) FROM aexp.run_events WHERE run_id = %s"
+                " AND event = 'run.progressed'",
+                (run_id,),
+            ) == [(messages,)]  # fmt: skip
             report = run["report"]
             assert run["status"] == "SUCCESS"
             assert report["account"]["messages"]["once"] == messages, json.dumps(report["account"])

@@ -11,13 +11,12 @@ from dbos import DBOSClient
 from aexp.audit.evidence import History
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, psycopg_engine
-from aexp.runs import Run, list_processes
+from aexp.runs import WAS_CANCELLED, Run, list_processes
 from aexp.scenario import Ending
 
 __all__ = ["read_ending", "read_history"]
 
 SAMPLE = 20
-NOT_STARTED = "NOT STARTED"
 
 
 async def read_ending(url: DatabaseUrl, connection: Connection, run: Run) -> Ending:
@@ -25,7 +24,11 @@ async def read_ending(url: DatabaseUrl, connection: Connection, run: Run) -> End
     processes = await list_processes(connection, run.run_id)
     found = await anyio.to_thread.run_sync(_root, url, run.run_id)
     if found is None:
-        return Ending(NOT_STARTED, None, None, processes)
+        cancelled = await connection.fetchval(
+            f"SELECT {WAS_CANCELLED} FROM aexp.runs WHERE run_id = $1",  # noqa: S608 - our own words
+            run.run_id,
+        )
+        return Ending("CANCELLED" if cancelled else "NOT STARTED", None, None, processes)
     error = f"{type(found.error).__name__}: {found.error}" if found.error is not None else None
     return Ending(found.status, found.output, error, processes)
 

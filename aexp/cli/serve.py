@@ -54,6 +54,13 @@ LEAST_TOKEN = 16
     metavar="S",
     help="Seconds in which a request must have arrived (10).",
 )
+@click.option(
+    "--heartbeat",
+    "heartbeat_s",
+    type=int,
+    metavar="EVERY_S",
+    help="Tick every so many seconds while the service is up.",
+)
 @with_settings
 def serve(
     settings: Settings,
@@ -61,6 +68,7 @@ def serve(
     input_root: Path | None,
     allow_outbound: bool,  # noqa: FBT001
     request_deadline_s: float,
+    heartbeat_s: int | None,
 ) -> int:
     """Serve scenarios over HTTP until a signal or POST /shutdown ends it.
 
@@ -68,6 +76,7 @@ def serve(
     """
     # The web framework takes half a second to import, which no other command pays.
     from aexp.service.app import load_scenarios  # noqa: PLC0415
+    from aexp.service.heartbeat import heartbeat_of  # noqa: PLC0415
     from aexp.service.options import ServiceOptions  # noqa: PLC0415
     from aexp.service.server import address, is_loopback, listen  # noqa: PLC0415
     from aexp.service.server import serve as serve_on  # noqa: PLC0415
@@ -77,6 +86,7 @@ def serve(
         guard(token)
         if len(token) < LEAST_TOKEN:
             raise UsageError(f"AEXP_API_TOKEN is too short: give {LEAST_TOKEN} characters or more")
+    keep = heartbeat_of(heartbeat_s) if heartbeat_s is not None else None
     host = settings.listen_host
     with listen(host, settings.listen_port) as listening:
         local = is_loopback(listening)
@@ -98,6 +108,7 @@ def serve(
             input_root=input_root,
             allow_outbound=allow_outbound,
             request_deadline_s=request_deadline_s,
+            keep=keep,
         )
 
         def ready() -> None:

@@ -5,15 +5,20 @@ again, whatever had ended it. What befalls a run is written down in order, see :
 """
 
 from aexp.hosting.executors import Executor, HandedOver, hand_over, list_executors
-from aexp.hosting.host import Host, open_host
+from aexp.hosting.forks import may_be_forked
+from aexp.hosting.host import Host
 from aexp.hosting.journal import RunEvent
+from aexp.hosting.keeping import Kept
+from aexp.hosting.opening import open_host
 
 __all__ = [
     "Executor",
     "HandedOver",
     "Host",
+    "Kept",
     "RunEvent",
     "hand_over",
     "list_executors",
+    "may_be_forked",
     "open_host",
 ]

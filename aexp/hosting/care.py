@@ -15,9 +15,10 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import borrowed, connected, patiently
 from aexp.errors import DatabaseError, WorkerFailed
 from aexp.holds import is_held
+from aexp.hosting.counting import Counts
 from aexp.hosting.executors import Serves
 from aexp.hosting.journal import Journal
-from aexp.progress import Snapshot
+from aexp.progress import Reached, Snapshot
 from aexp.runs import Run
 from aexp.settings import Settings
 from aexp.stopping import Stop
@@ -28,6 +29,10 @@ __all__ = ["Care", "Carer"]
 # Progress is written down so often at most.
 _PROGRESS_INTERVAL_S = 0.25
 _POLL_S = 0.1
+# What other executors do is counted so often at most, and for so small a share of the time.
+_COUNT_INTERVAL_S = 1.0
+_COUNT_SHARE = 0.05
+_COUNT_WITHIN_S = 5.0
 # A worker that a killed service left behind drains, and then lets go of its run.
 _LET_GO_S = 30.0
 # While the database is away, and again when a worker fails because it was.
@@ -48,11 +53,20 @@ class Care:
     stop: Stop = field(default_factory=Stop)
     ended: anyio.Event = field(default_factory=anyio.Event)
     snapshot: Snapshot = field(default_factory=lambda: Snapshot(0, None, 0, None))
+    counted: Reached | None = None
     steps_begun: int = 0
     supervisor: Supervisor | None = None
     changed: anyio.Event = field(default_factory=anyio.Event)
     finished: bool = False
     failed: bool = False
+
+    @property
+    def reached(self) -> Reached | None:
+        """How far the run has come, as far as that is known here; None when it is not."""
+        seen = Reached(self.snapshot.done, self.snapshot.total)
+        # Both are too low at most: one lacks what others do, the other is of a moment ago.
+        known = [one for one in (seen, self.counted) if one is not None and one.total is not None]
+        return max(known, key=lambda one: one.done, default=None)
 
     def tell(self) -> None:
         """Say that something of it has changed."""
@@ -69,6 +83,7 @@ class Carer:
         url: DatabaseUrl,
         pool: asyncpg.Pool[asyncpg.Record],
         journal: Journal,
+        counts: Counts,
         serves: Serves,
     ) -> None:
         self.steps_begun: Counter[str] = Counter()
@@ -76,6 +91,7 @@ class Carer:
         self._url = url
         self._pool = pool
         self._journal = journal
+        self._counts = counts
         self._serves = serves
 
     async def see_to(self, care: Care) -> None:
@@ -92,7 +108,13 @@ class Carer:
             )
             async with anyio.create_task_group() as group:
                 group.start_soon(self._chronicle, care, care.plan.landed)
-                event, data = await self._see_to_end(care)
+                async with anyio.create_task_group() as counting:
+                    if self._serves == "service":
+                        counting.start_soon(self._count, care)
+                    event, data = await self._see_to_end(care)
+                    counting.cancel_scope.cancel()
+                if event == "run.ended":
+                    await self._count_last(care)
                 care.finished = True
                 care.failed = event == "run.failed"
                 care.tell()
@@ -109,17 +131,38 @@ class Carer:
             while kills < care.plan.landed:
                 kills += 1
                 await self._write(care, "run.process_killed", {"kills": kills})
-            state = {"done": care.snapshot.done, "total": care.snapshot.total}
-            # A worker knows of its own work alone, and would contradict the service.
-            known = self._serves == "service" and state["total"] is not None
-            if known and state != told:
-                told = state
-                await self._write(care, "run.progressed", state)
+            reached = care.reached
+            # A worker leaves that to the service, which it would contradict.
+            if self._serves == "service" and reached is not None:
+                state = {"done": reached.done, "total": reached.total}
+                if state != told:
+                    told = state
+                    await self._write(care, "run.progressed", state)
             if finished:
                 return
             await changed.wait()
             if not care.finished:
                 await anyio.sleep(_PROGRESS_INTERVAL_S)
+
+    async def _count(self, care: Care) -> None:
+        """Count what has been done while other executors do some of it, until cancelled."""
+        executor_id = self._settings.executor_id
+        while True:
+            began = anyio.current_time()
+            if await self._counts.is_shared(care.run, executor_id):
+                counted = await self._counts.reached(care.run, _COUNT_WITHIN_S)
+                if counted is not None:
+                    care.counted = counted
+                    care.tell()
+            took_s = anyio.current_time() - began
+            await anyio.sleep(max(_COUNT_INTERVAL_S, took_s / _COUNT_SHARE))
+
+    async def _count_last(self, care: Care) -> None:
+        """Count what others have done since somebody looked, if anything is missing."""
+        reached = care.reached
+        if reached is None or reached.total is None or reached.done < reached.total:
+            counted = await self._counts.reached(care.run, _COUNT_WITHIN_S)
+            care.counted = counted or care.counted
 
     async def _see_to_end(self, care: Care) -> tuple[str, Mapping[str, Any]]:
         """Work on the run; the event that tells how that ended."""

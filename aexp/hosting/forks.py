@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from aexp.database.connect import Connection
-from aexp.errors import ForkRefused, RunUnfinished, UnknownScenario
+from aexp.errors import ForkRefused, InvalidParameter, RunUnfinished, UnknownScenario
 from aexp.execution import has_ended
 from aexp.registration import UNFINISHED
 from aexp.runs import Run, check_run_id, get_run, new_run_id
 from aexp.runtime import application_version
 from aexp.scenario import Scenario
 
-__all__ = ["plan_fork", "refuse_when_needed"]
+__all__ = ["may_be_forked", "plan_fork", "refuse_when_needed"]
 
 # The run's forks, theirs, and so on: each may read what the first one's children returned. One that
 # was cancelled before it had a workflow is no longer hosted.
@@ -42,13 +42,7 @@ async def plan_fork(
     that only the other run's process would see to their end.
     """
     origin = await get_run(connection, origin_id)
-    scenario = scenarios.get(origin.target)
-    if scenario is None:
-        raise UnknownScenario(origin.target, ())
-    if scenario.schedules(scenario.validate(origin.parameters)):
-        raise ForkRefused(
-            origin.run_id, "it has schedules, and DBOS keeps forks to the application of its own"
-        )
+    scenario = _forkable(scenarios, origin)
     if not await has_ended(connection, origin):
         raise RunUnfinished(origin.run_id)
     last: int = await connection.fetchval(
@@ -66,6 +60,29 @@ async def plan_fork(
         forked_from=origin.run_id,
         fork_step=start_step,
     )
+
+
+async def may_be_forked(
+    connection: Connection, scenarios: Mapping[str, Scenario[Any]], run: Run
+) -> bool:
+    """Whether :func:`plan_fork` would plan a fork of the run, from a step that it has."""
+    try:
+        _forkable(scenarios, run)
+    except (UnknownScenario, InvalidParameter, ForkRefused):
+        return False
+    return await has_ended(connection, run)
+
+
+def _forkable(scenarios: Mapping[str, Scenario[Any]], origin: Run) -> Scenario[Any]:
+    """The scenario of a run that can be forked once it has ended."""
+    scenario = scenarios.get(origin.target)
+    if scenario is None:
+        raise UnknownScenario(origin.target, ())
+    if scenario.schedules(scenario.validate(origin.parameters)):
+        raise ForkRefused(
+            origin.run_id, "it has schedules, and DBOS keeps forks to the application of its own"
+        )
+    return scenario
 
 
 async def refuse_when_needed(connection: Connection, run_id: str) -> None:

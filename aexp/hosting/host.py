@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import anyio.abc
-import anyio.to_thread
 import asyncpg
 import structlog
 from dbos import DBOSClient
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import (
-    borrowed,
-    is_connection_error,
-    open_database,
-    psycopg_engine,
-)
+from aexp.database.connect import borrowed, is_connection_error
 from aexp.errors import RunActive, RunEnded, TooManyRuns, UnknownScenario
 from aexp.holds import hold_alone
 from aexp.hosting.care import Care, Carer
-from aexp.hosting.executors import Serves, present_executor
+from aexp.hosting.counting import Counts
+from aexp.hosting.executors import Serves
 from aexp.hosting.forks import plan_fork, refuse_when_needed
 from aexp.hosting.journal import Journal
-from aexp.hosting.records import Records
-from aexp.progress import Snapshot
+from aexp.hosting.records import KEPT, Newest, Records
+from aexp.progress import Reached
 from aexp.registration import UNFINISHED
 from aexp.runs import Run, new_run_id
 from aexp.runtime import application_version
@@ -35,11 +31,10 @@ from aexp.scenario import Scenario, scenario_code
 from aexp.settings import Settings
 from aexp.supervisor import KillPlan
 
-__all__ = ["Host", "open_host"]
+__all__ = ["LOOK_AGAIN_S", "Host"]
 
-POOL_SIZE = 16
-# Between two looks for runs that others have begun.
-_LOOK_AGAIN_S = 1.0
+# Between two looks for runs that are to be gone on with.
+LOOK_AGAIN_S = 1.0
 # An executor elsewhere sees within a moment that a run was cancelled.
 _LET_GO_S = 10.0
 _POLL_S = 0.05
@@ -50,7 +45,7 @@ log = structlog.stdlib.get_logger("aexp.hosting")
 
 
 class Host:
-    """The runs of a service. Made by :func:`open_host`."""
+    """The runs of a service. Made by :func:`aexp.hosting.open_host`."""
 
     def __init__(
         self,
@@ -68,7 +63,8 @@ class Host:
         self.scenarios = scenarios
         self.max_active_runs = max_active_runs
         self.journal = Journal(pool)
-        self.carer = Carer(settings, url, pool, self.journal, serves)
+        self.counts = Counts(pool, scenarios)
+        self.carer = Carer(settings, url, pool, self.journal, self.counts, serves)
         self._records = Records(url, pool, client)
         self._group = group
         self._serves = serves
@@ -76,6 +72,8 @@ class Host:
         self._controlled: set[str] = set()
         # Those that failed here: nobody gains if they fail again and again.
         self._given_up: set[str] = set()
+        # Those that go on for as long as we live: nobody's place is theirs.
+        self._kept: set[str] = set()
         self._starting = anyio.Lock()
 
     @property
@@ -87,10 +85,10 @@ class Host:
         """Whether this service neither works on the run nor is about to change it."""
         return run_id not in self._cared_for and run_id not in self._controlled
 
-    def progress(self, run_id: str) -> tuple[Snapshot, int] | None:
-        """How far a run has come that is being worked on, and its kills; None for others."""
+    def progress(self, run_id: str) -> Reached | None:
+        """How far a run has come that is being worked on here; None when that is not known."""
         care = self._cared_for.get(run_id)
-        return (care.snapshot, care.plan.landed) if care is not None else None
+        return care.reached if care is not None else None
 
     async def start(
         self,
@@ -100,11 +98,13 @@ class Host:
         run_id: str | None = None,
         kills: int = 0,
         seed: int = 0,
+        kept: bool = False,
     ) -> tuple[Run, bool]:
         """Begin a run of the scenario ``name``, and whether it is new.
 
         With the ``run_id`` of a run that was begun with the same parameters it is that one; one
-        that has not ended and is not worked on goes on. ``kills`` are as with ``aexp run``.
+        that has not ended and is not worked on goes on. ``kills`` are as with ``aexp run``. A
+        ``kept`` run is not counted among the active ones, and hosts that do not keep it leave it.
         Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns.
         """
         scenario = self.scenarios.get(name)
@@ -113,6 +113,8 @@ class Host:
             raise UnknownScenario(name, ())
         model = scenario.validate(parameters)
         run_id = run_id or new_run_id(scenario.name)
+        if kept:
+            self._kept.add(run_id)
         # Before the facts, which may take long to note.
         self._refuse_when_full(run_id)
         with scenario_code(scenario, "facts"):
@@ -125,7 +127,8 @@ class Host:
             facts=facts,
             application_version=application_version(run_id),
         )
-        return await self._begin(wanted, {"kills": kills, "seed": seed})
+        asked = {"kills": kills, "seed": seed}
+        return await self._begin(wanted, {**asked, KEPT: True} if kept else asked)
 
     async def fork(self, run_id: str, start_step: int, *, new_id: str | None = None) -> Run:
         """Begin a fork of a run that has ended, which does its steps anew from ``start_step`` on.
@@ -153,8 +156,12 @@ class Host:
         return begun, fresh
 
     def _refuse_when_full(self, run_id: str) -> None:
-        if run_id not in self._cared_for and len(self._cared_for) >= self.max_active_runs:
+        taken = run_id in self._cared_for or run_id in self._kept
+        if not taken and self._room() <= 0:
             raise TooManyRuns(self.max_active_runs)
+
+    def _room(self) -> int:
+        return self.max_active_runs - len(self._cared_for.keys() - self._kept)
 
     def _go_on(self, run: Run, plan: KillPlan) -> None:
         if run.run_id not in self._cared_for:
@@ -182,24 +189,23 @@ class Host:
         steps = scenario.steps(scenario.validate(run.parameters), run.facts)
         return KillPlan(asked["asked"], asked["seed"], steps, asked["landed"])
 
-    async def look_after_all(self, scope: anyio.CancelScope) -> None:
-        """Go on with hosted runs that have not ended, as many as there is room for, until ``scope``
-        is cancelled.
+    async def look_after_all(self) -> None:
+        """Go on with hosted runs that have not ended, as many as there is room for, until
+        cancelled.
 
         They were begun here before, or by another service on the same database.
         """
-        with scope:
-            while True:
-                try:
-                    await self._look_after_some()
-                except Exception as error:
-                    if not is_connection_error(error):
-                        raise
-                    log.warning("hosting.database_away", error=str(error))
-                await anyio.sleep(_LOOK_AGAIN_S)
+        while True:
+            try:
+                await self._look_after_some()
+            except Exception as error:
+                if not is_connection_error(error):
+                    raise
+                log.warning("hosting.database_away", error=str(error))
+            await anyio.sleep(LOOK_AGAIN_S)
 
     async def _look_after_some(self) -> None:
-        room = self.max_active_runs - len(self._cared_for)
+        room = self._room()
         if room <= 0:
             return
         known = {*self._cared_for, *self._controlled, *self._given_up}
@@ -208,6 +214,13 @@ class Host:
             # Somebody may have taken it from us in the meantime.
             if run.run_id not in self._controlled:
                 self._go_on(run, plan)
+
+    async def newest(self, stem: str) -> Newest | None:
+        """The newest run whose id is ``stem`` and a number; if it failed here it does not go on."""
+        found = await self._records.newest(stem)
+        if found is not None and found.run.run_id in self._given_up:
+            return replace(found, goes_on=False)
+        return found
 
     async def wait(self, run_id: str) -> None:
         """Return when nobody works on the run any more: it has ended, failed or been stopped."""
@@ -311,52 +324,3 @@ class Host:
         finally:
             self._controlled.discard(run_id)
             self.journal.tell(run_id)
-
-
-@asynccontextmanager
-async def open_host(
-    settings: Settings,
-    url: DatabaseUrl,
-    *,
-    scenarios: Mapping[str, Scenario[Any]],
-    max_active_runs: int,
-    serves: Serves = "service",
-) -> AsyncIterator[Host]:
-    """Host runs of ``scenarios`` for the life of the context; at its end their processes drain.
-
-    Goes on with the runs that were hosted before and have not ended, and joins those that others
-    begin. A worker does not kill its processes, whatever a run was asked for: who began it does.
-    Needs a migrated database. Raises ExecutorAlive when another process is this executor.
-    """
-    engine = psycopg_engine(url, pool_size=2, pool_pre_ping=True)
-    try:
-        async with (
-            open_database(url, application_name="aexp host", pool_size=POOL_SIZE) as database,
-            present_executor(url, settings.executor_id, serves),
-            anyio.create_task_group() as group,
-        ):
-            client = DBOSClient(
-                system_database_engine=engine, lazy=True, retry_connection_errors=False
-            )
-            host = Host(
-                settings,
-                url,
-                database.pool,
-                client,
-                group,
-                scenarios,
-                max_active_runs,
-                serves,
-            )
-            looking = anyio.CancelScope()
-            group.start_soon(host.look_after_all, looking)
-            try:
-                yield host
-            finally:
-                looking.cancel()
-                with anyio.CancelScope(shield=True):
-                    async with anyio.create_task_group() as stopping:
-                        for run_id in host.active:
-                            stopping.start_soon(host.stop, run_id)
-    finally:
-        await anyio.to_thread.run_sync(engine.dispose)

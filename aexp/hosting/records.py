@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import asyncpg
 from dbos import DBOSClient
@@ -13,13 +14,26 @@ from aexp.errors import RunMismatch
 from aexp.execution import has_ended
 from aexp.holds import is_held
 from aexp.registration import UNFINISHED
-from aexp.runs import Run, begin_run, get_run
+from aexp.runs import WAS_CANCELLED, Run, begin_run, get_run
 
-__all__ = ["Records", "batches"]
+__all__ = ["KEPT", "Newest", "Records", "batches"]
+
+# In what was asked for a run: its host keeps it for as long as it lives.
+KEPT = "kept"
 
 # Ids to a statement of DBOS's, which takes 65,535 at most.
 _IDS_AT_A_TIME = 5_000
 _TABLES = ("publications", "ledger", "events", "counters", "objects", "runs")
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """A run of several that follow each other. ``goes_on``: it is there to be worked on; ``well``:
+    it has ended so."""
+
+    run: Run
+    goes_on: bool
+    well: bool
 
 
 class Records:
@@ -41,10 +55,9 @@ class Records:
             begun = await begin_run(connection, wanted)
             fresh = bool(
                 await connection.fetchval(
-                    "UPDATE aexp.runs SET hosted = true WHERE run_id = $1 AND NOT hosted"
-                    # One that was cancelled before it had a workflow waits to be resumed.
-                    " AND NOT EXISTS (SELECT FROM aexp.run_events"
-                    "  WHERE run_events.run_id = $1 AND event = 'run.cancelled') RETURNING true",
+                    # One that was cancelled waits to be resumed.
+                    "UPDATE aexp.runs SET hosted = true WHERE run_id = $1 AND NOT hosted"  # noqa: S608 - our own words
+                    f" AND NOT {WAS_CANCELLED} RETURNING true",
                     wanted.run_id,
                 )
             )
@@ -90,7 +103,7 @@ class Records:
         )
 
     async def unfinished(self, limit: int, known: Collection[str]) -> Sequence[Run]:
-        """Hosted runs that have not ended and are not ``known``, the oldest first."""
+        """Hosted runs that have not ended, are not ``known`` and not kept, the oldest first."""
         async with borrowed(self._pool) as connection:
             rows = await connection.fetch(
                 # From what is unfinished, which is little, and not from all that was ever hosted.
@@ -98,12 +111,31 @@ class Records:
                 " AND (application_version IN (SELECT application_version"
                 "   FROM dbos.workflow_status WHERE status = ANY($1::text[]))"
                 "  OR NOT EXISTS (SELECT FROM dbos.workflow_status WHERE workflow_uuid = run_id))"
+                " AND NOT EXISTS (SELECT FROM aexp.run_events AS asked"
+                "  WHERE asked.run_id = runs.run_id AND seq = 1 AND data ? $4)"
                 " ORDER BY created_at LIMIT $3",
                 UNFINISHED,
                 list(known),
                 limit,
+                KEPT,
             )
             return [await get_run(connection, row["run_id"]) for row in rows]
+
+    async def newest(self, stem: str) -> Newest | None:
+        """The newest run whose id is ``stem``, in letters, digits and ``-``, and a number."""
+        async with borrowed(self._pool) as connection:
+            row = await connection.fetchrow(
+                f"SELECT run_id, status, {WAS_CANCELLED} AS cancelled"  # noqa: S608 - our own words
+                " FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
+                " WHERE run_id ~ $1 ORDER BY runs.created_at DESC, run_id DESC LIMIT 1",
+                f"^{stem}[0-9]+$",
+            )
+            if row is None:
+                return None
+            run = await get_run(connection, row["run_id"])
+            ended = await has_ended(connection, run)
+        goes_on = not ended and not row["cancelled"]
+        return Newest(run, goes_on, well=ended and row["status"] == "SUCCESS")
 
     async def delete(self, run: Run) -> int:
         """Delete a run on which nobody works; how many workflows it had."""

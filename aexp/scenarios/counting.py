@@ -9,12 +9,14 @@ import anyio
 from pydantic import Field
 
 from aexp import ledger
+from aexp.database.connect import Connection
+from aexp.progress import Reached
 from aexp.runs import Run
 from aexp.runtime import Runtime, current_runtime
 from aexp.scenario import Parameters
 from aexp.transaction import Transaction, exactly_once
 
-__all__ = ["COUNTER", "STEP", "CountParameters", "Memory", "Tally", "add_one", "begin"]
+__all__ = ["COUNTER", "STEP", "CountParameters", "Memory", "Tally", "add_one", "begin", "reached"]
 
 STEP = "add_one"
 COUNTER = "steps"
@@ -88,11 +90,15 @@ async def add_one(
     return durable
 
 
-async def begin(runtime: Runtime, run: Run, tally: Tally) -> AsyncIterator[None]:
-    """The resources of both scenarios: nothing but what they tell of themselves."""
-    done = await runtime.database.pool.fetchval(
+async def reached(connection: Connection, run: Run) -> Reached:
+    """How far a run of either scenario has come."""
+    done = await connection.fetchval(
         "SELECT value FROM aexp.counters WHERE run_id = $1 AND name = $2", run.run_id, COUNTER
     )
-    runtime.progress.begin(total=run.parameters["steps"], done=done or 0)
+    return Reached(done or 0, run.parameters["steps"])
+
+
+async def begin(runtime: Runtime, tally: Tally) -> AsyncIterator[None]:
+    """The resources of both scenarios: nothing but what they tell of themselves."""
     runtime.progress.remember(tally.told)
     yield

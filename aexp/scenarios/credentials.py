@@ -23,9 +23,10 @@ from dbos import error as dbos_error
 from pydantic import Field, field_validator
 
 from aexp import ledger
-from aexp.database.connect import connected
+from aexp.database.connect import Connection, connected
 from aexp.fanout import fan_out
 from aexp.log import guard, guarded_leaks
+from aexp.progress import Reached
 from aexp.runs import Run
 from aexp.runtime import Queue, Runtime, current_runtime
 from aexp.scenario import NAMES_PLACE, Parameters, Scenario
@@ -282,9 +283,6 @@ async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
     from aexp.scenarios.token_endpoint import open_client, serve  # noqa: PLC0415
 
     parameters = CredentialsParameters.model_validate(run.parameters)
-    runtime.progress.begin(
-        total=parameters.pages * parameters.users, done=await _described(runtime, run)
-    )
     async with AsyncExitStack() as stack:
         token_url, users_url = parameters.token_url, None
         if token_url is None:
@@ -307,8 +305,8 @@ async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
                 await held.search_own()
 
 
-async def _described(runtime: Runtime, run: Run) -> int:
-    done: int = await runtime.database.pool.fetchval(
+async def _reached(connection: Connection, run: Run) -> Reached:
+    done = await connection.fetchval(
         "SELECT count(*) FROM dbos.operation_outputs"
         " JOIN dbos.workflow_status AS workflows USING (workflow_uuid)"
         " WHERE workflows.application_version = $1"
@@ -316,7 +314,7 @@ async def _described(runtime: Runtime, run: Run) -> int:
         run.application_version,
         step_name(),
     )
-    return done
+    return Reached(done, run.parameters["pages"] * run.parameters["users"])
 
 
 SCENARIO = Scenario(
@@ -326,7 +324,7 @@ SCENARIO = Scenario(
     parameters=CredentialsParameters,
     queues=lambda parameters: [Queue(name=QUEUE, worker_concurrency=parameters.concurrency)],
     resources=_resources,
-    total=lambda parameters, _facts: parameters.pages * parameters.users,
+    reached=_reached,
     # Enqueue and collect beside a step for each user, and one for good measure.
     steps=lambda parameters, _facts: parameters.pages * parameters.users + 3,
     gather=gather,

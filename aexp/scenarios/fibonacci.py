@@ -16,9 +16,11 @@ from dbos import DBOS
 from pydantic import Field
 
 from aexp import fibonacci, ledger
+from aexp.database.connect import Connection
 from aexp.fanout import fan_out
 from aexp.lag import LagMonitor
 from aexp.offload import Mode, Pool, available_cores, open_pool
+from aexp.progress import Reached
 from aexp.runs import Run
 from aexp.runtime import Queue, Runtime, current_runtime
 from aexp.scenario import Parameters, Scenario
@@ -144,9 +146,6 @@ async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
     """Worker processes and the ticker, for the life of this process."""
     global _bench  # noqa: PLW0603 - see _bench
     parameters = FibonacciParameters.model_validate(run.parameters)
-    runtime.progress.begin(
-        total=_parts(parameters, parameters.numbers), done=_parts(parameters, await _done(runtime))
-    )
     monitor = LagMonitor()
     async with (
         open_pool(parameters.offload, parameters.workers or available_cores()) as pool,
@@ -164,15 +163,15 @@ def _parts(parameters: FibonacciParameters, numbers: int) -> int:
     return sum(fibonacci.parts_count(parameters.number(index)) for index in range(1, numbers + 1))
 
 
-async def _done(runtime: Runtime) -> int:
-    """How many numbers were computed before this process; they are computed about in order."""
-    return int(
-        await runtime.database.pool.fetchval(
-            "SELECT count(*) FROM dbos.workflow_status WHERE application_version = $1"
-            " AND name = 'fibonacci.compute' AND status = 'SUCCESS'",
-            runtime.application_version,
-        )
+async def _reached(connection: Connection, run: Run) -> Reached:
+    """By how many numbers have been computed; they are computed about in order."""
+    computed = await connection.fetchval(
+        "SELECT count(*) FROM dbos.workflow_status WHERE application_version = $1"
+        " AND name = 'fibonacci.compute' AND status = 'SUCCESS'",
+        run.application_version,
     )
+    parameters = FibonacciParameters.model_validate(run.parameters)
+    return Reached(_parts(parameters, computed), _parts(parameters, parameters.numbers))
 
 
 def _queues(parameters: FibonacciParameters) -> Sequence[Queue]:
@@ -188,7 +187,7 @@ SCENARIO = Scenario(
     parameters=FibonacciParameters,
     queues=_queues,
     resources=_resources,
-    total=lambda parameters, _facts: _parts(parameters, parameters.numbers),
+    reached=_reached,
     # Enqueue and collect beside one step for each number.
     steps=lambda parameters, _facts: 2 + int(parameters.numbers),
     gather=gather,

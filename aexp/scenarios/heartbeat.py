@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,10 +18,11 @@ from dbos import DBOS
 from pydantic import Field, field_validator
 
 from aexp import ledger
-from aexp.database.connect import patiently
+from aexp.database.connect import Connection, borrowed, patiently
+from aexp.progress import Reached
 from aexp.registration import UNFINISHED
 from aexp.runs import Run
-from aexp.runtime import Queue, Runtime, current_runtime
+from aexp.runtime import Queue, current_runtime
 from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.heartbeat_audit import BEAT, EVENT, PROMISES, SCHEDULE, account, gather
 from aexp.schedules import Schedule, retire
@@ -141,7 +142,8 @@ async def _await_ticks(ticks: int) -> None:
     await ledger.enter(runtime, runtime.scope, "await_ticks")
 
     async def enough() -> bool:
-        return await _recorded(runtime) >= ticks
+        async with borrowed(runtime.database.pool) as connection:
+            return await _recorded(connection, runtime.scope) >= ticks
 
     await runtime.until(enough)
 
@@ -180,19 +182,18 @@ async def _tell() -> dict[str, Any]:
     return dict(row)
 
 
-async def _recorded(runtime: Runtime) -> int:
-    count: int = await runtime.database.pool.fetchval(
+async def _recorded(connection: Connection, run_id: str) -> int:
+    count: int = await connection.fetchval(
         "SELECT count(DISTINCT data->>'scheduled') FROM aexp.events"
         " WHERE run_id = $1 AND event = $2",
-        runtime.scope,
+        run_id,
         EVENT,
     )
     return count
 
 
-async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
-    runtime.progress.begin(total=run.parameters["ticks"], done=await _recorded(runtime))
-    yield
+async def _reached(connection: Connection, run: Run) -> Reached:
+    return Reached(await _recorded(connection, run.run_id), run.parameters["ticks"])
 
 
 SCENARIO = Scenario(
@@ -202,8 +203,7 @@ SCENARIO = Scenario(
     parameters=HeartbeatParameters,
     queues=lambda _parameters: [Queue(name=QUEUE, worker_concurrency=TICKS_AT_A_TIME)],
     schedules=HeartbeatParameters.schedules,
-    resources=_resources,
-    total=lambda parameters, _facts: int(parameters.ticks),
+    reached=_reached,
     # Beside the ticks: await them, remove the schedule, tell.
     steps=lambda parameters, _facts: int(parameters.ticks) + 3,
     gather=gather,

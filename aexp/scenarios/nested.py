@@ -6,7 +6,7 @@ DBOS makes a child workflow of its own; both ways a parent that is killed finds 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Literal
 
 import structlog
@@ -14,8 +14,10 @@ from dbos import DBOS, SetWorkflowID
 from pydantic import Field
 
 from aexp import ledger
+from aexp.database.connect import Connection
+from aexp.progress import Reached
 from aexp.runs import Run
-from aexp.runtime import Queue, Runtime, current_runtime
+from aexp.runtime import Queue, current_runtime
 from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.nested_audit import PROMISES, QUEUE, STEP, WORKFLOWS, account, gather
 
@@ -82,12 +84,11 @@ async def _work(run_id: str) -> str:
     return str(DBOS.workflow_id)
 
 
-async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
-    done = await runtime.database.pool.fetchval(
+async def _reached(connection: Connection, run: Run) -> Reached:
+    done = await connection.fetchval(
         "SELECT count(DISTINCT workflow_id) FROM aexp.ledger WHERE run_id = $1", run.run_id
     )
-    runtime.progress.begin(total=WORKFLOWS["nested.grandchild"], done=done)
-    yield
+    return Reached(done, WORKFLOWS["nested.grandchild"])
 
 
 SCENARIO = Scenario(
@@ -97,8 +98,7 @@ SCENARIO = Scenario(
     parameters=NestedParameters,
     # Without a limit: parents wait here for children that need the same queue.
     queues=lambda _parameters: [Queue(name=QUEUE)],
-    resources=_resources,
-    total=lambda _parameters, _facts: WORKFLOWS["nested.grandchild"],
+    reached=_reached,
     steps=lambda _parameters, _facts: WORKFLOWS["nested.grandchild"],
     gather=gather,
     promises=PROMISES,

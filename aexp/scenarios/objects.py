@@ -21,8 +21,10 @@ from dbos import DBOS, DBOSConfiguredInstance
 from pydantic import Field, field_validator, model_validator
 
 from aexp import ledger
+from aexp.database.connect import Connection
 from aexp.errors import BadInput
 from aexp.fanout import fan_out
+from aexp.progress import Reached
 from aexp.runs import Run
 from aexp.runtime import Queue, Runtime, current_runtime
 from aexp.scenario import NAMES_PLACE, Parameters, Scenario
@@ -235,10 +237,18 @@ def _arguments(run_id: str, pages: Sequence[Page]) -> Iterator[Mapping[str, Any]
 cataloguer = Cataloguer("cataloguer")
 
 
-async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
-    """Open the store, and find again how far the run has come."""
+async def _resources(_runtime: Runtime, run: Run) -> AsyncIterator[None]:
+    """Open the store."""
     cataloguer.store = await ObjectsParameters.model_validate(run.parameters).open()
-    row = await runtime.database.pool.fetchrow(
+    try:
+        yield
+    finally:
+        cataloguer.store = None
+
+
+async def _reached(connection: Connection, run: Run) -> Reached:
+    """Of as many objects as were planned, if they are."""
+    row = await connection.fetchrow(
         "SELECT (SELECT count(*) FROM aexp.objects WHERE run_id = $1) AS done,"
         " (SELECT (data->>'objects')::bigint FROM aexp.events"
         "  WHERE run_id = $1 AND event = 'objects.planned'"
@@ -246,11 +256,7 @@ async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
         run.run_id,
     )
     assert row is not None
-    runtime.progress.begin(total=row["planned"], done=row["done"])
-    try:
-        yield
-    finally:
-        cataloguer.store = None
+    return Reached(row["done"], row["planned"])
 
 
 async def _facts(parameters: ObjectsParameters) -> Mapping[str, Any]:
@@ -284,6 +290,7 @@ SCENARIO = Scenario(
         )
     ],
     resources=_resources,
+    reached=_reached,
     facts=_facts,
     steps=_steps,
     gather=gather,

@@ -18,6 +18,7 @@ import structlog
 from dbos import DBOS, DBOSConfiguredInstance
 from pydantic import Field, field_validator, model_validator
 
+from aexp.database.connect import Connection
 from aexp.delivery import Batch, DeliveryMode, PublishRefused, deliver
 from aexp.errors import InputChanged
 from aexp.fanout import fan_out
@@ -29,6 +30,7 @@ from aexp.messages import (
     split_file,
     split_numbers,
 )
+from aexp.progress import Reached
 from aexp.runs import Run
 from aexp.runtime import Queue, Runtime, current_runtime
 from aexp.scenario import Parameters, Scenario
@@ -228,11 +230,15 @@ async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
         run.run_id,
     )
     publisher.restore({row["channel"]: row["messages"] for row in rows})
-    runtime.progress.begin(
-        total=run.facts["messages"], done=sum(publisher.local_published_messages.values())
-    )
     runtime.progress.remember(publisher.memory)
     yield
+
+
+async def _reached(connection: Connection, run: Run) -> Reached:
+    done = await connection.fetchval(
+        "SELECT count(*) FROM aexp.publications WHERE run_id = $1", run.run_id
+    )
+    return Reached(done, run.facts["messages"])
 
 
 async def _facts(parameters: ResumeParameters) -> Mapping[str, Any]:
@@ -269,7 +275,7 @@ SCENARIO = Scenario(
     resources=_resources,
     facts=_facts,
     check_facts=_check_facts,
-    total=lambda _parameters, facts: int(facts["messages"]),
+    reached=_reached,
     steps=_steps,
     gather=gather,
     promises=PROMISES,

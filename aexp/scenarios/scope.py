@@ -15,7 +15,7 @@ from dbos import DBOS, DBOSConfiguredInstance
 from aexp.runs import Run
 from aexp.runtime import Runtime
 from aexp.scenario import Scenario
-from aexp.scenarios.counting import CountParameters, Tally, add_one, begin
+from aexp.scenarios.counting import CountParameters, Tally, add_one, begin, reached
 from aexp.scenarios.counting_audit import PROMISES, account, gather
 
 __all__ = ["SCENARIO", "Counter"]
@@ -69,8 +69,8 @@ class Counter(DBOSConfiguredInstance):
 counter = Counter("counter1")
 
 
-def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
-    return begin(runtime, run, counter.tally)
+def _resources(runtime: Runtime, _run: Run) -> AsyncIterator[None]:
+    return begin(runtime, counter.tally)
 
 
 SCENARIO = Scenario(
@@ -79,7 +79,7 @@ SCENARIO = Scenario(
     workflow=counter.count,
     parameters=CountParameters,
     resources=_resources,
-    total=lambda parameters, _facts: int(parameters.steps),
+    reached=reached,
     steps=lambda parameters, _facts: int(parameters.steps),
     gather=gather,
     promises=PROMISES,

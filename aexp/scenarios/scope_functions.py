@@ -10,7 +10,7 @@ from dbos import DBOS
 from aexp.runs import Run
 from aexp.runtime import Runtime
 from aexp.scenario import Scenario
-from aexp.scenarios.counting import CountParameters, Tally, add_one, begin
+from aexp.scenarios.counting import CountParameters, Tally, add_one, begin, reached
 from aexp.scenarios.counting_audit import PROMISES, account, gather
 
 __all__ = ["SCENARIO"]
@@ -47,8 +47,8 @@ async def count(steps: int, pause_s: float) -> Mapping[str, int]:
     return {"variable": variable, "durable": durable}
 
 
-def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
-    return begin(runtime, run, tally)
+def _resources(runtime: Runtime, _run: Run) -> AsyncIterator[None]:
+    return begin(runtime, tally)
 
 
 SCENARIO = Scenario(
@@ -57,7 +57,7 @@ SCENARIO = Scenario(
     workflow=count,
     parameters=CountParameters,
     resources=_resources,
-    total=lambda parameters, _facts: int(parameters.steps),
+    reached=reached,
     steps=lambda parameters, _facts: int(parameters.steps),
     gather=gather,
     promises=PROMISES,

@@ -56,6 +56,7 @@ def create_app(options: ServiceOptions, scenarios: Mapping[str, Scenario[Any]]) 
                     options.url,
                     scenarios=scenarios,
                     max_active_runs=options.max_active_runs,
+                    keep=options.keep,
                 ) as service.opened:
                     yield
                 group.cancel_scope.cancel()

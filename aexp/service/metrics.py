@@ -8,8 +8,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from aexp.hosting import Host
+from aexp.runs import STATUS
 from aexp.service.lag import LoopLag
-from aexp.service.queries import STATUS
 
 __all__ = ["Metrics"]
 

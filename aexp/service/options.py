@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aexp.database import DatabaseUrl
+from aexp.hosting import Kept
 from aexp.settings import Settings
 
 __all__ = ["ServiceOptions"]
@@ -17,7 +18,8 @@ class ServiceOptions:
 
     ``hosts`` are the names that the Host header may have, None for any. ``input_root`` is the
     folder below which inputs may lie, None to refuse them all; ``allow_outbound`` lets requests
-    name servers and buckets that the service then talks to. ``body_limit`` is in bytes.
+    name servers and buckets that the service then talks to. ``body_limit`` is in bytes. ``keep``
+    is a run that is there for as long as the service.
     """
 
     settings: Settings
@@ -28,6 +30,7 @@ class ServiceOptions:
     allow_outbound: bool = False
     body_limit: int = 1024 * 1024
     request_deadline_s: float = 10.0
+    keep: Kept | None = None
     lag_limit_ms: float = 1000.0
 
     @property

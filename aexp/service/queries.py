@@ -12,11 +12,9 @@ import anyio.to_thread
 from aexp.fanout import parent_of
 from aexp.registration import UNFINISHED
 from aexp.report.decode import MOST_BYTES, stored_text
-from aexp.runs import Run
+from aexp.runs import STATUS, Run
 
 __all__ = [
-    "NOT_STARTED",
-    "STATUS",
     "read_progress",
     "read_run_page",
     "read_status",
@@ -24,14 +22,9 @@ __all__ = [
     "read_workflows",
 ]
 
-NOT_STARTED = "NOT STARTED"
 MOST_WORKFLOWS = 5_000
 # pydantic writes what is nested 255 deep at most.
 MOST_DEPTH = 100
-# Of the root workflow. A run that was cancelled before it had one is known by its events.
-STATUS = """coalesce(status, CASE WHEN NOT hosted AND EXISTS (
-    SELECT FROM aexp.run_events AS told WHERE told.run_id = runs.run_id AND event = 'run.cancelled'
-) THEN 'CANCELLED' ELSE 'NOT STARTED' END)"""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -11,24 +11,23 @@ from pydantic_core import to_json
 from aexp.audit import Report, audit_run
 from aexp.database.connect import Connection, borrowed
 from aexp.execution import absent_executors
+from aexp.hosting import may_be_forked
 from aexp.log import masked
 from aexp.runs import Run
 from aexp.service.queries import read_progress, read_status
-from aexp.service.schemas import Absent, ForkOrigin, RunDetail
+from aexp.service.schemas import Absent, ForkOrigin, RunDetail, RunProgress
 from aexp.service.state import Service
 
 __all__ = ["audit", "describe_run"]
+
+# A client waits for a count no longer than that.
+_COUNT_WITHIN_S = 0.5
 
 
 async def describe_run(service: Service, run: Run, *, with_report: bool = True) -> RunDetail:
     """A run as it stands now."""
     host = service.host
     status, ended = await read_status(host.pool, run.run_id)
-    progress = host.progress(run.run_id)
-    if progress is not None and progress[0].total is not None:
-        told: Any = {"done": progress[0].done, "total": progress[0].total}
-    else:
-        told = await read_progress(host.pool, run.run_id)
     report, ok = await _report(service, run) if with_report else (None, None)
     return RunDetail(
         run_id=run.run_id,
@@ -41,7 +40,8 @@ async def describe_run(service: Service, run: Run, *, with_report: bool = True) 
         if run.forked_from is not None and run.fork_step is not None
         else None,
         ended=ended,
-        progress=told,
+        forkable=ended and await _forkable(service, run),
+        progress=await _progress(service, run),
         kills=await host.journal.kills(run.run_id),
         waiting_for=[
             Absent(executor_id=name, workflows=workflows)
@@ -50,6 +50,25 @@ async def describe_run(service: Service, run: Run, *, with_report: bool = True) 
         ok=ok if ended else None,
         report=report,
     )
+
+
+async def _progress(service: Service, run: Run) -> RunProgress | None:
+    """What is known here, else what was written down, unless more may have been done since."""
+    host = service.host
+    reached = host.progress(run.run_id)
+    if reached is not None:
+        return RunProgress(done=reached.done, total=reached.total)
+    told = await read_progress(host.pool, run.run_id)
+    if told is None or told["done"] < told["total"]:
+        counted = await host.counts.reached(run, _COUNT_WITHIN_S)
+        if counted is not None and counted.total is not None:
+            return RunProgress(done=counted.done, total=counted.total)
+    return RunProgress.model_validate(told) if told is not None else None
+
+
+async def _forkable(service: Service, run: Run) -> bool:
+    async with borrowed(service.host.pool) as connection:
+        return await may_be_forked(connection, service.scenarios, run)
 
 
 async def _absent(service: Service, run: Run, *, ended: bool) -> Mapping[str, int]:

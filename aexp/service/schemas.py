@@ -206,9 +206,13 @@ class RunDetail(RunSummary):
 
     forked_from: ForkOrigin | None = Field(description="null when it is no fork")
     ended: bool = Field(description="whether all its workflows have ended")
+    forkable: bool = Field(
+        description="whether it can be forked: it has ended, has no schedules, and its scenario is"
+        " known here"
+    )
     progress: RunProgress | None = Field(
-        description="what the processes of this service have seen done, so without what other"
-        " executors do meanwhile; null when none was seen"
+        description="what all executors have done; that of others may be some seconds old. null"
+        " when the scenario does not tell"
     )
     kills: Kills | None = Field(description="null when none were asked for")
     waiting_for: list[Absent] = Field(

@@ -24,7 +24,9 @@
   };
 
   class TimelineView {
-    constructor() {
+    /** ``offer(item)`` gives what can be done about an item, for the foot of its panel. */
+    constructor(offer) {
+      this.offer = offer;
       this.view = null;
       this.cursor = null;
       this.opened = null;
@@ -331,7 +333,7 @@
           el('h3', { tabindex: '-1' }, item.name),
           el('button', { type: 'button', class: 'close', 'aria-label': 'Close details',
             on: { click: () => this.close() } }, '✕')),
-        ...detail(this.timeline, item, (id) => this.link(id)));
+        ...detail(this.timeline, item, (id) => this.link(id)), ...this.offer(item));
       if (focused) this.panel.querySelector('h3').focus();
     }
 

@@ -1,7 +1,7 @@
 // The view of a run: heading, promises, timeline, account. See aexp/report/page.py for its data.
 //
-//   aexp.render(root, data)   draws it into an element
-//   aexp.update(root, data)   draws it again; what is open, in view or in focus stays so
+//   aexp.render(root, data, offer)   draws it into an element
+//   aexp.update(root, data)          draws it again; what is open, in view or in focus stays so
 //
 // A page that carries its data in a script of the id aexp-data is drawn as soon as it is read.
 (() => {
@@ -173,10 +173,11 @@
 
   // --- drawing it, and drawing it again ---------------------------------------------------------
 
-  /** Draw ``data`` into ``root``, which is emptied first. */
-  function render(root, data) {
+  /** Draw ``data`` into ``root``, which is emptied first. ``offer(item)`` gives the elements that
+   * stand below what is told of a workflow or a bar. */
+  function render(root, data, offer = () => []) {
     const began = performance.now();
-    const view = { above: el('div', {}), below: el('div', {}), timeline: new aexp.TimelineView() };
+    const view = { above: el('div', {}), below: el('div', {}), timeline: new aexp.TimelineView(offer) };
     views.set(root, view);
     root.replaceChildren(view.above, titled('Timeline', view.timeline.element), view.below);
     fill(view, data);

@@ -1,12 +1,13 @@
 // One run: its view, drawn again as things befall it.
 (() => {
   'use strict';
-  const { ask, render, trouble, update } = globalThis.aexp;
+  const { ask, forkDialog, render, trouble, update } = globalThis.aexp;
   const AGAIN_MS = 600;
   const byId = (id) => document.getElementById(id);
   const runId = decodeURIComponent(location.pathname.split('/').pop());
   const here = `/runs/${encodeURIComponent(runId)}`;
   const root = byId('aexp-view');
+  const fork = forkDialog(here);
   let drawn = false;
   let drawing = false;
   let waiting = false;
@@ -22,7 +23,9 @@
       ask(`/view/${encodeURIComponent(runId)}/data`), ask(`${here}?report=false`)]);
     // Who asked later draws what is newer.
     if (number !== asked) return run;
-    (drawn ? update : render)(root, data);
+    // Before the view, which offers it.
+    fork.know(run, data.timeline);
+    if (drawn) update(root, data); else render(root, data, fork.offer);
     drawn = true;
     tell(run);
     return run;
@@ -47,6 +50,7 @@
     byId('state').textContent = absent ? `${state}, waits for executor ${absent}` : state;
     byId('cancel').disabled = run.ended;
     byId('resume').disabled = run.active || run.status === 'SUCCESS' || run.status === 'ERROR';
+    byId('fork').disabled = !run.forkable;
     byId('delete').disabled = run.active;
   }
 
@@ -91,7 +95,7 @@
   }
 
   async function act(path, method) {
-    for (const id of ['cancel', 'resume', 'delete']) byId(id).disabled = true;
+    for (const id of ['cancel', 'resume', 'fork', 'delete']) byId(id).disabled = true;
     try {
       await ask(path, method);
     } catch (error) {
@@ -108,6 +112,7 @@
   byId('resume').addEventListener('click', async () => {
     if (await act(`${here}/resume`, 'POST')) { follow(); soon(); }
   });
+  byId('fork').addEventListener('click', () => fork.open(1));
   byId('delete').addEventListener('click', () => byId('sure').showModal());
   byId('sure').addEventListener('close', async () => {
     if (byId('sure').returnValue === 'yes' && await act(here, 'DELETE')) location.assign('/');

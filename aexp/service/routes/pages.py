@@ -22,6 +22,7 @@ router = APIRouter(include_in_schema=False)
 _OWN_ASSETS = {
     "pages.css": "text/css; charset=utf-8",
     "api.js": "text/javascript; charset=utf-8",
+    "fork.js": "text/javascript; charset=utf-8",
     "form.js": "text/javascript; charset=utf-8",
     "index.js": "text/javascript; charset=utf-8",
     "run.js": "text/javascript; charset=utf-8",

@@ -1,0 +1,71 @@
+"""A run that is there for as long as a host lives, and after it the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import structlog
+
+from aexp.database.connect import is_connection_error
+from aexp.errors import AexpError
+from aexp.hosting.host import LOOK_AGAIN_S, Host
+
+__all__ = ["Kept", "keep_going"]
+
+log = structlog.stdlib.get_logger("aexp.hosting")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What is kept: runs of ``scenario``, one at a time, whose ids are ``NAME-n1``, ``NAME-n2`` …
+
+    Hosts that keep the same name on one database share its run.
+    """
+
+    name: str
+    scenario: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def stem(self) -> str:
+        """What their ids begin with."""
+        return f"{self.name}-n"
+
+
+async def keep_going(host: Host, kept: Kept) -> None:
+    """Go on with the newest run of ``kept``, begin the next one when it has ended well, until
+    cancelled.
+
+    One that was cancelled or ended otherwise is left alone, so that it can be looked at: once it is
+    resumed it goes on, and once it is deleted another begins.
+    """
+    left_alone = None
+    while True:
+        try:
+            run_id, goes_on = await _see_to_one(host, kept)
+            if not goes_on and left_alone != run_id:
+                log.warning("hosting.run_not_kept", run_id=run_id)
+            left_alone = None if goes_on else run_id
+            await host.wait(run_id)
+        except Exception as error:
+            if not isinstance(error, AexpError) and not is_connection_error(error):
+                raise
+            log.warning("hosting.keeping_failed", kept=kept.name, error=str(error))
+        await anyio.sleep(LOOK_AGAIN_S)
+
+
+async def _see_to_one(host: Host, kept: Kept) -> tuple[str, bool]:
+    """The id of the run that is there now, and whether it goes on."""
+    newest = await host.newest(kept.stem)
+    if newest is None or newest.well:
+        number = int(newest.run.run_id.removeprefix(kept.stem)) if newest is not None else 0
+        run_id, parameters = f"{kept.stem}{number + 1}", kept.parameters
+    elif newest.goes_on:
+        run_id, parameters = newest.run.run_id, newest.run.parameters
+    else:
+        return newest.run.run_id, False
+    await host.start(kept.scenario, parameters, run_id=run_id, kept=True)
+    return run_id, True
