@@ -88,7 +88,8 @@ class Runtime:
     # Set when the schedules of the run have been applied.
     scheduled: anyio.Event = field(default_factory=anyio.Event)
     parked: set[str] = field(default_factory=set)
-    fanning_out: set[str] = field(default_factory=set)
+    # By workflow and DBOS's token of its execution.
+    fanning_out: set[tuple[str, str | None]] = field(default_factory=set)
     # One at a time makes its rows while the others copy theirs: were all made at once, all would be
     # ready late, and PostgreSQL would have nothing to do until then.
     making_rows: anyio.Lock = field(default_factory=anyio.Lock)

@@ -214,6 +214,30 @@ async def test_a_cancelled_child_is_an_error_that_names_it(runtime: Runtime) -> 
 
 
 @pytest.mark.asyncio
+async def test_work_that_comes_back_to_the_process_that_still_does_it_fans_out(
+    runtime: Runtime,
+) -> None:
+    with SetWorkflowID("c"):
+        handle = await DBOS.start_workflow_async(parent_of_sleepers)
+    found: list[str] = []
+
+    async def both_sleep() -> bool:
+        rows = await runtime.database.pool.fetch(SLEEPERS)
+        found[:] = [row["workflow_uuid"] for row in rows]
+        return len(found) >= 2
+
+    await eventually(both_sleep)
+    await DBOS.resume_workflow_async("c")
+
+    async def both_fan_out() -> bool:
+        return len(runtime.fanning_out) == 2
+
+    await eventually(both_fan_out)
+    await DBOS.cancel_workflows_async(found)
+    assert len(await handle.get_result(polling_interval_sec=0.05)) == 2
+
+
+@pytest.mark.asyncio
 async def test_an_error_that_cannot_be_unpickled_is_an_error_still(runtime: Runtime) -> None:
     assert await parent_of_unpicklable() == ["ChildFailed"]
 
