@@ -53,7 +53,7 @@ def broken(found: Evidence, **given: Any) -> set[str]:
 
 def test_a_run_that_was_killed_and_came_to_the_same_end_is_sound() -> None:
     verdicts = judge_experiment(compared(GOOD))
-    assert {v.name for v in verdicts if v.held is not True} == {"stranded_told"}
+    assert {v.name for v in verdicts if v.held is not True} == {"stranded_told", "old_owner"}
     assert not broken(GOOD)
 
 
@@ -228,6 +228,7 @@ def test_a_fault_that_landed_is_not_void() -> None:
         experiment(Side.AFTER, code=killed, durable=True, stood=True),
         experiment(Side.AFTER, code=killed, durable=True, stood=None),
         experiment(Side.LOST_ACK, code=None, durable=True, stood=True),
+        experiment(Side.ZOMBIE_BEFORE, code=None, durable=True, stood=None),
     ):
         assert void_reason(sound) is None
 
@@ -242,6 +243,8 @@ def test_a_fault_that_landed_is_not_void() -> None:
         (experiment(Side.AFTER, code=-9, durable=False, stood=False), "did not become durable"),
         (experiment(Side.AFTER, code=-9, durable=True, stood=False), "does not stand"),
         (replace(experiment(Side.AFTER, code=-9, durable=True, stood=True), landed=[]), "reached"),
+        (replace(experiment(Side.ZOMBIE_AFTER, code=None, durable=True, stood=None), landed=[]),
+         "reached"),
     ],
 )  # fmt: skip
 def test_a_fault_that_did_not_land_as_it_should_is_void(found: Experiment, reason: str) -> None:

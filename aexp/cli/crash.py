@@ -11,7 +11,7 @@ import click
 
 from aexp.cli.files import check_place, write_whole
 from aexp.cli.options import with_settings, with_target
-from aexp.crash.plan import Side, parse_point
+from aexp.crash.plan import SIDES, Side, parse_point
 from aexp.database import locate_database
 from aexp.errors import Interrupted
 from aexp.execution import leave_terminal_clean, run_on_loop
@@ -32,15 +32,15 @@ _DEADLINE_S = 30.0
 def _sides(_context: click.Context, _parameter: click.Parameter, value: str) -> Sequence[Side]:
     sides = [side.strip() for side in value.split(",")]
     for side in sides:
-        if side not in set(Side):
-            raise click.BadParameter(f"{side!r} is none of {', '.join(Side)}")
-    return [side for side in Side if side in sides]
+        if side not in set(SIDES):
+            raise click.BadParameter(f"{side!r} is none of {', '.join(SIDES)}")
+    return [side for side in SIDES if side in sides]
 
 
 def _points(_context: click.Context, parameter: click.Parameter, value: str) -> int | None:
     if value == "all":
         return None
-    least = 0 if parameter.name == "double" else 1
+    least = 1 if parameter.name == "points" else 0
     if not value.isdecimal() or int(value) < least:
         raise click.BadParameter(f"{value!r} is neither a number from {least} on nor 'all'")
     return int(value)
@@ -50,7 +50,7 @@ def _points(_context: click.Context, parameter: click.Parameter, value: str) -> 
 @with_target
 @click.option(
     "--sides",
-    default=",".join(Side),
+    default=",".join(SIDES),
     callback=_sides,
     metavar="SIDES",
     help="On which sides of a write: before, after, lost-ack (all three).",
@@ -73,6 +73,16 @@ def _points(_context: click.Context, parameter: click.Parameter, value: str) -> 
     "--stranded",
     is_flag=True,
     help="Also start the wrong process after a kill: what it leaves lying must be told.",
+)
+@click.option(
+    "--zombie",
+    default="0",
+    is_flag=False,
+    flag_value="all",
+    callback=_points,
+    metavar="[N|all]",
+    help="Also stop the executor at a write, let another take its work over, then let it go on: at"
+    " so many writes at most (0; all without a number).",
 )
 @click.option("--seed", type=int, default=0, metavar="S", help="Chooses the points (0).")
 @click.option(

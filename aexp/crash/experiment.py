@@ -17,8 +17,9 @@ from aexp.crash.evidence import Evidence, LifeRecord
 from aexp.crash.faults import Landed, Seen, Watch
 from aexp.crash.gather import TRANSACTIONS, gather_evidence
 from aexp.crash.lives import Bench, Lives, Terms
-from aexp.crash.plan import Fault, Restart, Side
+from aexp.crash.plan import ZOMBIE_SIDES, Fault, Point, Restart, Side
 from aexp.crash.proxy import open_proxy
+from aexp.crash.zombie import Standstill, TwoLives
 from aexp.database.connect import connected
 from aexp.database.copies import Copies, refusals_told
 from aexp.report import Timeline, gather_timeline
@@ -53,6 +54,8 @@ def void_reason(experiment: Experiment) -> str | None:
     for place, fault in enumerate(experiment.faults):
         if place >= len(experiment.landed):
             return f"{fault.write} was not reached"
+        if fault.side in ZOMBIE_SIDES:
+            continue
         landed, stood = experiment.landed[place], experiment.stood[place]
         if fault.side.kills and landed.code != -signal.SIGKILL:
             return f"the worker was not killed: it ended with {landed.code}"
@@ -91,14 +94,20 @@ class Laboratory:
     ) -> Experiment:
         """Run to the end with ``faults`` on the way; what came of it.
 
-        With ``restart`` the worker after the last fault is a wrong one, which is given up when it
+        With a zombie's fault two executors work on the run, see aexp.crash.zombie. With ``restart``
+        the worker after the last fault is a wrong one, which is given up when it
         writes nothing for ``patience_s``. ``first_life`` chooses the process that forks the first
         worker, see aexp.crash.workers. Raises DatabaseError when the server refuses or has gone.
         """
         began_at = time.monotonic()
-        watch = Watch(faults)
+        zombie = Point(tuple(faults)).is_zombie
+        watch = Standstill(faults) if zombie else Watch(faults)
         async with self._bench(watch) as bench:
-            lives = Lives(self.terms, bench, watch, first_life, restart)
+            lives: Lives | TwoLives = (
+                TwoLives(self.terms, bench, watch, first_life)
+                if isinstance(watch, Standstill)
+                else Lives(self.terms, bench, watch, first_life, restart)
+            )
             await lives.live()
             ended_at = time.monotonic()
             evidence, report = await gather_evidence(
@@ -107,9 +116,10 @@ class Laboratory:
                 self.run,
                 self.scenario,
                 lives=lives.records,
-                writes=watch.writes,
+                writes=lives.writes,
                 bodies=bench.bodies,
                 recovery_s=ended_at - watch.landed[-1].at if watch.landed else None,
+                take_over=lives.take_over,
             )
             timeline = None
             if keep_timeline:
@@ -118,7 +128,7 @@ class Laboratory:
                 faults=faults,
                 landed=watch.landed,
                 stood=lives.stood,
-                writes=watch.writes,
+                writes=lives.writes,
                 evidence=evidence,
                 seconds=time.monotonic() - began_at,
                 connections=bench.proxy.connections,

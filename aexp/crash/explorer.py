@@ -13,7 +13,14 @@ import anyio
 from aexp.crash.evidence import Evidence
 from aexp.crash.experiment import Experiment, Laboratory, void_reason
 from aexp.crash.lives import Terms
-from aexp.crash.plan import Point, order_pairs, order_points, order_restarts, sample
+from aexp.crash.plan import (
+    ZOMBIE_SIDES,
+    Point,
+    order_pairs,
+    order_points,
+    order_restarts,
+    sample,
+)
 from aexp.crash.proxy import find_server
 from aexp.crash.request import NothingToExplore, Request, Tally, Unexplored
 from aexp.crash.results import Baseline, Exploration, PointResult
@@ -178,6 +185,10 @@ class Explorer:
             # While the root has not ended, which is its last write.
             restarts = order_restarts(writes[:-1] or writes, instances=instances)
             chosen, possible = [*chosen, *restarts], [*possible, *restarts]
+        if request.zombie != 0:
+            zombies = order_points(writes, ZOMBIE_SIDES)
+            chosen = [*chosen, *sample(zombies, request.zombie, request.seed)]
+            possible = [*possible, *zombies]
         return chosen, len(possible)
 
     def _pairs(self, results: Sequence[PointResult]) -> tuple[list[Point], int]:
@@ -248,6 +259,7 @@ class Explorer:
                 ]
                 if void is None
                 else (),
+                take_over=experiment.evidence.take_over,
                 log=[line for life in experiment.evidence.lives for line in life.log],
             )
             if void is None:

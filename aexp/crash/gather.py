@@ -18,6 +18,7 @@ from aexp.crash.evidence import (
     WorkflowRecord,
 )
 from aexp.crash.faults import Seen
+from aexp.crash.ownership import TakeOver
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.runs import Run
@@ -53,6 +54,7 @@ async def gather_evidence(
     writes: Sequence[Seen],
     bodies: Path,
     recovery_s: float | None,
+    take_over: TakeOver | None = None,
 ) -> tuple[Evidence, Report]:
     """The evidence of an experiment on ``run``, alone in its database, and the run's own report.
 
@@ -76,6 +78,7 @@ async def gather_evidence(
         verdicts=report.verdicts,
         duplicates=report.duplicates,
         recovery_s=recovery_s,
+        take_over=take_over,
     )
     return evidence, report
 

@@ -11,6 +11,9 @@ from itertools import chain
 from aexp.errors import UsageError
 
 __all__ = [
+    "KILLING_SIDES",
+    "SIDES",
+    "ZOMBIE_SIDES",
     "Fault",
     "Point",
     "Restart",
@@ -31,16 +34,26 @@ class Side(StrEnum):
 
     ``before``: SIGKILL, and the write never arrives. ``after``: it is durable, SIGKILL, and the
     client never hears of it. ``lost-ack``: it is durable, the connection drops, the process lives.
+    ``zombie-before`` and ``zombie-after``: SIGSTOP, and another executor takes the work over; at
+    SIGCONT the write arrives, or its client hears that it was durable all along.
     """
 
     BEFORE = "before"
     AFTER = "after"
     LOST_ACK = "lost-ack"
+    ZOMBIE_BEFORE = "zombie-before"
+    ZOMBIE_AFTER = "zombie-after"
 
     @property
     def kills(self) -> bool:
         """Whether the process is killed."""
-        return self is not Side.LOST_ACK
+        return self in KILLING_SIDES
+
+
+# Those of every exploration; a zombie takes a second executor, and is asked for on its own.
+SIDES = (Side.BEFORE, Side.AFTER, Side.LOST_ACK)
+KILLING_SIDES = (Side.BEFORE, Side.AFTER)
+ZOMBIE_SIDES = (Side.ZOMBIE_BEFORE, Side.ZOMBIE_AFTER)
 
 
 class Restart(StrEnum):
@@ -90,6 +103,11 @@ class Point:
         return _THEN.join(sides if self.restart is None else [*sides, str(self.restart)])
 
     @property
+    def is_zombie(self) -> bool:
+        """Whether another executor takes the work over from a stopped one."""
+        return any(fault.side in ZOMBIE_SIDES for fault in self.faults)
+
+    @property
     def kind(self) -> str:
         """The kind of its last write."""
         return self.faults[-1].kind
@@ -108,7 +126,10 @@ def parse_point(text: str) -> Point:
         restart = Restart(name)
     else:
         parts.append(last)
-    return Point(tuple(_parse_fault(part, text) for part in parts), restart)
+    point = Point(tuple(_parse_fault(part, text) for part in parts), restart)
+    if point.is_zombie and (len(point.faults) > 1 or restart is not None):
+        raise UsageError(f"{text!r} is no point: {point.faults[-1].side} stands alone")
+    return point
 
 
 def _parse_fault(part: str, text: str) -> Fault:

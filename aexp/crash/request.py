@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aexp.crash.plan import Point, Side
+from aexp.crash.plan import SIDES, Point, Side
 from aexp.crash.results import Outcome, PointResult
 from aexp.errors import AexpError, Interrupted, UsageError
 from aexp.scenario import Scenario
@@ -30,14 +30,15 @@ class Request:
     """What is to be explored. ``points`` None means all of them; ``replay`` is the only one.
 
     ``double`` is how many pairs of kills there are at most, None for all. With ``stranded`` the
-    wrong process is started, too, after a kill. ``template`` names a database with the tables that
-    the workflow needs, of which each experiment gets a copy.
+    wrong process is started, too, after a kill; ``zombie`` is at how many writes at most the
+    executor is stopped and another one takes over, None for all. ``template`` names a database with
+    the tables that the workflow needs, of which each experiment gets a copy.
     """
 
     target: str
     scenario: Scenario[Any]
     parameters: Any
-    sides: Sequence[Side] = tuple(Side)
+    sides: Sequence[Side] = SIDES
     points: int | None = None
     seed: int = 0
     jobs: int = 2
@@ -45,6 +46,7 @@ class Request:
     deadline_s: float = 30.0
     double: int | None = 0
     stranded: bool = False
+    zombie: int | None = 0
     replay: Point | None = None
     template: str | None = None
     command: Sequence[str] = ()
@@ -52,9 +54,10 @@ class Request:
     def __post_init__(self) -> None:
         chooses = {
             "--points": self.points is not None,
-            "--sides": set(self.sides) != set(Side),
+            "--sides": set(self.sides) != set(SIDES),
             "--double": self.double != 0,
             "--stranded": self.stranded,
+            "--zombie": self.zombie != 0,
         }
         if self.replay is not None and (chosen := [name for name in chooses if chooses[name]]):
             raise UsageError(

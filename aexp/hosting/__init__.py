@@ -4,7 +4,13 @@ A run that the service began is the service's until it has ended: it goes on wit
 again, whatever had ended it. What befalls a run is written down in order, see :class:`RunEvent`.
 """
 
-from aexp.hosting.executors import Executor, HandedOver, hand_over, list_executors
+from aexp.hosting.executors import (
+    Executor,
+    HandedOver,
+    hand_over,
+    list_executors,
+    release_claims,
+)
 from aexp.hosting.host import Host, open_host
 from aexp.hosting.journal import RunEvent
 
@@ -16,4 +22,5 @@ __all__ = [
     "hand_over",
     "list_executors",
     "open_host",
+    "release_claims",
 ]
