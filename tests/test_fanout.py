@@ -238,6 +238,26 @@ async def test_work_that_comes_back_to_the_process_that_still_does_it_fans_out(
 
 
 @pytest.mark.asyncio
+async def test_a_queue_that_is_removed_as_it_is_registered_is_registered_again(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    """By whoever leads the run to its end while we come to it; here a trigger, once."""
+    await connection.execute(
+        "CREATE SEQUENCE removed;"
+        " CREATE FUNCTION remove() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        "  IF nextval('removed') = 1 THEN DELETE FROM dbos.queues WHERE name = NEW.name; END IF;"
+        "  RETURN NULL; END $$;"
+        " CREATE TRIGGER remove AFTER INSERT ON dbos.queues FOR EACH ROW"
+        "  EXECUTE FUNCTION remove();"
+    )
+    async with open_runtime(
+        Settings(poll_interval_s=0.02), database, scope="test", queues=[Queue(name=QUEUE)]
+    ):
+        assert await connection.fetchval("SELECT last_value FROM removed") > 1
+        assert await parent([2]) == [4]
+
+
+@pytest.mark.asyncio
 async def test_an_error_that_cannot_be_unpickled_is_an_error_still(runtime: Runtime) -> None:
     assert await parent_of_unpicklable() == ["ChildFailed"]
 
