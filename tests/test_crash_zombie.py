@@ -46,7 +46,7 @@ ENDED = (step(HEIR, 2), status(HEIR, "SUCCESS", "PENDING"))
 
 def taken_over(*changes: Change) -> TakeOver:
     return TakeOver(
-        executor_id=OLD, life=0, stopped_at=2.0, handed_over=[ROOT],
+        executor_id=OLD, heir_id=HEIR, life=0, stopped_at=2.0,
         changes=[*CLAIMED, *TAKEN, *changes],
     )  # fmt: skip
 

@@ -57,18 +57,27 @@ class Change:
 class TakeOver:
     """What became of the work of an executor that was stopped, and then went on.
 
-    ``handed_over`` are the workflows that it had claimed; ``waited_for`` says what kept the other
-    executor from the end of the run, None when it came there before the stopped one went on. That
-    one stood still from ``stopped_at`` on (monotonic), in its ``life``. ``changes`` are all there
-    were, in order.
+    ``waited_for`` says what kept the other executor from the end of the run, None when it came
+    there before the stopped one went on. That one stood still from ``stopped_at`` on (monotonic),
+    in its ``life``. ``changes`` are all there were, in order.
     """
 
     executor_id: str
+    heir_id: str
     life: int
     stopped_at: float
-    handed_over: Sequence[str] = ()
     waited_for: str | None = None
     changes: Sequence[Change] = ()
+
+    @property
+    def handed_over(self) -> Sequence[str]:
+        """The workflows that were put back on their queues: what it had claimed and not ended."""
+        return [
+            change.workflow_id
+            for change in self.changes
+            if change.executor_id not in {self.executor_id, self.heir_id}
+            and _is_back_on_its_queue(change)
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -124,6 +133,9 @@ def _owned(changes: Sequence[Change]) -> Iterator[tuple[Change, bool]]:
         if claims:
             owners[key] = who
             starters.pop(key, None)
-        elif change.table == _STATUS and change.status == "ENQUEUED" and change.before is not None:
-            # Back on its queue.
+        elif _is_back_on_its_queue(change):
             owners[key] = None
+
+
+def _is_back_on_its_queue(change: Change) -> bool:
+    return change.table == _STATUS and change.status == "ENQUEUED" and change.before == "PENDING"

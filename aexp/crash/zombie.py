@@ -99,7 +99,6 @@ class TwoLives:
     stood: list[bool | None] = field(default_factory=list)
     take_over: TakeOver | None = None
     _heir_watch: Watch = field(default_factory=lambda: Watch(()))
-    _handed_over: list[str] = field(default_factory=list)
 
     @property
     def writes(self) -> list[Seen]:
@@ -129,9 +128,9 @@ class TwoLives:
                 group.cancel_scope.cancel()
         self.take_over = TakeOver(
             executor_id=self._executor_id,
+            heir_id=self._heir_id,
             life=0,
             stopped_at=self.watch.landed[-1].at,
-            handed_over=self._handed_over,
             waited_for=waited_for,
             changes=await read_changes(
                 self.bench.connection,
@@ -217,9 +216,7 @@ class TwoLives:
         try:
             client = DBOSClient(system_database_engine=engine, lazy=True)
             async with connected(self.bench.url) as connection:
-                self._handed_over += await release_claims(
-                    connection, client, self._executor_id, self.terms.run.run_id
-                )
+                await release_claims(connection, client, self._executor_id, self.terms.run.run_id)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(engine.dispose)

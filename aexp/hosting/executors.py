@@ -184,8 +184,8 @@ async def release_claims(
 ) -> Sequence[str]:
     """Put what the executor has claimed of the run back on its queues; the workflows' ids.
 
-    Whether the executor lives is not asked: to take work from one that does is what DBOS's
-    ownership is for, and what a run pays for with work that is done twice.
+    It does not ask whether the executor lives: one that does records nothing of them any more, but
+    the step that it is in may be done twice.
     """
     by_queue = (await _claimed(connection, executor_id)).get(run_id, {})
     for queue, ids in by_queue.items():
