@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, overload
 
 import anyio.to_thread
 from dbos import DBOS, EnqueueOptions
+from dbos._context import current_owner_xid
 
 from aexp.database.connect import patiently
 from aexp.registration import UNFINISHED, bind, class_name, workflow_name
@@ -91,13 +92,15 @@ async def fan_out(
     if workflow_id is None or DBOS.step_id is not None:
         raise ValueError("fan_out is called from a workflow, and not from inside a step")
     runtime = current_runtime()
-    if workflow_id in runtime.fanning_out:
+    # Work that was handed over may come back to this process while it still does it, unawares.
+    execution = (workflow_id, current_owner_xid(workflow_id))
+    if execution in runtime.fanning_out:
         raise ValueError(f"workflow {workflow_id} has another fan_out under way: do one at a time")
-    runtime.fanning_out.add(workflow_id)
+    runtime.fanning_out.add(execution)
     try:
         return await _fan_out(runtime, workflow, arguments, queue, return_exceptions, batch)
     finally:
-        runtime.fanning_out.discard(workflow_id)
+        runtime.fanning_out.discard(execution)
 
 
 async def _fan_out(

@@ -88,7 +88,8 @@ class Runtime:
     # Set when the schedules of the run have been applied.
     scheduled: anyio.Event = field(default_factory=anyio.Event)
     parked: set[str] = field(default_factory=set)
-    fanning_out: set[str] = field(default_factory=set)
+    # By workflow and DBOS's token of its execution.
+    fanning_out: set[tuple[str, str | None]] = field(default_factory=set)
     # One at a time makes its rows while the others copy theirs: were all made at once, all would be
     # ready late, and PostgreSQL would have nothing to do until then.
     making_rows: anyio.Lock = field(default_factory=anyio.Lock)
@@ -334,20 +335,27 @@ def _register(runtime: Runtime, queues: Sequence[Queue]) -> None:
     # Registered by no application in particular: those with schedules have a name of their own.
     registrar = DBOSClient(system_database_engine=runtime.enqueuing, lazy=True)
     for queue in queues:
-        registrar.register_queue(
-            queue.name,
-            worker_concurrency=queue.worker_concurrency,
-            global_concurrency=queue.global_concurrency,
-            limiter=(
-                {"limit": queue.limiter[0], "period": queue.limiter[1]} if queue.limiter else None
-            ),
-            polling_interval_sec=queue.poll_interval_s or runtime.settings.poll_interval_s,
-        )
+        try:
+            _register_queue(registrar, runtime, queue)
+        except AssertionError:
+            # DBOS looks at once for what it has written, and whoever has led the run to its end may
+            # have removed it in between. That comes once in the life of a run.
+            _register_queue(registrar, runtime, queue)
     # A version that is new becomes the latest when DBOS launches, one that is resumed does not,
     # and DBOS gives the ticks of schedules to the latest version only.
     versions = runtime.client.list_application_versions()
     if runtime.application_version in {known["version_name"] for known in versions}:
         runtime.client.set_latest_application_version(runtime.application_version)
+
+
+def _register_queue(registrar: DBOSClient, runtime: Runtime, queue: Queue) -> None:
+    registrar.register_queue(
+        queue.name,
+        worker_concurrency=queue.worker_concurrency,
+        global_concurrency=queue.global_concurrency,
+        limiter={"limit": queue.limiter[0], "period": queue.limiter[1]} if queue.limiter else None,
+        polling_interval_sec=queue.poll_interval_s or runtime.settings.poll_interval_s,
+    )
 
 
 async def remove_queues(runtime: Runtime) -> None:

@@ -152,6 +152,8 @@ def test_the_command_tells_the_same_as_json(cli: Cli) -> None:
         (["resume", "--replay", f"after:{STEP}", "--stranded"], "--stranded would choose"),
         (["resume", "--replay", f"postgres-after:{STEP}", "--postgres"], "--postgres would choose"),
         (["resume", "--sides", "postgres-after"], "'postgres-after' is none of before, after,"),
+        (["resume", "--zombie", "few"], "'few' is neither a number"),
+        (["resume", "--replay", f"after:{STEP}", "--zombie", "1"], "--zombie would choose"),
         (["resume", "--double", "all", "--sides", "lost-ack"], "--double kills a second time"),
         (["nothing"], "unknown scenario 'nothing'"),
         (["resume", "--set", "colour=red"], "unknown parameter 'colour'"),

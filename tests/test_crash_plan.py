@@ -40,6 +40,8 @@ def test_every_write_is_a_point_on_every_side() -> None:
         f"postgres-after:{STEP}",
         f"after:{CLAIM} then before:{STEP}",
         f"after:{STEP} then restart:other-executor",
+        f"zombie-before:{STEP}",
+        f"zombie-after:{END}",
     ],
 )
 def test_a_point_is_found_again_by_its_name(text: str) -> None:
@@ -71,6 +73,9 @@ def test_a_point_knows_its_kind_and_its_sides() -> None:
         "before:t#x",
         "restart:other-version",
         f"after:{STEP} then restart:tomorrow",
+        f"zombie-after:{STEP} then after:{END}",
+        f"after:{STEP} then zombie-after:{END}",
+        f"zombie-after:{STEP} then restart:other-version",
     ],
 )
 def test_what_names_no_point_is_refused(text: str) -> None:
@@ -79,7 +84,7 @@ def test_what_names_no_point_is_refused(text: str) -> None:
 
 
 def test_a_sample_is_the_same_for_the_same_seed_and_keeps_the_order() -> None:
-    points = order_points([f"insert t [~:{n}]#1" for n in range(50)], list(Side))
+    points = order_points([f"insert t [~:{n}]#1" for n in range(50)], SIDES)
     chosen = sample(points, 20, seed=1)
     assert len(chosen) == len(set(chosen)) == 20
     assert chosen == sample(points, 20, seed=1) == sorted(chosen, key=points.index)
@@ -100,7 +105,7 @@ def test_all_points_are_taken_when_there_are_no_more() -> None:
 
 def test_a_second_kill_comes_at_each_write_of_a_recovery() -> None:
     (first,) = order_points([STEP], [Side.AFTER])
-    pairs = order_pairs({first: [CLAIM, END]}, list(Side))
+    pairs = order_pairs({first: [CLAIM, END]}, SIDES)
     assert [str(pair) for pair in pairs] == [
         f"after:{STEP} then {side}:{write}"
         for write in (CLAIM, END)

@@ -214,6 +214,50 @@ async def test_a_cancelled_child_is_an_error_that_names_it(runtime: Runtime) -> 
 
 
 @pytest.mark.asyncio
+async def test_work_that_comes_back_to_the_process_that_still_does_it_fans_out(
+    runtime: Runtime,
+) -> None:
+    with SetWorkflowID("c"):
+        handle = await DBOS.start_workflow_async(parent_of_sleepers)
+    found: list[str] = []
+
+    async def both_sleep() -> bool:
+        rows = await runtime.database.pool.fetch(SLEEPERS)
+        found[:] = [row["workflow_uuid"] for row in rows]
+        return len(found) >= 2
+
+    await eventually(both_sleep)
+    await DBOS.resume_workflow_async("c")
+
+    async def both_fan_out() -> bool:
+        return len(runtime.fanning_out) == 2
+
+    await eventually(both_fan_out)
+    await DBOS.cancel_workflows_async(found)
+    assert len(await handle.get_result(polling_interval_sec=0.05)) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_queue_that_is_removed_as_it_is_registered_is_registered_again(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    """By whoever leads the run to its end while we come to it; here a trigger, once."""
+    await connection.execute(
+        "CREATE SEQUENCE removed;"
+        " CREATE FUNCTION remove() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        "  IF nextval('removed') = 1 THEN DELETE FROM dbos.queues WHERE name = NEW.name; END IF;"
+        "  RETURN NULL; END $$;"
+        " CREATE TRIGGER remove AFTER INSERT ON dbos.queues FOR EACH ROW"
+        "  EXECUTE FUNCTION remove();"
+    )
+    async with open_runtime(
+        Settings(poll_interval_s=0.02), database, scope="test", queues=[Queue(name=QUEUE)]
+    ):
+        assert await connection.fetchval("SELECT last_value FROM removed") > 1
+        assert await parent([2]) == [4]
+
+
+@pytest.mark.asyncio
 async def test_an_error_that_cannot_be_unpickled_is_an_error_still(runtime: Runtime) -> None:
     assert await parent_of_unpicklable() == ["ChildFailed"]
 

@@ -83,6 +83,16 @@ def _points(_context: click.Context, parameter: click.Parameter, value: str) -> 
     is_flag=True,
     help="Also start the wrong process after a kill: what it leaves lying must be told.",
 )
+@click.option(
+    "--zombie",
+    default="0",
+    is_flag=False,
+    flag_value="all",
+    callback=_points,
+    metavar="[N|all]",
+    help="Also stop the executor at a write, let another take its work over, then let it go on: at"
+    " so many writes at most (0; all without a number).",
+)
 @click.option("--seed", type=int, default=0, metavar="S", help="Chooses the points (0).")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), metavar="J", help="Points at a time (one a core)."

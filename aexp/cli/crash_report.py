@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from aexp.cli.render import SHOWN, console, print_json
+from aexp.crash.ownership import TakeOver, late_changes
 from aexp.crash.results import Exploration, PointResult
 
 __all__ = ["print_exploration"]
@@ -44,6 +48,8 @@ def print_exploration(exploration: Exploration, *, as_json: bool) -> None:
             screen.print(Text(f"\nSTRANDED {result.name}", style="yellow"))
             for cause, workflows in result.stranded.causes.items():
                 screen.print(Text(f"  {cause}: {', '.join(workflows[:SHOWN])}"))
+    if zombies := [one.take_over for one in exploration.verified if one.take_over is not None]:
+        screen.print(f"\n{_taken_over(zombies)}")
     for result in exploration.void:
         screen.print(Text(f"\nVOID {result.name}: {result.void}", style="yellow"))
     if exploration.unsteady:
@@ -52,6 +58,20 @@ def print_exploration(exploration: Exploration, *, as_json: bool) -> None:
             f"\n{len(exploration.unsteady)} writes were not in a second run without a fault:"
             f" {listed}"
         )
+
+
+def _taken_over(zombies: Sequence[TakeOver]) -> str:
+    waited = Counter(zombie.waited_for for zombie in zombies if zombie.handed_over)
+    told = f"{len(zombies)} times an executor was stopped, and went on when another one"
+    told += f" had come to the end with its work ({waited.pop(None, 0)} times)"
+    for reason, times in waited.most_common():
+        told += f", or waited for {reason} ({times})"
+    unclaimed = sum(not zombie.handed_over for zombie in zombies)
+    held_open = sum(bool(late_changes(zombie)) for zombie in zombies)
+    return (
+        f"{told}; {unclaimed} times it had claimed nothing. {held_open} times it then committed a"
+        " transaction that it had held open all the while."
+    )
 
 
 def _heading(exploration: Exploration) -> Text:

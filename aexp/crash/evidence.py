@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from aexp.crash.ownership import TakeOver
 from aexp.promise import Verdict
 
 __all__ = [
@@ -83,7 +84,8 @@ class LifeRecord:
     ended by us; ``killed`` says that it was a fault's kill that ended it, ``stalled`` that it lived
     on after a lost acknowledgement, did nothing more, and was killed to be started again.
     ``stranded`` is what kept a wrongly started one from the work, None where it was not wrong or
-    came to the end all the same. ``log`` are its last lines.
+    came to the end all the same. ``stopped``: a SIGSTOP was to hold it up. ``log`` are its last
+    lines.
     """
 
     pid: int
@@ -91,6 +93,7 @@ class LifeRecord:
     killed: bool
     stalled: bool = False
     stranded: Stranded | None = None
+    stopped: bool = False
     log: Sequence[str] = ()
 
     @property
@@ -134,8 +137,11 @@ class Evidence:
     duplicates: int | None = None
     recovery_s: float | None = None
     outages: Sequence[Outage] = ()
+    take_over: TakeOver | None = None
 
     @property
     def restarted(self) -> bool:
         """Whether a process that no fault had killed had to be started again."""
-        return any(not life.killed and life.stranded is None for life in self.lives[:-1])
+        return any(
+            not (life.killed or life.stopped) and life.stranded is None for life in self.lives[:-1]
+        )

@@ -19,9 +19,10 @@ from aexp.crash.evidence import Evidence, LifeRecord, Outage
 from aexp.crash.faults import Landed, Seen, Watch
 from aexp.crash.gather import TRANSACTIONS, gather_evidence, read_steps
 from aexp.crash.lives import Bench, Lives, Terms
-from aexp.crash.plan import Fault, Restart
+from aexp.crash.plan import ZOMBIE_SIDES, Fault, Point, Restart
 from aexp.crash.private import PrivateServer
 from aexp.crash.proxy import open_proxy
+from aexp.crash.zombie import Standstill, TwoLives
 from aexp.database.connect import Connection, close, connect
 from aexp.database.copies import Copies, refusals_told
 from aexp.report import Timeline, gather_timeline
@@ -56,6 +57,8 @@ def void_reason(experiment: Experiment) -> str | None:
     for place, fault in enumerate(experiment.faults):
         if place >= len(experiment.landed):
             return f"{fault.write} was not reached"
+        if fault.side in ZOMBIE_SIDES:
+            continue
         landed, stood = experiment.landed[place], experiment.stood[place]
         if fault.side.kills and landed.code != -signal.SIGKILL:
             return f"the worker was not killed: it ended with {landed.code}"
@@ -103,15 +106,21 @@ class Laboratory:
     ) -> Experiment:
         """Run to the end with ``faults`` on the way; what came of it.
 
-        With ``restart`` the worker after the last fault is a wrong one, which is given up when it
+        With a zombie's fault two executors work on the run, see aexp.crash.zombie. With ``restart``
+        the worker after the last fault is a wrong one, which is given up when it
         writes nothing for ``patience_s``. ``first_life`` chooses the process that forks the first
         worker, see aexp.crash.workers. Raises DatabaseError when the server refuses or has gone.
         """
         began_at = time.monotonic()
-        watch = Watch(faults)
+        zombie = Point(tuple(faults)).is_zombie
+        watch = Standstill(faults) if zombie else Watch(faults)
         async with self._bench(watch) as bench:
             watch.stop_server = partial(self._stop_server, bench)
-            lives = Lives(self.terms, bench, watch, first_life, restart)
+            lives: Lives | TwoLives = (
+                TwoLives(self.terms, bench, watch, first_life)
+                if isinstance(watch, Standstill)
+                else Lives(self.terms, bench, watch, first_life, restart)
+            )
             await lives.live()
             ended_at = time.monotonic()
             evidence, report = await gather_evidence(
@@ -120,10 +129,11 @@ class Laboratory:
                 self.run,
                 self.scenario,
                 lives=lives.records,
-                writes=watch.writes,
+                writes=lives.writes,
                 bodies=bench.bodies,
                 recovery_s=ended_at - watch.landed[-1].at if watch.landed else None,
                 outages=[landed.outage for landed in watch.landed if landed.outage is not None],
+                take_over=lives.take_over,
             )
             timeline = None
             if keep_timeline:
@@ -132,7 +142,7 @@ class Laboratory:
                 faults=faults,
                 landed=watch.landed,
                 stood=lives.stood,
-                writes=watch.writes,
+                writes=lives.writes,
                 evidence=evidence,
                 seconds=time.monotonic() - began_at,
                 connections=bench.proxy.connections,

@@ -14,7 +14,15 @@ from aexp.crash.evidence import Evidence
 from aexp.crash.experiment import Experiment, Laboratory, void_reason
 from aexp.crash.lives import Terms
 from aexp.crash.outages import open_stoppable
-from aexp.crash.plan import STOPS, Point, order_pairs, order_points, order_restarts, sample
+from aexp.crash.plan import (
+    STOPS,
+    ZOMBIE_SIDES,
+    Point,
+    order_pairs,
+    order_points,
+    order_restarts,
+    sample,
+)
 from aexp.crash.private import require_private_server
 from aexp.crash.proxy import find_server
 from aexp.crash.request import NothingToExplore, Request, Tally, Unexplored
@@ -193,6 +201,10 @@ class Explorer:
             # While the root has not ended, which is its last write.
             restarts = order_restarts(writes[:-1] or writes, instances=instances)
             chosen, possible = [*chosen, *restarts], [*possible, *restarts]
+        if request.zombie != 0:
+            zombies = order_points(writes, ZOMBIE_SIDES)
+            chosen = [*chosen, *sample(zombies, request.zombie, request.seed)]
+            possible = [*possible, *zombies]
         return chosen, len(possible)
 
     def _pairs(self, results: Sequence[PointResult]) -> tuple[list[Point], int]:
@@ -280,6 +292,7 @@ class Explorer:
                 ]
                 if void is None
                 else (),
+                take_over=experiment.evidence.take_over,
                 log=[line for life in experiment.evidence.lives for line in life.log],
             )
             if void is None:

@@ -19,6 +19,7 @@ from aexp.crash.evidence import (
     WorkflowRecord,
 )
 from aexp.crash.faults import Seen
+from aexp.crash.ownership import TakeOver
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.runs import Run
@@ -54,7 +55,8 @@ async def gather_evidence(
     writes: Sequence[Seen],
     bodies: Path,
     recovery_s: float | None,
-    outages: Sequence[Outage],
+    outages: Sequence[Outage] = (),
+    take_over: TakeOver | None = None,
 ) -> tuple[Evidence, Report]:
     """The evidence of an experiment on ``run``, alone in its database, and the run's own report.
 
@@ -79,6 +81,7 @@ async def gather_evidence(
         duplicates=report.duplicates,
         recovery_s=recovery_s,
         outages=outages,
+        take_over=take_over,
     )
     return evidence, report
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 
 from aexp.crash.evidence import LifeRecord, Stranded
-from aexp.crash.faults import Landed, Watch
+from aexp.crash.faults import Landed, Seen, Watch
 from aexp.crash.gather import CHECKPOINTS, read_workflows
 from aexp.crash.plan import Restart
 from aexp.crash.proxy import Proxy
@@ -24,13 +24,13 @@ from aexp.database.connect import Connection, connect
 from aexp.runs import Run
 from aexp.settings import Settings
 
-__all__ = ["Bench", "Lives", "Terms"]
+__all__ = ["LAST_LINES", "Bench", "Lives", "Terms", "make_order", "read_log"]
 
 # A worker that ends on its own after a lost acknowledgement, or because its server has gone, is
 # started again, as anything that supervises it would do; so often at most.
 _MOST_RESTARTS = 3
 _LOOK_S = 1.0
-_LAST_LINES = 20
+LAST_LINES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,12 @@ class Lives:
     restart: Restart | None
     records: list[LifeRecord] = field(default_factory=list)
     stood: list[bool | None] = field(default_factory=list)
+    take_over: None = None
+
+    @property
+    def writes(self) -> Sequence[Seen]:
+        """What they have made durable, in order."""
+        return self.watch.writes
 
     async def live(self) -> None:
         """Start a worker, and another when a fault has killed it, until the run has ended."""
@@ -125,22 +131,14 @@ class Lives:
             now,
         )
 
-    def _order(self, log: Path, wrong: Restart | None) -> Order:
-        settings = self.terms.settings
-        if wrong is Restart.EXECUTOR:
-            settings = settings.model_copy(update={"executor_id": OTHER_EXECUTOR})
-        return Order(
-            run=self.terms.run,
-            settings=settings,
-            url=self.bench.proxy.url,
-            folder=self.bench.folder,
-            log=log,
-            bodies=self.bench.bodies,
+    async def _one_life(self, life: int, wrong: Restart | None) -> LifeRecord:
+        order = make_order(
+            self.terms,
+            self.bench,
+            life,
+            executor_id=OTHER_EXECUTOR if wrong is Restart.EXECUTOR else None,
             instances=wrong is not Restart.INSTANCE,
         )
-
-    async def _one_life(self, life: int, wrong: Restart | None) -> LifeRecord:
-        order = self._order(self.bench.folder / f"log.{life}", wrong)
         struck = len(self.watch.landed)
         given_up = False
         self.watch.expect(life)
@@ -157,16 +155,14 @@ class Lives:
             with anyio.CancelScope(shield=True):
                 code = await worker.wait()
         await self.watch.calm()
-        log = await _read(order.log)
-        if self.terms.show_logs:
-            sys.stderr.write(log)
+        log = await read_log(order, show=self.terms.show_logs)
         record = LifeRecord(
             pid=worker.pid,
             code=None if waiting.cancelled_caught else code,
             killed=any(landed.code is not None for landed in self.watch.landed[struck:]),
             stalled=given_up and wrong is None,
             stranded=stranded,
-            log=log.splitlines()[-_LAST_LINES:],
+            log=log.splitlines()[-LAST_LINES:],
         )
         self.records.append(record)
         return record
@@ -188,14 +184,43 @@ class Lives:
             await read_workflows(self.bench.connection),
             executor_id=order.settings.executor_id,
             version=order.run.application_version,
-            log=await _read(order.log),
+            log=await read_log(order),
         )
         return Stranded(wrong, causes)
 
 
-async def _read(log: Path) -> str:
-    path = anyio.Path(log)
-    return await path.read_text(errors="replace") if await path.exists() else ""
+def make_order(
+    terms: Terms,
+    bench: Bench,
+    life: int,
+    *,
+    url: DatabaseUrl | None = None,
+    executor_id: str | None = None,
+    instances: bool = True,
+) -> Order:
+    """What the worker of the ``life``-th life is to do; unless told, by the settings' executor and
+    through the proxy of ``bench``."""
+    settings = terms.settings
+    if executor_id is not None:
+        settings = settings.model_copy(update={"executor_id": executor_id})
+    return Order(
+        run=terms.run,
+        settings=settings,
+        url=url or bench.proxy.url,
+        folder=bench.folder,
+        log=bench.folder / f"log.{life}",
+        bodies=bench.bodies,
+        instances=instances,
+    )
+
+
+async def read_log(order: Order, *, show: bool = False) -> str:
+    """What a worker has logged; ``show`` copies it to stderr."""
+    path = anyio.Path(order.log)
+    log = await path.read_text(errors="replace") if await path.exists() else ""
+    if show:
+        sys.stderr.write(log)
+    return log
 
 
 async def _stands(connection: Connection, landed: Landed) -> bool | None:

@@ -13,6 +13,7 @@ from aexp.errors import UsageError
 __all__ = [
     "SIDES",
     "STOPS",
+    "ZOMBIE_SIDES",
     "Fault",
     "Point",
     "Restart",
@@ -35,6 +36,8 @@ class Side(StrEnum):
     client never hears of it. ``lost-ack``: it is durable, the connection drops, the process lives.
     ``postgres-before`` and ``postgres-after``: PostgreSQL is stopped at once instead, and started
     again; the process lives.
+    ``zombie-before`` and ``zombie-after``: SIGSTOP, and another executor takes the work over; at
+    SIGCONT the write arrives, or its client hears that it was durable all along.
     """
 
     BEFORE = "before"
@@ -42,6 +45,8 @@ class Side(StrEnum):
     LOST_ACK = "lost-ack"
     POSTGRES_BEFORE = "postgres-before"
     POSTGRES_AFTER = "postgres-after"
+    ZOMBIE_BEFORE = "zombie-before"
+    ZOMBIE_AFTER = "zombie-after"
 
     @property
     def kills(self) -> bool:
@@ -56,12 +61,13 @@ class Side(StrEnum):
     @property
     def arrives(self) -> bool:
         """Whether the write reaches the server before the fault strikes."""
-        return self not in {Side.BEFORE, Side.POSTGRES_BEFORE}
+        return self not in {Side.BEFORE, Side.POSTGRES_BEFORE, Side.ZOMBIE_BEFORE}
 
 
-# Of the faults that leave the server alone, and of those that do not.
+# Those of every exploration; the others take a server, or an executor, of their own.
 SIDES = (Side.BEFORE, Side.AFTER, Side.LOST_ACK)
 STOPS = (Side.POSTGRES_BEFORE, Side.POSTGRES_AFTER)
+ZOMBIE_SIDES = (Side.ZOMBIE_BEFORE, Side.ZOMBIE_AFTER)
 
 
 class Restart(StrEnum):
@@ -116,6 +122,11 @@ class Point:
         return any(fault.side.stops_server for fault in self.faults)
 
     @property
+    def is_zombie(self) -> bool:
+        """Whether another executor takes the work over from a stopped one."""
+        return any(fault.side in ZOMBIE_SIDES for fault in self.faults)
+
+    @property
     def kind(self) -> str:
         """The kind of its last write."""
         return self.faults[-1].kind
@@ -134,7 +145,10 @@ def parse_point(text: str) -> Point:
         restart = Restart(name)
     else:
         parts.append(last)
-    return Point(tuple(_parse_fault(part, text) for part in parts), restart)
+    point = Point(tuple(_parse_fault(part, text) for part in parts), restart)
+    if point.is_zombie and (len(point.faults) > 1 or restart is not None):
+        raise UsageError(f"{text!r} is no point: {point.faults[-1].side} stands alone")
+    return point
 
 
 def _parse_fault(part: str, text: str) -> Fault:

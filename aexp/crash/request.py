@@ -29,10 +29,11 @@ class Unexplored(AexpError):
 class Request:
     """What is to be explored. ``points`` None means all of them; ``replay`` is the only one.
 
-    ``double`` is how many pairs of kills there are at most, None for all, and ``postgres`` how many
-    points at which the server is stopped. With ``stranded`` the wrong process is started, too,
-    after a kill. ``template`` names a database with the tables that
-    the workflow needs, of which each experiment gets a copy.
+    ``double`` is how many pairs of kills there are at most, None for all, ``postgres`` how many
+    points at which the server is stopped, and ``zombie`` how many at which the executor is stopped
+    and another one takes over. With ``stranded`` the wrong process is started, too, after a kill.
+    ``template`` names a database with the tables that the workflow needs, of which each experiment
+    gets a copy.
     """
 
     target: str
@@ -47,6 +48,7 @@ class Request:
     double: int | None = 0
     postgres: int | None = 0
     stranded: bool = False
+    zombie: int | None = 0
     replay: Point | None = None
     template: str | None = None
     command: Sequence[str] = ()
@@ -63,6 +65,7 @@ class Request:
             "--double": self.double != 0,
             "--postgres": self.postgres != 0,
             "--stranded": self.stranded,
+            "--zombie": self.zombie != 0,
         }
         if self.replay is not None and (chosen := [name for name in chooses if chooses[name]]):
             raise UsageError(

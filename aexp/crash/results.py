@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 from aexp.audit import Report
 from aexp.crash.evidence import Stranded
 from aexp.crash.faults import Seen
+from aexp.crash.ownership import TakeOver
 from aexp.crash.plan import Point
 from aexp.errors import AexpError
 from aexp.promise import Verdict
@@ -47,7 +48,7 @@ class PointResult:
     ``void`` says why its fault did not land as it should have; such a point is not verified,
     whatever its verdicts say. ``restarted`` says that the process which had lost an acknowledgement
     or its server did nothing more, or ended: only another one came to the end. ``stranded`` is what
-    a wrongly started process left lying.
+    a wrongly started process left lying, ``take_over`` what became of a stopped one's work.
     """
 
     point: Point | None
@@ -58,6 +59,7 @@ class PointResult:
     recovery_s: float | None = None
     restarted: bool = False
     stranded: Stranded | None = None
+    take_over: TakeOver | None = None
     # The writes that became durable after the last fault, in later lives.
     recovery: Sequence[str] = ()
     log: Sequence[str] = ()
@@ -94,6 +96,7 @@ class PointResult:
             "recovery_s": None if self.recovery_s is None else round(self.recovery_s, 3),
             **({"restarted": True} if self.restarted else {}),
             **({"stranded": dict(self.stranded.causes)} if self.stranded is not None else {}),
+            **({"take_over": self.take_over.as_json()} if self.take_over is not None else {}),
             **({"void": self.void, "attempts": self.attempts} if self.void is not None else {}),
         }
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aexp.crash.evidence import Body, Evidence, StepRecord
+from aexp.crash.ownership import foreign_changes
 from aexp.promise import Anomaly, Promise, Verdict, judge
 from aexp.states import UNFINISHED
 
@@ -41,12 +42,30 @@ class Comparison:
 def judge_experiment(comparison: Comparison) -> list[Verdict]:
     """The verdicts on every promise: the generic ones, then those of the run's own audit."""
     told = [
-        _without_doubted(verdict, comparison.doubted)
+        _without_doubted(verdict, comparison.doubted | _in_flight(comparison.found))
         for verdict in comparison.found.verdicts
         # A workflow that ends in error on its own is compared by its error, see same_result.
         if verdict.name != "ends"
     ]
     return [*judge(PROMISES, comparison), *told]
+
+
+def _in_flight(found: Evidence) -> frozenset[tuple[str, int, int]]:
+    """The steps that a process was about to do when it was stopped: workflow, step, pid.
+
+    It had looked for their checkpoints, and found none, or may have: it begins their bodies when it
+    goes on, and again if they fail. Whether that does any harm, the scenario's promises say.
+    """
+    if found.take_over is None:
+        return frozenset()
+    durable = {
+        (point.workflow_id, point.step_id)
+        for point in found.checkpoints
+        if point.at <= found.take_over.stopped_at
+    }
+    pid = found.lives[found.take_over.life].pid
+    steps = {(body.workflow_id, body.step_id) for body in found.bodies}
+    return frozenset((workflow_id, step_id, pid) for workflow_id, step_id in steps - durable)
 
 
 def _without_doubted(verdict: Verdict, doubted: Collection[tuple[str, int, int]]) -> Verdict:
@@ -77,8 +96,11 @@ def _ends(comparison: Comparison) -> Sequence[Anomaly]:
     One before it may have: it lost a connection, and whatever supervises it starts it again.
     """
     found = comparison.found
-    life = found.lives[-1]
-    row: dict[str, Any] = {"process": len(found.lives), "pid": life.pid, "code": life.code}
+    # One that was stopped lives on beside the last.
+    must_end = [life for life in found.lives if life.stopped] + [found.lives[-1]]
+    life = next((life for life in must_end if life.code != 0), found.lives[-1])
+    number = found.lives.index(life) + 1
+    row: dict[str, Any] = {"process": number, "pid": life.pid, "code": life.code}
     if life.code is None:
         left = [_workflow(row) for row in found.workflows if row.status in UNFINISHED]
         return [Anomaly("the run did not end within its deadline", [row, *left])]
@@ -103,6 +125,17 @@ def _stranded(comparison: Comparison) -> Sequence[Anomaly] | None:
             what = f"work lies there and not because of {stranded.expected}"
             anomalies.append(Anomaly(what, rows or [{"cause": None, "workflows": []}]))
     return anomalies
+
+
+def _old_owner(comparison: Comparison) -> Sequence[Anomaly] | None:
+    """A stopped executor records nothing of work that is no longer its own."""
+    take_over = comparison.found.take_over
+    if take_over is None or not take_over.handed_over:
+        return None
+    rows = [change.as_row() for change in foreign_changes(take_over)]
+    if not rows:
+        return ()
+    return [Anomaly("the old owner recorded something of work that was taken over", rows[:_SAMPLE])]
 
 
 def _same_result(comparison: Comparison) -> Sequence[Anomaly] | None:
@@ -230,6 +263,7 @@ def _never_again(comparison: Comparison) -> Sequence[Anomaly] | None:
     found = comparison.found
     if not found.bodies:
         return None
+    in_flight = _in_flight(found)
     first = {
         (point.workflow_id, point.step_id): point
         for point in sorted(found.checkpoints, key=lambda point: -point.at)
@@ -243,7 +277,8 @@ def _never_again(comparison: Comparison) -> Sequence[Anomaly] | None:
             "later_s": round(body.at - first[body.workflow_id, body.step_id].at, 4),
         }
         for body in found.bodies
-        if _is_later(body, first.get((body.workflow_id, body.step_id)))
+        if (body.workflow_id, body.step_id, found.lives[body.life].pid) not in in_flight
+        and _is_later(body, first.get((body.workflow_id, body.step_id)))
     ]
     if not rows:
         return ()
@@ -285,5 +320,6 @@ PROMISES: Sequence[Promise[Comparison]] = (
     Promise("checkpoints_kept", "a durable checkpoint is written once and stays", _kept),
     Promise("survived", "what is durable is still there when PostgreSQL is back", _survived),
     Promise("stranded_told", "work that a wrong process leaves is told with the cause", _stranded),
+    Promise("old_owner", "who lost its work to another executor records nothing of it", _old_owner),
     Promise("never_again", "a step whose checkpoint is durable never runs again", _never_again),
 )

@@ -94,9 +94,20 @@ class Worker:
 
     def kill(self) -> None:
         """SIGKILL, to it and to the processes that it has started; nothing when it has ended."""
+        self._signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGSTOP, likewise: it stands still, with all that it holds."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT, likewise."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         if self.code is None:
             with suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+                os.killpg(self.pid, number)
 
     def lose(self) -> None:
         """Nobody hears of its end any more, so that end is now."""

@@ -4,7 +4,13 @@ A run that the service began is the service's until it has ended: it goes on wit
 again, whatever had ended it. What befalls a run is written down in order, see :class:`RunEvent`.
 """
 
-from aexp.hosting.executors import Executor, HandedOver, hand_over, list_executors
+from aexp.hosting.executors import (
+    Executor,
+    HandedOver,
+    hand_over,
+    list_executors,
+    release_claims,
+)
 from aexp.hosting.forks import may_be_forked
 from aexp.hosting.host import Host
 from aexp.hosting.journal import RunEvent
@@ -21,4 +27,5 @@ __all__ = [
     "list_executors",
     "may_be_forked",
     "open_host",
+    "release_claims",
 ]

@@ -22,7 +22,14 @@ from aexp.errors import AexpError, ExecutorAlive, UnknownExecutor
 from aexp.holds import hold_executor, hold_run, holders, living_executors
 from aexp.hosting.records import batches
 
-__all__ = ["Executor", "HandedOver", "hand_over", "list_executors", "present_executor"]
+__all__ = [
+    "Executor",
+    "HandedOver",
+    "hand_over",
+    "list_executors",
+    "present_executor",
+    "release_claims",
+]
 
 Serves = Literal["service", "worker"]
 
@@ -165,15 +172,26 @@ async def hand_over(url: DatabaseUrl, client: DBOSClient, executor_id: str) -> S
             # Held, so that it does not come back while we take from it.
             async with hold_run(url, run_id, executor_id):
                 # Read again: meanwhile somebody may have cancelled and resumed some of it.
-                by_queue = (await _claimed(connection, executor_id))[run_id]
-                for queue, ids in by_queue.items():
-                    for some in batches(ids):
-                        await client.resume_workflows_async(some, queue_name=queue)
-            workflows = sum(map(len, by_queue.values()))
+                released = await release_claims(connection, client, executor_id, run_id)
             living = await holders(connection, run_id, known - {executor_id})
-            handed_over.append(HandedOver(run_id, workflows, living))
+            handed_over.append(HandedOver(run_id, len(released), living))
         log.info("hosting.executor_recovered", recovered=executor_id, runs=sorted(runs))
         return handed_over
+
+
+async def release_claims(
+    connection: Connection, client: DBOSClient, executor_id: str, run_id: str
+) -> Sequence[str]:
+    """Put what the executor has claimed of the run back on its queues; the workflows' ids.
+
+    It does not ask whether the executor lives: one that does records nothing of them any more, but
+    the step that it is in may be done twice.
+    """
+    by_queue = (await _claimed(connection, executor_id)).get(run_id, {})
+    for queue, ids in by_queue.items():
+        for some in batches(ids):
+            await client.resume_workflows_async(some, queue_name=queue)
+    return [workflow_id for ids in by_queue.values() for workflow_id in ids]
 
 
 async def _known(connection: Connection) -> frozenset[str]:

@@ -1,0 +1,243 @@
+"""Two executors on one run: one is stopped at a write, the other takes its work over, and then the
+first goes on and knows nothing of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import psutil
+from dbos import DBOSClient
+
+from aexp.crash.changes import note_changes, read_changes, read_clock, read_numbers
+from aexp.crash.evidence import LifeRecord
+from aexp.crash.faults import Landed, Seen, Watch
+from aexp.crash.lives import LAST_LINES, Bench, Terms, make_order, read_log
+from aexp.crash.ownership import TakeOver
+from aexp.crash.plan import Side
+from aexp.crash.proxy import open_proxy
+from aexp.crash.workers import Order, Worker
+from aexp.crash.writes import Write
+from aexp.database.connect import connected, psycopg_engine
+from aexp.holds import session_name
+from aexp.hosting import release_claims
+
+__all__ = ["Standstill", "TwoLives"]
+
+_LOOK_S = 0.1
+# So long after its last write, one who waits for a lock of the stopped executor has nothing else
+# to do.
+_QUIET_S = 1.0
+
+_HELD_UP = """
+    SELECT EXISTS (
+        SELECT FROM pg_stat_activity AS waiting
+            JOIN pg_stat_activity AS holding ON holding.pid = ANY(pg_blocking_pids(waiting.pid))
+        WHERE waiting.datname = current_database() AND waiting.wait_event_type = 'Lock'
+            AND holding.application_name = $1
+    )
+"""
+
+
+@dataclass(slots=True)
+class Standstill(Watch):
+    """Stops the worker at a write, whose connection stands still until it may go on."""
+
+    stopped: anyio.Event = field(default_factory=anyio.Event)
+    released: anyio.Event = field(default_factory=anyio.Event)
+
+    async def before(self, write: Write) -> bool:
+        strikes = self._is_next(write, (Side.ZOMBIE_BEFORE,))
+        return await Watch.before(self, write) and (not strikes or await self._hold(write))
+
+    async def after(self, write: Write) -> bool:
+        strikes = self._is_next(write, (Side.ZOMBIE_AFTER,))
+        return await Watch.after(self, write) and (not strikes or await self._hold(write))
+
+    async def _hold(self, write: Write) -> bool:
+        await self._known.wait()
+        worker = self._worker
+        assert worker is not None
+        worker.stop()
+        if await _stands_still(worker):
+            fault = self.faults[len(self.landed)]
+            self.landed.append(Landed(fault, write, self.life, time.monotonic(), None))
+            self.stopped.set()
+            await self.released.wait()
+        return True
+
+
+async def _stands_still(worker: Worker) -> bool:
+    """Whether it does; False when it has ended instead."""
+    while worker.code is None:
+        try:
+            if psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED:
+                return True
+        except psutil.NoSuchProcess:
+            return False
+        await anyio.lowlevel.checkpoint()
+    return False
+
+
+@dataclass(slots=True)
+class TwoLives:
+    """The stopped worker and the one that takes its work over, in this order.
+
+    Each has a door of its own to the database, so that what they write is told apart.
+    """
+
+    terms: Terms
+    bench: Bench
+    watch: Standstill
+    first_life: int
+    records: list[LifeRecord] = field(default_factory=list)
+    stood: list[bool | None] = field(default_factory=list)
+    take_over: TakeOver | None = None
+    _heir_watch: Watch = field(default_factory=lambda: Watch(()))
+
+    @property
+    def writes(self) -> list[Seen]:
+        """What either has made durable, in order."""
+        return sorted([*self.watch.writes, *self._heir_watch.writes], key=lambda seen: seen.at)
+
+    async def live(self) -> None:
+        """Start the one; at the write stop it, start the other, and let both come to their end."""
+        await note_changes(self.bench.connection)
+        order = make_order(self.terms, self.bench, 0)
+        self.watch.expect(0)
+        async with self._worker(order, self.first_life, stops=True) as old:
+            self.watch.meet(old)
+            if not await self._is_reached(old):
+                return
+            self.stood.append(None)
+            async with self._heir() as heir, anyio.create_task_group() as group:
+                group.start_soon(self._hand_over)
+                waited_for = await self._until_idle(heir)
+                connection = self.bench.connection
+                earlier, clock = await read_numbers(connection), await read_clock(connection)
+                old.go_on()
+                self.watch.released.set()
+                with anyio.move_on_after(self.terms.deadline_s):
+                    await heir.ended.wait()
+                    await old.ended.wait()
+                group.cancel_scope.cancel()
+        self.take_over = TakeOver(
+            executor_id=self._executor_id,
+            heir_id=self._heir_id,
+            life=0,
+            stopped_at=self.watch.landed[-1].at,
+            waited_for=waited_for,
+            changes=await read_changes(
+                self.bench.connection,
+                sessions={self._session(name): name for name in (self._executor_id, self._heir_id)},
+                earlier=earlier,
+                continued_at=clock,
+            ),
+        )
+
+    @property
+    def _executor_id(self) -> str:
+        return self.terms.settings.executor_id
+
+    @property
+    def _heir_id(self) -> str:
+        return f"heir-of-{self._executor_id}"
+
+    def _session(self, executor_id: str) -> str:
+        return session_name(self.terms.run.run_id, executor_id)
+
+    @asynccontextmanager
+    async def _heir(self) -> AsyncIterator[Worker]:
+        folder = self.bench.folder / "heir"
+        await anyio.Path(folder).mkdir()
+        proxy = self.bench.proxy
+        async with open_proxy(
+            self.bench.url,
+            folder,
+            self._heir_watch,
+            server=proxy.server,
+            run_id=self.terms.run.run_id,
+        ) as door:
+            order = make_order(self.terms, self.bench, 1, url=door.url, executor_id=self._heir_id)
+            self._heir_watch.expect(1)
+            async with self._worker(order, self.first_life + 1) as heir:
+                yield heir
+
+    @asynccontextmanager
+    async def _worker(
+        self, order: Order, life: int, *, stops: bool = False
+    ) -> AsyncIterator[Worker]:
+        """A worker, which is dead and on record when the context ends."""
+        worker = await self.terms.workers.start(order, life)
+        place = len(self.records)
+        try:
+            yield worker
+        finally:
+            ended = worker.code is not None
+            worker.kill()
+            self.watch.released.set()
+            with anyio.CancelScope(shield=True):
+                code = await worker.wait()
+        log = await read_log(order, show=self.terms.show_logs)
+        # The first one to start is the last to leave.
+        self.records.insert(
+            place,
+            LifeRecord(
+                pid=worker.pid,
+                code=code if ended else None,
+                killed=False,
+                stopped=stops,
+                log=log.splitlines()[-LAST_LINES:],
+            ),
+        )
+
+    async def _is_reached(self, old: Worker) -> bool:
+        """Wait until it stands still at the write; False when it came to its end, or to none."""
+        async with anyio.create_task_group() as group:
+
+            async def cut_short() -> None:
+                await old.ended.wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(cut_short)
+            with anyio.move_on_after(self.terms.deadline_s):
+                await self.watch.stopped.wait()
+            group.cancel_scope.cancel()
+        return self.watch.stopped.is_set()
+
+    async def _hand_over(self) -> None:
+        # What it does waits for the transactions that the stopped one holds open.
+        engine = psycopg_engine(self.bench.url, pool_size=1)
+        try:
+            client = DBOSClient(system_database_engine=engine, lazy=True)
+            async with connected(self.bench.url) as connection:
+                await release_claims(connection, client, self._executor_id, self.terms.run.run_id)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(engine.dispose)
+
+    async def _until_idle(self, heir: Worker) -> str | None:
+        """Wait until the other can do no more; what kept it from the end of the run, None if it
+        came there."""
+        began_at = time.monotonic()
+        holder = self._session(self._executor_id)
+        known, quiet_s = 0, 0.0
+        while time.monotonic() - began_at < self.terms.deadline_s:
+            with anyio.move_on_after(_LOOK_S):
+                code = await heir.wait()
+                return None if code == 0 else f"nothing: it ended with {code}"
+            # By looks and not by the clock: where the machine stalls, so does the other executor.
+            wrote = len(self._heir_watch.writes)
+            known, quiet_s = wrote, quiet_s + _LOOK_S if wrote == known else 0.0
+            if not wrote:
+                continue  # It has not begun yet.
+            if quiet_s > _QUIET_S and await self.bench.connection.fetchval(_HELD_UP, holder):
+                return "a transaction that the stopped executor holds open"
+            if quiet_s > self.terms.patience_s:
+                return "the stopped executor"
+        return "its deadline"
