@@ -17,10 +17,9 @@ from typing import Any, Literal, TypeVar, overload
 
 import anyio.to_thread
 from dbos import DBOS, EnqueueOptions
-from dbos._context import current_owner_xid
 
 from aexp.database.connect import patiently
-from aexp.registration import UNFINISHED, bind, class_name, workflow_name
+from aexp.registration import UNFINISHED, bind, class_name, current_execution, workflow_name
 from aexp.runtime import Runtime, current_runtime
 from aexp.tracing import current_context
 
@@ -92,8 +91,7 @@ async def fan_out(
     if workflow_id is None or DBOS.step_id is not None:
         raise ValueError("fan_out is called from a workflow, and not from inside a step")
     runtime = current_runtime()
-    # Work that was handed over may come back to this process while it still does it, unawares.
-    execution = (workflow_id, current_owner_xid(workflow_id))
+    execution = current_execution(workflow_id)
     if execution in runtime.fanning_out:
         raise ValueError(f"workflow {workflow_id} has another fan_out under way: do one at a time")
     runtime.fanning_out.add(execution)

@@ -1,8 +1,8 @@
 """What DBOS knows of itself, and says nowhere in public.
 
 Enqueuing many workflows in one transaction takes their names, telling a workflow from a step takes
-the registry, and draining takes what is active. All of it is read here and nowhere else; dbos is
-pinned to 3.4 for it.
+the registry, draining takes what is active, and telling two executions of one workflow apart takes
+their tokens. All of it is read here and nowhere else; dbos is pinned to 3.4 for it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dbos import DBOS
+from dbos._context import current_owner_xid
 from dbos._dbos import _get_or_create_dbos_registry
 from dbos._registrations import (
     DBOSFuncType,
@@ -27,6 +28,7 @@ __all__ = [
     "active_workflows",
     "bind",
     "class_name",
+    "current_execution",
     "forget_instances",
     "is_workflow",
     "lacks_instance",
@@ -53,6 +55,14 @@ def bind(workflow: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], 
     """
     bound = inspect.signature(workflow).bind(**arguments)
     return bound.args, bound.kwargs
+
+
+def current_execution(workflow_id: str) -> tuple[str, str | None]:
+    """What tells this execution of a workflow, in which we are, from any other one of it.
+
+    Work that was handed over may come back to a process that still does it, unawares.
+    """
+    return workflow_id, current_owner_xid(workflow_id)
 
 
 def is_workflow(function: Any) -> bool:
