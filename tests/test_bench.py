@@ -16,6 +16,7 @@ import pytest
 
 from aexp.bench.cell import Order
 from aexp.bench.child import Nursery, open_nursery
+from aexp.bench.record import read_result
 from aexp.bench.registry import find_workload, known_workloads
 from aexp.bench.rounds import Plan
 from aexp.bench.workload import Comparison, Variant, Workload
@@ -155,6 +156,7 @@ def test_what_was_measured_before_a_signal_is_told(cli: Cli) -> None:
     assert "0 whole rounds of 5: interrupted" in result.stdout
     told = json.loads((cli.folder / "b.json").read_text())
     assert (told["failure"], told["rounds"]["done"]) == ("interrupted", 0)
+    assert read_result(told).as_json() == told
     assert Counter(cell["variant"] for cell in told["cells"]) == {"sync": 1, "async": 1}
     assert gone(started)
     assert bench_databases(cli) == []

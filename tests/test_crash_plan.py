@@ -76,6 +76,8 @@ def test_a_point_knows_its_kind_and_its_sides() -> None:
         f"zombie-after:{STEP} then after:{END}",
         f"after:{STEP} then zombie-after:{END}",
         f"zombie-after:{STEP} then restart:other-version",
+        f"postgres-after:{STEP} then restart:other-version",
+        f"lost-ack:{STEP} then restart:other-executor",
     ],
 )
 def test_what_names_no_point_is_refused(text: str) -> None:

@@ -30,7 +30,8 @@ def assemble(
     """
     summaries = [summarise(target, workload, cells) for target, workload in workloads]
     return Result(
-        circumstances={**circumstances, "failure": None if failure is None else str(failure)},
+        # One that is read again has it among its circumstances.
+        circumstances={"failure": None if failure is None else str(failure), **circumstances},
         summaries=summaries,
         outlooks=list(_outlooks(summaries, circumstances["limits"])),
         cells=cells,

@@ -97,7 +97,7 @@ async def measure(
             await bench.carry_out(server, began)
     except* AexpError as errors:
         failure = first_of_ours(errors)
-    if stop.asked():
+    if failure is None and stop.asked() and not bench.whole:
         failure = Interrupted()
     if failure is not None and not bench.cells:
         raise failure
@@ -119,7 +119,8 @@ async def measure(
 
 @dataclass(slots=True)
 class _Bench:
-    """A plan being carried out: whole ``rounds`` until now, and all ``cells``.
+    """A plan being carried out: whole ``rounds`` until now, all ``cells``, and whether it is
+    ``whole`` itself.
 
     ``settings`` are what all cells had that came to anything.
     """
@@ -131,6 +132,7 @@ class _Bench:
     cells: list[CellResult] = field(default_factory=list)
     settings: Mapping[str, Any] = field(default_factory=dict)
     rounds: int = 0
+    whole: bool = False
 
     async def carry_out(self, server: DatabaseUrl, began: float) -> None:
         """Measure, in databases of this server, for as long as there is time since ``began``."""
@@ -138,6 +140,7 @@ class _Bench:
             while self.rounds < self.plan.rounds and self._has_time(time.monotonic() - began):
                 await self._round(databases, self.rounds + 1)
                 self.rounds += 1
+            self.whole = True
 
     def _has_time(self, elapsed_s: float) -> bool:
         """Whether one more round, as long as those before, ends within the budget."""

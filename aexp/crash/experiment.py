@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from aexp.audit import Report
 from aexp.crash.evidence import Evidence, LifeRecord, Outage
 from aexp.crash.faults import Landed, Seen, Watch
@@ -170,10 +172,12 @@ class Laboratory:
         """Stop the server at once, start it again, and look at what is left."""
         assert self.private is not None
         ended, at = await _start_time(bench.connection), time.monotonic()
-        await self.private.stop()
-        await self.private.start()
-        await bench.reconnect()
-        await self.databases.reconnect()
+        # Whole, whoever wants to end: what is dropped afterwards needs the server.
+        with anyio.CancelScope(shield=True):
+            await self.private.stop()
+            await self.private.start()
+            await bench.reconnect()
+            await self.databases.reconnect()
         steps = await read_steps(bench.connection)
         return Outage(
             at=at,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -249,10 +249,15 @@ class Explorer:
         self.tally.doing, self.tally.planned = "exploring", len(found.planned)
         results: dict[Point, PointResult] = {}
         waiting = iter(planned)
-        stoppable = any(point.stops_server for point in planned)
+        stoppable, opening = any(point.stops_server for point in planned), anyio.Lock()
 
         async def work() -> None:
-            async with open_stoppable(laboratory) if stoppable else nullcontext(laboratory) as ours:
+            async with AsyncExitStack() as stack:
+                ours = laboratory
+                if stoppable:
+                    # The first one on a machine makes the system user that it runs as.
+                    async with opening:
+                        ours = await stack.enter_async_context(open_stoppable(laboratory))
                 for point in waiting:
                     result = await self._decide(ours, point, baseline)
                     results[point] = result

@@ -92,8 +92,13 @@ class _Server:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except OSError:
             return False
-        # The eighth line is its state (PostgreSQL, miscadmin.h).
-        return len(lines) == 8 and lines[7].strip() == "ready"
+        assert self._process is not None
+        # The first line is its pid, the eighth its state (PostgreSQL, miscadmin.h).
+        return (
+            len(lines) == 8
+            and lines[0].strip() == str(self._process.pid)
+            and lines[7].strip() == "ready"
+        )
 
     def stop(self) -> None:
         """Stop it at once, without a checkpoint: "immediate" shutdown."""
@@ -122,7 +127,7 @@ def serve(home: Path) -> None:
                 else:
                     server.start()
                 _say({"done": line.strip()})
-        except AexpError as error:
+        except (AexpError, OSError) as error:
             _say({"error": str(error)})
     finally:
         if server is not None:

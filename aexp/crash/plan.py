@@ -148,6 +148,10 @@ def parse_point(text: str) -> Point:
     point = Point(tuple(_parse_fault(part, text) for part in parts), restart)
     if point.is_zombie and (len(point.faults) > 1 or restart is not None):
         raise UsageError(f"{text!r} is no point: {point.faults[-1].side} stands alone")
+    if restart is not None and not point.faults[-1].side.kills:
+        raise UsageError(
+            f"{text!r} is no point: {point.faults[-1].side} kills nobody who could be restarted"
+        )
     return point
 
 

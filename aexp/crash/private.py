@@ -88,15 +88,19 @@ async def open_private_server() -> AsyncIterator[PrivateServer]:
     # Short, for the name of its socket; apart from what workers write, since the folders above its
     # data are opened for its user.
     home = Path(tempfile.mkdtemp(prefix="aexp-pg-"))
-    process = await anyio.open_process(
-        # See aexp.supervisor on the safe path.
-        [sys.executable, "-P", "-m", "aexp.crash.keeper", str(home)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=None,
-        start_new_session=True,
-        env=user_environment({}),
-    )
+    try:
+        process = await anyio.open_process(
+            # See aexp.supervisor on the safe path.
+            [sys.executable, "-P", "-m", "aexp.crash.keeper", str(home)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None,
+            start_new_session=True,
+            env=user_environment({}),
+        )
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
     try:
         server = PrivateServer(process)
         await server.begin()

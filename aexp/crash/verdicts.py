@@ -51,10 +51,11 @@ def judge_experiment(comparison: Comparison) -> list[Verdict]:
 
 
 def _in_flight(found: Evidence) -> frozenset[tuple[str, int, int]]:
-    """The steps that a process was about to do when it was stopped: workflow, step, pid.
+    """The steps that were not durable when a process was stopped: workflow, step, pid.
 
-    It had looked for their checkpoints, and found none, or may have: it begins their bodies when it
-    goes on, and again if they fail. Whether that does any harm, the scenario's promises say.
+    It had looked for the checkpoint of the next one and found none, or may have, and a workflow of
+    a user's that goes on after that step's error begins the later ones, too: the old process knows
+    no better. Whether their bodies do any harm, the scenario's own promises say.
     """
     if found.take_over is None:
         return frozenset()

@@ -24,6 +24,7 @@ from aexp.crash.proxy import open_proxy
 from aexp.crash.workers import Order, Worker
 from aexp.crash.writes import Write
 from aexp.database.connect import connected, psycopg_engine
+from aexp.database.copies import refusals_told
 from aexp.holds import session_name
 from aexp.hosting import release_claims
 
@@ -117,9 +118,11 @@ class TwoLives:
             self.stood.append(None)
             async with self._heir() as heir, anyio.create_task_group() as group:
                 group.start_soon(self._hand_over)
-                waited_for = await self._until_idle(heir)
-                connection = self.bench.connection
-                earlier, clock = await read_numbers(connection), await read_clock(connection)
+                # Here: a task group hides from whoever is outside what it was.
+                with refusals_told(self.bench.url):
+                    waited_for = await self._until_idle(heir)
+                    connection = self.bench.connection
+                    earlier, clock = await read_numbers(connection), await read_clock(connection)
                 old.go_on()
                 self.watch.released.set()
                 with anyio.move_on_after(self.terms.deadline_s):
@@ -215,8 +218,11 @@ class TwoLives:
         engine = psycopg_engine(self.bench.url, pool_size=1)
         try:
             client = DBOSClient(system_database_engine=engine, lazy=True)
-            async with connected(self.bench.url) as connection:
-                await release_claims(connection, client, self._executor_id, self.terms.run.run_id)
+            with refusals_told(self.bench.url):
+                async with connected(self.bench.url) as connection:
+                    await release_claims(
+                        connection, client, self._executor_id, self.terms.run.run_id
+                    )
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(engine.dispose)

@@ -177,7 +177,9 @@ def _starting(folder: Path) -> Iterator[None]:
         with _quiet(), _complaints(complaints):
             yield
     except (OSError, subprocess.SubprocessError, RuntimeError, AssertionError) as error:
-        reason = complaint(log, known) or next(iter(complaints), "") or _from_error(folder, error)
+        told = complaint(log, known)
+        reason = f"{told} (more in {log})" if told else next(iter(complaints), "")
+        reason = reason or _from_error(folder, error)
         raise EmbeddedServerError(
             f"the embedded PostgreSQL in {folder} did not start: {reason}"
         ) from error
@@ -251,7 +253,7 @@ def complaint(log: Path, known: int = 0) -> str | None:
     except OSError:
         return None
     complaints = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
-    return f"{complaints[-1].strip()} (more in {log})" if complaints else None
+    return complaints[-1].strip() if complaints else None
 
 
 def _from_error(folder: Path, error: BaseException) -> str:

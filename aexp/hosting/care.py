@@ -33,6 +33,7 @@ _POLL_S = 0.1
 _COUNT_INTERVAL_S = 1.0
 _COUNT_SHARE = 0.05
 _COUNT_WITHIN_S = 5.0
+_LAST_COUNT_WITHIN_S = 60.0
 # A worker that a killed service left behind drains, and then lets go of its run.
 _LET_GO_S = 30.0
 # While the database is away, and again when a worker fails because it was.
@@ -161,7 +162,7 @@ class Carer:
         """Count what others have done since somebody looked, if anything is missing."""
         reached = care.reached
         if reached is None or reached.total is None or reached.done < reached.total:
-            counted = await self._counts.reached(care.run, _COUNT_WITHIN_S)
+            counted = await self._counts.reached(care.run, _LAST_COUNT_WITHIN_S)
             care.counted = counted or care.counted
 
     async def _see_to_end(self, care: Care) -> tuple[str, Mapping[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import asyncpg
 import structlog
 
 from aexp.database.connect import is_connection_error
@@ -51,7 +52,8 @@ async def keep_going(host: Host, kept: Kept) -> None:
             left_alone = None if goes_on else run_id
             await host.wait(run_id)
         except Exception as error:
-            if not isinstance(error, AexpError) and not is_connection_error(error):
+            known = isinstance(error, AexpError | asyncpg.PostgresError)
+            if not known and not is_connection_error(error):
                 raise
             log.warning("hosting.keeping_failed", kept=kept.name, error=str(error))
         await anyio.sleep(LOOK_AGAIN_S)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 from dbos import DBOSClient
 
@@ -67,6 +68,8 @@ async def open_host(
             finally:
                 looking.cancel()
                 with anyio.CancelScope(shield=True):
+                    # A run that was just being begun comes to be active in this turn.
+                    await anyio.lowlevel.checkpoint()
                     async with anyio.create_task_group() as stopping:
                         for run_id in host.active:
                             stopping.start_soon(host.stop, run_id)
