@@ -204,7 +204,7 @@ def test_a_result_is_read_back_from_its_file() -> None:
 
 def test_the_readme_is_written_from_a_result() -> None:
     result = made_up(workload("publish"))
-    table = readme_table(result).splitlines()
+    table = readme_table([result]).splitlines()
     assert table[2].startswith("| `publish` | 1000 one at a time / 10 ")
     assert table[3].endswith(f"| ≤ 1 | missed: {REASON} |")
     assert table[4].endswith("| ≥ 0 | met |")
@@ -213,11 +213,14 @@ def test_the_readme_is_written_from_a_result() -> None:
     assert all(line.endswith(("| met |", "| missed |")) for line in grown)
     assert not any("--quick" in line for line in table)
     assert any("fsync and synchronous_commit on" in line for line in table)
-    plot = readme_plot(result)
+    apart = readme_table([result, made_up(workload("other"))]).splitlines()
+    assert len([line for line in apart if line.startswith("| `other`")]) == len(table[2:]) - 3
+    assert [line for line in apart if line.startswith("- `")] == ["- `publish`:", "- `other`:"]
+    plot = readme_plot([result])
     ET.fromstring(plot)
     assert "prefers-color-scheme: dark" in plot
     with pytest.raises(ValueError, match="publish was not measured"):
-        readme_plot(made_up(workload()))
+        readme_plot([made_up(workload())])
 
 
 def test_without_points_there_is_no_curve() -> None:

@@ -1,6 +1,6 @@
-"""What the README shows of a bench: ``python -m aexp.bench.readme bench.json README.md``.
+"""What the README shows of benches: ``python -m aexp.bench.readme README.md bench.json …``.
 
-Its table, between two marks in the README, and one plot beside it. Run by scripts/bench-readme.
+Their table, between two marks in the README, and one plot beside it. Run by scripts/bench-readme.
 """
 
 from __future__ import annotations
@@ -24,15 +24,20 @@ _PLOTTED = "publish"
 _BEGIN, _END = "<!-- bench -->", "<!-- /bench -->"
 
 
-def readme_table(result: Result) -> str:
-    """Whatever has a target, as a table in Markdown, with what it was measured on."""
+def readme_table(results: Sequence[Result]) -> str:
+    """Whatever has a target, as a table in Markdown, with what each result was measured on."""
     lines = [
         "| workload | | found | interval | target | |",
         "|---|---|---|---|---|---|",
-        *(_row(line) for line in judged(result)),
+        *(_row(line) for result in results for line in judged(result)),
         "",
-        *(f"- {line}" for line in (*circumstances(result).split("\n"), *doubts(result))),
     ]
+    for result in results:
+        names = ", ".join(f"`{summary.workload.name}`" for summary in result.summaries)
+        lines += [f"- {names}:"] if len(results) > 1 else []
+        indent = "  " if len(results) > 1 else ""
+        told = (*circumstances(result).split("\n"), *doubts(result))
+        lines += [f"{indent}- {line}" for line in told]
     return "\n".join(lines)
 
 
@@ -42,12 +47,12 @@ def _row(line: Line) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def readme_plot(result: Result) -> str:
+def readme_plot(results: Sequence[Result]) -> str:
     """The rates of ``publish`` as a file of its own, in the colours of the page, for any light.
 
     Raises ValueError when they were not measured.
     """
-    for summary in result.summaries:
+    for summary in (summary for result in results for summary in result.summaries):
         if summary.workload.name == _PLOTTED and summary.measured:
             svg = draw_rates(summary)
             begin = svg.index(">") + 1
@@ -64,17 +69,19 @@ def _colours() -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the table into the README and the plot beside it."""
-    result = read_result(json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
-    readme = Path(arguments[1])
+    readme = Path(arguments[0])
+    results = [
+        read_result(json.loads(Path(name).read_text(encoding="utf-8"))) for name in arguments[1:]
+    ]
     before, begin, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
         raise SystemExit(f"{readme} has no {_BEGIN} … {_END}")
     plot = readme.parent / PLOT
     plot.parent.mkdir(exist_ok=True)
-    plot.write_text(readme_plot(result), encoding="utf-8")
+    plot.write_text(readme_plot(results), encoding="utf-8")
     shown = f"![Messages a second, by variant]({PLOT})"
-    text = f"{before}{begin}\n{readme_table(result)}\n\n{shown}\n{end}{after}"
+    text = f"{before}{begin}\n{readme_table(results)}\n\n{shown}\n{end}{after}"
     readme.write_text(text, encoding="utf-8")
 
 
