@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -53,7 +54,11 @@ log = structlog.stdlib.get_logger("aexp.execution")
 def run_on_loop(
     loop: Literal["uvloop", "asyncio"], main: Callable[[], Coroutine[Any, Any, R]]
 ) -> R:
-    """Run ``main`` to its end on a new event loop of this kind."""
+    """Run ``main`` to its end on a new event loop of this kind, with garbage collected."""
+    if not gc.isenabled():
+        # What was imported until now stays, see aexp.__main__: nobody has to look at it again.
+        gc.freeze()
+        gc.enable()
     return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": loop == "uvloop"})
 
 

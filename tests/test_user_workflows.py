@@ -205,6 +205,19 @@ def test_a_module_in_the_folder_does_not_shadow_the_standard_library(flows: Cli)
     assert result.code == 0, result.stderr
 
 
+def test_garbage_is_collected_while_a_workflow_runs(flows: Cli) -> None:
+    (flows.folder / "own.py").write_text(
+        "import gc\n"
+        "from dbos import DBOS\n"
+        "@DBOS.workflow()\n"
+        "async def collects():\n"
+        "    return gc.isenabled()\n"
+    )
+    result = flows("run", "own.py:collects", "--json")
+    assert result.code == 0, result.stderr
+    assert result.json["result"] is True
+
+
 def test_a_module_target_is_resumed_from_anywhere(flows: Cli) -> None:
     assert flows("run", "flows:checkout", "--set", "order=1", "--run-id", "m").code == 0
     elsewhere = flows.folder / "elsewhere"

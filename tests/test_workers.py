@@ -252,7 +252,7 @@ def test_three_workers_killed_at_random_lose_and_double_nothing(
         for run_id in runs:
             served.await_end(run_id)
             wait_until(partial(has_reached, served, run_id, messages), poll_s=0.1)
-            run = served.run(run_id)
+            run = served.run(run_id, report=True)
             assert cli.query(
                 "SELECT max((data->>'done')::int) FROM aexp.run_events WHERE run_id = %s"
                 " AND event = 'run.progressed'",
