@@ -37,9 +37,15 @@ def explore(
     return run_on_loop("uvloop", lambda: explorer.explore(Stop()))
 
 
-def struck(server: DatabaseUrl, target: str, point: str, **options: Any) -> PointResult:
+def struck(
+    server: DatabaseUrl,
+    target: str,
+    point: str,
+    given: Mapping[str, str] | None = None,
+    **options: Any,
+) -> PointResult:
     """What came of one point of ``target``."""
-    exploration = explore(server, target, replay=parse_point(point), **options)
+    exploration = explore(server, target, given, replay=parse_point(point), **options)
     (result,) = exploration.results
     return result
 

@@ -17,7 +17,7 @@ from aexp.crash.plan import Side, parse_point
 from aexp.database import DatabaseUrl
 from tests.cli import Cli, children_running, wait_until
 from tests.conftest import TEMPLATE
-from tests.explorations import PLANTED, explore
+from tests.explorations import PLANTED, explore, promises, struck
 
 BUGS = f"{PLANTED}/bugs.py"
 DOUBLED = f"{PLANTED}/doubled_effect.py:SCENARIO"
@@ -58,6 +58,22 @@ def test_each_delivery_of_resume_keeps_what_it_promises(server: DatabaseUrl) -> 
         assert found.ok, [result.broken for result in found.results]
         duplicates[delivery] = found.results[0].duplicates
     assert duplicates == {"exactly-once": 0, "idempotent": 0, "at-least-once": 1}
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "point"),
+    [
+        ("fibonacci", {"numbers": "2"}, "after:insert dbos.operation_outputs [~.1.0:1]#1"),
+        ("heartbeat", {"ticks": "1", "every_s": "1"}, "after:insert dbos.workflow_schedules#1"),
+    ],
+)
+def test_what_differs_from_run_to_run_is_not_compared(
+    server: DatabaseUrl, target: str, given: dict[str, str], point: str
+) -> None:
+    result = struck(server, target, point, given)
+    assert result.void is None
+    # How late the loop was is a matter of the machine.
+    assert promises(result) - {"loop_free"} == set()
 
 
 @pytest.mark.parametrize("delivery", ["idempotent", "at-least-once"])

@@ -193,6 +193,20 @@ def test_what_a_wrong_process_leaves_must_be_told_with_its_cause() -> None:
     assert broken(left({})) == {"stranded_told"}
 
 
+def test_ticks_of_another_time_are_no_other_workflows() -> None:
+    def at(tick: str) -> Evidence:
+        return replace(
+            GOOD, workflows=[*GOOD.workflows, WorkflowRecord(f"sched-beat-{tick}", "b", "SUCCESS")]
+        )
+
+    def judged(found: Evidence) -> set[str]:
+        compared = Comparison(at("2026-03-01T12:00:00+00:00"), found, [1, 2], [1, 2])
+        return {verdict.name for verdict in judge_experiment(compared) if verdict.held is False}
+
+    assert judged(at("2026-03-01T12:00:05+00:00")) == set()
+    assert judged(at("now")) == {"same_workflows"}
+
+
 PENDING = WorkflowRecord(
     ROOT, "sell", "PENDING", executor_id="local", application_version="v1", instance="Shop/main"
 )

@@ -174,6 +174,11 @@ async def _reached(connection: Connection, run: Run) -> Reached:
     return Reached(_parts(parameters, computed), _parts(parameters, parameters.numbers))
 
 
+def _values(results: Sequence[Mapping[str, Any]]) -> Sequence[tuple[int, int, int]]:
+    """What was computed, without how long it took and where."""
+    return [(result["index"], result["number"], result["value"]) for result in results]
+
+
 def _queues(parameters: FibonacciParameters) -> Sequence[Queue]:
     # More than there are workers: while some compute, others are at their checkpoints.
     workers = parameters.workers or available_cores()
@@ -193,4 +198,5 @@ SCENARIO = Scenario(
     gather=gather,
     promises=PROMISES,
     account=account,
+    comparable=_values,
 )
