@@ -38,8 +38,8 @@ def print_exploration(exploration: Exploration, *, as_json: bool) -> None:
         screen.print(f"\n{more} more broken points with --json or --report")
     if restarted := [result for result in exploration.verified if result.restarted]:
         screen.print(
-            f"\n{len(restarted)} points came to their end only when the process, which had lost an"
-            " acknowledgement or its server and then did nothing more, or ended, was started again:"
+            "\nEnded only when the process, which had lost an acknowledgement or its server and"
+            f" then did nothing more or ended, was started again: {len(restarted)} of the points"
         )
         for result in restarted[:SHOWN]:
             screen.print(Text(f"  {result.name}"))
@@ -62,15 +62,15 @@ def print_exploration(exploration: Exploration, *, as_json: bool) -> None:
 
 def _taken_over(zombies: Sequence[TakeOver]) -> str:
     waited = Counter(zombie.waited_for for zombie in zombies if zombie.handed_over)
-    told = f"{len(zombies)} times an executor was stopped, and went on when another one"
-    told += f" had come to the end with its work ({waited.pop(None, 0)} times)"
-    for reason, times in waited.most_common():
-        told += f", or waited for {reason} ({times})"
+    told = f"Points at which an executor was stopped: {len(zombies)}. It went on when another one"
+    told += f" had come to the end with its work ({waited.pop(None, 0)})"
+    for reason, points in waited.most_common():
+        told += f", or waited for {reason} ({points})"
     unclaimed = sum(not zombie.handed_over for zombie in zombies)
     held_open = sum(bool(late_changes(zombie)) for zombie in zombies)
     return (
-        f"{told}; {unclaimed} times it had claimed nothing. {held_open} times it then committed a"
-        " transaction that it had held open all the while."
+        f"{told}, or it had claimed nothing ({unclaimed}). Then it committed a transaction that it"
+        f" had held open all the while ({held_open})."
     )
 
 
