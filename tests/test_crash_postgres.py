@@ -56,9 +56,11 @@ def test_a_killed_explorer_leaves_no_server(cli: Cli, short_folder: Path) -> Non
     wait_until(lambda: bool(servers_of(process.pid)))
     left = servers_of(process.pid)
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
+    assert len(left) == 1
     wait_until(lambda: not any(map(is_server, left)))
     wait_until(lambda: not any(short_folder.iterdir()))
+    assert not is_server(left[0])
 
 
 def test_a_killed_keeper_leaves_no_server(

@@ -70,6 +70,21 @@ async def parent_of_sleepers() -> Any:
     return [item if isinstance(item, int) else str(item) for item in found]
 
 
+async def begin_sleepers(runtime: Runtime) -> tuple[WorkflowHandleAsync[Any], list[str]]:
+    """A parent with the id "c" of two children that sleep by now, and their ids."""
+    with SetWorkflowID("c"):
+        handle = await DBOS.start_workflow_async(parent_of_sleepers)
+    found: list[str] = []
+
+    async def both_sleep() -> bool:
+        rows = await runtime.database.pool.fetch(SLEEPERS)
+        found[:] = [row["workflow_uuid"] for row in rows]
+        return len(found) >= 2
+
+    await eventually(both_sleep)
+    return handle, found
+
+
 class Unpicklable(Exception):
     """Pickles, but does not unpickle: its arguments are not those of its constructor."""
 
@@ -196,16 +211,7 @@ async def test_errors_stand_in_the_place_of_results_when_asked_for(runtime: Runt
 
 @pytest.mark.asyncio
 async def test_a_cancelled_child_is_an_error_that_names_it(runtime: Runtime) -> None:
-    with SetWorkflowID("c"):
-        handle = await DBOS.start_workflow_async(parent_of_sleepers)
-    found: list[str] = []
-
-    async def both_sleep() -> bool:
-        rows = await runtime.database.pool.fetch(SLEEPERS)
-        found[:] = [row["workflow_uuid"] for row in rows]
-        return len(found) >= 2
-
-    await eventually(both_sleep)
+    handle, found = await begin_sleepers(runtime)
     await DBOS.cancel_workflows_async(found)
 
     assert await handle.get_result(polling_interval_sec=0.05) == [
@@ -217,16 +223,7 @@ async def test_a_cancelled_child_is_an_error_that_names_it(runtime: Runtime) -> 
 async def test_work_that_comes_back_to_the_process_that_still_does_it_fans_out(
     runtime: Runtime,
 ) -> None:
-    with SetWorkflowID("c"):
-        handle = await DBOS.start_workflow_async(parent_of_sleepers)
-    found: list[str] = []
-
-    async def both_sleep() -> bool:
-        rows = await runtime.database.pool.fetch(SLEEPERS)
-        found[:] = [row["workflow_uuid"] for row in rows]
-        return len(found) >= 2
-
-    await eventually(both_sleep)
+    handle, found = await begin_sleepers(runtime)
     await DBOS.resume_workflow_async("c")
 
     async def both_fan_out() -> bool:
