@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -19,6 +18,7 @@ import psutil
 import psycopg
 
 from aexp.database import DatabaseUrl
+from tests import commands
 
 # Long enough for the slowest machine; only a hang reaches it.
 TIMEOUT_S = 120
@@ -76,15 +76,11 @@ class Cli(AbstractContextManager["Cli"]):
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ``aexp ARGUMENTS`` and return at once."""
-        process = subprocess.Popen(
-            # As the console command is: without the working folder on the path.
-            [sys.executable, "-P", "-m", "aexp", *arguments],
-            cwd=self.folder,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+        process = commands.start(
+            arguments,
+            folder=self.folder,
+            environment=self._environment(),
             stderr=subprocess.PIPE,
-            text=True,
         )
         self.started.append(process)
         return process

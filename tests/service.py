@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 import psutil
 
+from tests import commands
 from tests.cli import TIMEOUT_S, Cli, wait_until
 
 LONG = {"messages": 60, "concurrency": 4, "latency_s": 0.1}
@@ -90,15 +90,12 @@ def serving(
     if token is not None:
         cli.environment = {**cli.environment, "AEXP_API_TOKEN": token}
     with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "aexp", "serve", "--port", "0", *arguments],
-            cwd=cli.folder,
-            env=cli._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+        process = commands.start(
+            ["serve", "--port", "0", *arguments],
+            folder=cli.folder,
+            environment=cli._environment(),
             # Nobody reads it meanwhile: a pipe would fill.
             stderr=stderr,
-            text=True,
         )
     cli.started.append(process)
     assert process.stdout is not None
