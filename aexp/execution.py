@@ -25,10 +25,11 @@ from aexp.log import bind_process
 from aexp.progress import Progress
 from aexp.registration import UNFINISHED, bind
 from aexp.runs import Run, get_run, record_end, record_start
-from aexp.runtime import ROOT_QUEUE, Runtime, open_runtime, remove_queues
+from aexp.runtime import ROOT_QUEUE, Queue, Runtime, open_runtime, poll_rarely, remove_queues
 from aexp.scenario import Scenario, scenario_code
 from aexp.schedules import Schedule, apply_schedules, retire
 from aexp.settings import Settings
+from aexp.states import UNBEGUN
 from aexp.stopping import Stop
 from aexp.tracing import start_span
 
@@ -47,6 +48,8 @@ Outcome = Literal["completed", "interrupted"]
 _POLL_S = 0.02
 _SLOWEST_POLL_S = 0.1
 _OTHERS_LEAVE_S = 2.0
+
+_ROOT = Queue(name=ROOT_QUEUE)
 
 log = structlog.stdlib.get_logger("aexp.execution")
 
@@ -185,11 +188,19 @@ async def has_ended(connection: Connection, run: Run) -> bool:
     )
 
 
+async def _root_has_begun(connection: Connection, run: Run) -> bool:
+    return await _root_status(connection, run) not in {None, *UNBEGUN}
+
+
 async def _root_has_ended(connection: Connection, run: Run) -> bool:
-    status = await connection.fetchval(
+    return await _root_status(connection, run) not in {None, *UNFINISHED}
+
+
+async def _root_status(connection: Connection, run: Run) -> str | None:
+    status: str | None = await connection.fetchval(
         "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = $1", run.run_id
     )
-    return status is not None and status not in UNFINISHED
+    return status
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +227,7 @@ class _Work:
             self.url,
             scope=self.run.run_id,
             session_name=session_name(self.run.run_id, self.settings.executor_id),
-            queues=self.scenario.queues(self.parameters),
+            queues=[_ROOT, *self.scenario.queues(self.parameters)],
             listen_to_all=self.scenario.listens_to_all_queues,
             own_application=bool(schedules),
             progress=self.progress,
@@ -241,6 +252,11 @@ class _Work:
             await get_run(self.connection, self.run.run_id)
         await apply_schedules(runtime, schedules, self.stop.asked)
         await self._start(runtime)
+        if not await self._await(_root_has_begun):
+            return False
+        with _connected_throughout(self.run):
+            if not await _root_has_ended(self.connection, self.run):
+                await poll_rarely(runtime, _ROOT)
         if not await self._await(_root_has_ended):
             return False
         await retire(runtime, schedules)

@@ -38,14 +38,17 @@ __all__ = [
     "application_version",
     "current_runtime",
     "open_runtime",
+    "poll_rarely",
     "remove_queues",
 ]
 
 APPLICATION_NAME = "aexp"
+# Where the root workflow of a run is enqueued; a runtime that is to start one has it among its own.
 ROOT_QUEUE = "aexp"
 DRAIN_POLL_S = 0.02
 _POLL_S = 0.02
 _SLOWEST_POLL_S = 0.25
+_RARE_POLL_S = 1.0
 SCHEDULER_POLL_S = 0.25
 log = structlog.stdlib.get_logger("aexp.runtime")
 
@@ -215,8 +218,8 @@ async def open_runtime(
     version: only with ``own_application`` do schedules keep to this scope, see aexp.schedules.
 
     ``resources`` is entered after the database is open and before DBOS launches, so that recovered
-    workflows find it. Unless ``listen_to_all``, only ``queues`` and the root queue are polled.
-    On the way out nothing blocks the loop: DBOS is destroyed from a thread.
+    workflows find it. Unless ``listen_to_all``, only ``queues`` are polled. On the way out nothing
+    blocks the loop: DBOS is destroyed from a thread.
     """
     global _current  # noqa: PLW0603 - see current_runtime
     if _current is not None:
@@ -279,8 +282,7 @@ async def _assemble(
         scope=scope,
         application_version=application_version(scope),
         queue_names={
-            queue.name: queue.name if queue.shared else f"{queue.name}.{scope}"
-            for queue in (Queue(name=ROOT_QUEUE), *queues)
+            queue.name: queue.name if queue.shared else f"{queue.name}.{scope}" for queue in queues
         },
         progress=progress or Progress(),
         dbos=dbos,
@@ -322,10 +324,7 @@ async def _prepare(runtime: Runtime, queues: Sequence[Queue], *, listen_to_all: 
     """Register what must be in the database before DBOS launches."""
     # Queues that are in the table by then are polled at once; DBOS looks for later ones only each
     # second.
-    polled = [
-        replace(queue, name=runtime.queue_name(queue.name))
-        for queue in (Queue(name=ROOT_QUEUE), *queues)
-    ]
+    polled = [replace(queue, name=runtime.queue_name(queue.name)) for queue in queues]
     await anyio.to_thread.run_sync(_register, runtime, polled)
     if not listen_to_all:
         DBOS.listen_queues([queue.name for queue in polled])
@@ -356,6 +355,17 @@ def _register_queue(registrar: DBOSClient, runtime: Runtime, queue: Queue) -> No
         limiter={"limit": queue.limiter[0], "period": queue.limiter[1]} if queue.limiter else None,
         polling_interval_sec=queue.poll_interval_s or runtime.settings.poll_interval_s,
     )
+
+
+async def poll_rarely(runtime: Runtime, queue: Queue) -> None:
+    """Look for work on ``queue`` only once a second from now on, in all processes of the run.
+
+    Each look costs DBOS three milliseconds of a processor and three transactions. The next process
+    that starts looks as often as before.
+    """
+    known_as = replace(queue, name=runtime.queue_name(queue.name), poll_interval_s=_RARE_POLL_S)
+    registrar = DBOSClient(system_database_engine=runtime.enqueuing, lazy=True)
+    await patiently(lambda: anyio.to_thread.run_sync(_register_queue, registrar, runtime, known_as))
 
 
 async def remove_queues(runtime: Runtime) -> None:

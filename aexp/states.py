@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["UNFINISHED"]
+__all__ = ["UNBEGUN", "UNFINISHED"]
 
-# Of one that has not ended.
-UNFINISHED = ("DELAYED", "ENQUEUED", "PENDING")
+# Of one that nobody has claimed, and of one that has not ended.
+UNBEGUN = ("DELAYED", "ENQUEUED")
+UNFINISHED = (*UNBEGUN, "PENDING")

@@ -15,11 +15,12 @@ from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID, WorkflowHandleAsyn
 from aexp import ChildFailed, fan_out
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
-from aexp.runtime import Queue, Runtime, current_runtime, open_runtime
+from aexp.runtime import ROOT_QUEUE, Queue, Runtime, current_runtime, open_runtime
 from aexp.settings import Settings
 from tests.cli import eventually
 
 QUEUE = "test_fanout"
+ROOT = Queue(name=ROOT_QUEUE)
 SLEEPERS = (
     "SELECT workflow_uuid FROM dbos.workflow_status"
     " WHERE name = 'test.sleeper' AND status = 'PENDING'"
@@ -271,10 +272,10 @@ async def test_a_drain_ends_no_workflow_that_waits_for_its_children(
 ) -> None:
     settings = Settings(poll_interval_s=0.02, drain_timeout_s=0.5)
     async with open_runtime(
-        settings, database, scope="test", queues=[Queue(name=QUEUE, worker_concurrency=5)]
+        settings, database, scope="test", queues=[ROOT, Queue(name=QUEUE, worker_concurrency=5)]
     ) as runtime:
         with SetWorkflowID("s"):
-            await DBOS.enqueue_workflow_async(runtime.queue_name("aexp"), swallows)
+            await DBOS.enqueue_workflow_async(runtime.queue_name(ROOT_QUEUE), swallows)
 
         async def one_sleeps() -> bool:
             return bool(await connection.fetch(SLEEPERS))
@@ -337,10 +338,10 @@ async def test_a_parent_that_is_recovered_finds_the_same_children(database: Data
     begun.clear()
     settings = Settings(poll_interval_s=0.02)
     # Nothing listens to the children's queue, so the parent waits for ever.
-    async with open_runtime(settings, database, scope="test") as first:
+    async with open_runtime(settings, database, scope="test", queues=[ROOT]) as first:
         await anyio.to_thread.run_sync(lambda: first.client.register_queue(QUEUE))
         with SetWorkflowID("r"):
-            root_queue = first.queue_name("aexp")
+            root_queue = first.queue_name(ROOT_QUEUE)
             await DBOS.enqueue_workflow_async(root_queue, parent, list(range(30)), batch=10)
 
         async def two_batches_are_enqueued() -> bool:
@@ -354,7 +355,7 @@ async def test_a_parent_that_is_recovered_finds_the_same_children(database: Data
         settings,
         database,
         scope="test",
-        queues=[Queue(name=QUEUE, shared=True, worker_concurrency=50)],
+        queues=[ROOT, Queue(name=QUEUE, shared=True, worker_concurrency=50)],
     ) as second:
         handle: WorkflowHandleAsync[list[int]] = await DBOS.retrieve_workflow_async("r")
         result = await handle.get_result(polling_interval_sec=0.05)

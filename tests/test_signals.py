@@ -146,6 +146,15 @@ def test_runs_of_other_concurrency_do_not_touch_each_other(cli: Cli) -> None:
     assert cli.wait(slow).code == 130
 
 
+def test_nobody_looks_often_for_a_root_that_has_begun(cli: Cli) -> None:
+    process = cli.start("run", "resume", "--run-id", "s", *LONG)
+    cli.await_row("SELECT 1 FROM dbos.queues WHERE name = 'aexp.s' AND polling_interval_sec = 1")
+    others = cli.query("SELECT name, polling_interval_sec FROM dbos.queues WHERE name <> 'aexp.s'")
+    assert others == [("publisher_queue.s", 0.05)]
+    process.send_signal(signal.SIGTERM)
+    assert cli.wait(process).code == 130
+
+
 def test_an_audit_of_a_run_that_is_under_way_judges_nothing(cli: Cli) -> None:
     process = cli.start("run", "resume", "--run-id", "s", *LONG)
     await_publications(cli, 1)
