@@ -24,6 +24,7 @@ from aexp.bench.workloads.bulk import publish_all
 from aexp.bench.workloads.publications import RUN_ID, WARM_UP, counted_publications
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, borrowed
+from aexp.log import configure_logging
 from aexp.runtime import Queue, open_runtime
 from aexp.scenarios.resume import QUEUE, publisher
 from aexp.settings import Settings, user_environment
@@ -140,9 +141,13 @@ async def _one_joined(cell: Cell, number: int) -> AsyncIterator[None]:
         assert process.stdin is not None
         assert process.stdout is not None
         # It says so when it takes chunks, and ends at the end of its stdin.
-        await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", 64)
+        said = BufferedByteReceiveStream(process.stdout)
+        await said.receive_until(b"\n", 64)
         yield
         await process.stdin.aclose()
+        async for more in said:
+            # Nobody reads it meanwhile: with enough of it the process would stand still.
+            raise RuntimeError(f"a joined process said more than it should: {more!r}")
         if await process.wait():
             raise RuntimeError(f"a joined process ended with {process.returncode}")
 
@@ -290,4 +295,5 @@ WORKFLOWS = _workload(
 
 
 if __name__ == "__main__":
+    configure_logging("json", "warning")
     anyio.run(join, sys.argv[1], int(sys.argv[2]), backend_options={"use_uvloop": True})
