@@ -131,7 +131,8 @@ async def _limits(connection: Connection, *, is_here: bool) -> Mapping[str, floa
         "SELECT current_setting('max_connections')::int AS max_connections,"
         " pg_size_bytes(current_setting('max_wal_size')) AS max_wal_bytes,"
         " extract(epoch FROM current_setting('checkpoint_timeout')::interval)::int"
-        " AS checkpoint_timeout_s"
+        " AS checkpoint_timeout_s,"
+        " current_setting('checkpoint_completion_target')::float AS checkpoint_completion_target"
     )
     assert row is not None
     free: float | None = None

@@ -27,6 +27,7 @@ _SAMPLE_S = 0.02
 # Finding a process's children means looking at all processes there are.
 _CHILDREN_S = 1.0
 _MIB = 2**20
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,14 @@ class Gauge:
 
     def _machine(self) -> _Machine:
         server_s = tree_cpu_s(self._server_pid) if self._server_pid is not None else 0.0
-        return _Machine(time.perf_counter(), _busy_s(), tree_cpu_s(os.getpid()), server_s)
+        roots = [os.getpid(), *([self._server_pid] if self._server_pid is not None else [])]
+        return _Machine(
+            clock=time.perf_counter(),
+            busy_s=_busy_s(),
+            own_s=tree_cpu_s(os.getpid()),
+            server_s=server_s,
+            processes=sum(_processes(root) for root in roots),
+        )
 
     def measurement(self) -> Measurement:
         """What was measured. Raises RuntimeError when nothing was."""
@@ -143,12 +151,14 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """Seconds until now: of the clock, of all processors, of this process, and of PostgreSQL."""
+    """Seconds until now: of the clock, of all processors, of this process, and of PostgreSQL; and
+    how many processes these two are."""
 
     clock: float
     busy_s: float
     own_s: float
     server_s: float
+    processes: int
 
 
 def _children_cpu_s() -> float:
@@ -159,9 +169,22 @@ def _children_cpu_s() -> float:
 
 
 def _others(before: _Machine, after: _Machine, cores: int) -> float:
+    """The share of the machine that nobody but others can have used.
+
+    Of each process Linux tells whole ticks, in user and in system mode: up to one of each it may
+    have used besides.
+    """
     ours = after.own_s + after.server_s - before.own_s - before.server_s
-    used = after.busy_s - before.busy_s - ours
+    untold = 2 * _TICK_S * max(before.processes, after.processes)
+    used = after.busy_s - before.busy_s - ours - untold
     return min(1.0, max(0.0, used / (cores * (after.clock - before.clock))))
+
+
+def _processes(pid: int) -> int:
+    """How many processes a process and all that it has started are."""
+    with suppress(psutil.NoSuchProcess):
+        return 1 + len(psutil.Process(pid).children(recursive=True))
+    return 0
 
 
 def _busy_s() -> float:

@@ -1,7 +1,8 @@
 """From the cost of one message to what ten to the nine a day would take, and what gives way first.
 
-A straight multiplication of what was measured on one machine: right as long as cost does not grow,
-which is what the workloads beside it look at.
+A straight multiplication of what was measured on one machine in seconds: right as long as cost does
+not grow, which is what the workloads beside it look at, and as long as workers share nothing but
+PostgreSQL. Vacuum, and pages that are logged again after each checkpoint, come on top.
 """
 
 from __future__ import annotations
@@ -25,18 +26,27 @@ _NEEDED = ("rate", "cpu_ms", "server_cpu_ms", "wal_bytes", "table_bytes", "xids"
 class Need:
     """What is needed of one thing, and what there is of it where it was measured.
 
-    ``available`` None means that it is not known, or has no bound.
+    ``available`` None means that it is not known, or has no bound. What is ``used_up`` is needed
+    anew each day.
     """
 
     what: str
     needed: float
     available: float | None
     unit: str
+    used_up: bool = False
 
     @property
     def share(self) -> float | None:
-        """The part of what there is that is needed; above 1 it does not suffice."""
-        return self.needed / self.available if self.available else None
+        """The part of what there is that is needed all the time; above 1 it does not suffice."""
+        return None if self.used_up or not self.available else self.needed / self.available
+
+    @property
+    def lasts_days(self) -> float | None:
+        """How long there is some of what is used up."""
+        if not self.used_up or self.available is None or self.needed <= 0:
+            return None
+        return self.available / self.needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,8 @@ class Outlook:
 
     @property
     def first(self) -> Need | None:
-        """What gives way first: that of which the greatest part is needed."""
+        """What gives way first under load: that of which the greatest part is needed. What is used
+        up gives way later, however much there is."""
         known = [need for need in self.needs if need.share is not None]
         return max(known, key=lambda need: need.share or 0.0, default=None)
 
@@ -58,7 +69,10 @@ class Outlook:
         return {
             "variant": self.variant,
             "messages_a_day": self.messages,
-            "needs": [{**asdict(need), "share": need.share} for need in self.needs],
+            "needs": [
+                {**asdict(need), "share": need.share, "lasts_days": need.lasts_days}
+                for need in self.needs
+            ],
             "gives_way_first": self.first.what if self.first is not None else None,
         }
 
@@ -73,8 +87,9 @@ def outlook(
 
     ``figures`` are those of a growth cell with one process, by message but for ``rate`` and
     ``connections``; ``limits`` what the machine and the server have: ``cores``,
-    ``max_connections``, ``max_wal_bytes``, ``checkpoint_timeout_s``, ``disk_free_bytes``. None when
-    a figure is missing, as it is where PostgreSQL runs elsewhere.
+    ``max_connections``, ``max_wal_bytes``, ``checkpoint_timeout_s``,
+    ``checkpoint_completion_target``, ``disk_free_bytes``. None when a figure is missing, as it is
+    where PostgreSQL runs elsewhere.
     """
     if any(name not in figures for name in _NEEDED):
         return None
@@ -82,8 +97,10 @@ def outlook(
     workers = math.ceil(a_second / figures["rate"])
     wal = a_second * figures["wal_bytes"]
     checkpoint_s = limits.get("checkpoint_timeout_s")
-    # The log that a checkpoint which is due by time may find; with more it comes before its time.
-    wal_limit = limits.get("max_wal_bytes")
+    # With more log than that since the last checkpoint began, the next one comes before its time:
+    # then PostgreSQL writes more, and stops for nothing (xlog.c, CalculateCheckpointSegments).
+    wal_most, spread = limits.get("max_wal_bytes"), limits.get("checkpoint_completion_target")
+    wal_limit = wal_most / (1 + spread) if wal_most and spread is not None else None
     disk = limits.get("disk_free_bytes")
     needs = [
         Need("workers", workers, None, "processes"),
@@ -112,9 +129,14 @@ def outlook(
             messages * figures["table_bytes"] / 1e9,
             disk / 1e9 if disk else None,
             "GB a day",
+            used_up=True,
         ),
         Need(
-            "transaction ids", messages * figures["xids"] / 1e6, _XIDS_MOST / 1e6, "million a day"
+            "transaction ids",
+            messages * figures["xids"] / 1e6,
+            _XIDS_MOST / 1e6,
+            "million a day",
+            used_up=True,
         ),
     ]
     return Outlook(variant, messages, needs)

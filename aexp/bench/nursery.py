@@ -51,12 +51,15 @@ def main() -> None:
         with suppress(PermissionError):
             # As the child does: whoever comes first.
             os.setpgid(pid, pid)
-        _tell({"pid": pid})
-        if not _has_ended(pid, woken):
-            os.killpg(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        try:
+            _tell({"pid": pid})
+            ended = _has_ended(pid, woken)
+        finally:
+            # Also when nobody is there any more who could be told.
+            status = _reap(pid)
+        if not ended:
             return
-        _tell({"ended": os.waitstatus_to_exitcode(_reap(pid))})
+        _tell({"ended": os.waitstatus_to_exitcode(status)})
 
 
 def _read_line() -> bytes:

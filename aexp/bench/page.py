@@ -19,6 +19,7 @@ from aexp.bench.wording import (
     doubts,
     interval,
     judged,
+    lasting,
     median,
     number,
     words,
@@ -159,7 +160,7 @@ def _outlook(looked: Outlook) -> str:
             _figure(number(need.needed)),
             escape(number(need.available)) if need.available is not None else "–",
             escape(need.unit),
-            '<span class="open">gives way first</span>' if need is first else "",
+            '<span class="open">gives way first</span>' if need is first else lasting(need),
         ]
         for need in looked.needs
     ]

@@ -144,13 +144,14 @@ class Growth:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the exponent is within its target, by its interval.
+        """Whether the exponent is within its target, by its interval and between all neighbours:
+        what a small x costs once makes any growth look slower.
 
         Undecided when there are so few points, or places on x, that any line goes through them.
         """
         if self.points < _FEW_POINTS or self.places < _FEW_PLACES:
             return "undecided"
-        if self.fit.high <= self.most:
+        if self.fit.high <= self.most and self.fit.steepest <= self.most:
             return "met"
         return "missed" if self.fit.low > self.most else "undecided"
 

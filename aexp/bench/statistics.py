@@ -1,9 +1,11 @@
 """What few and noisy rounds allow to say.
 
-Medians, percentile bootstrap intervals (Efron & Tibshirani, *An Introduction to the Bootstrap*,
-ch. 13), and exponents by least squares on logarithms. Plain Python: the samples have five to twenty
-values, for which a numerical library is an import and no gain. Draws are seeded, so the same sample
-has the same interval.
+Medians with exact intervals from order statistics (Conover, *Practical Nonparametric Statistics*,
+ch. 3.2: a bootstrap of the median of seven values holds it in 87 cases of a hundred, and says 95),
+and exponents by least squares on logarithms with bootstrap intervals (Efron & Tibshirani, *An
+Introduction to the Bootstrap*, ch. 9). Plain Python: the samples have five to twenty values, for
+which a numerical library is an import and no gain. Draws are seeded, so the same sample has the
+same interval.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ RESAMPLES = 2000
 class Estimate:
     """A median and its interval.
 
-    ``confidence`` is what the interval of so few ``rounds`` can have at most: all of n values are
-    on one side of the true median with probability 2^(1-n), so that five rounds allow 0.94, three
-    0.75, and one nothing.
+    It lies between two of the values, so that ``confidence`` is a little above LEVEL, or what the
+    widest interval of few ``rounds`` has: all of n values are on one side of the true median with
+    probability 2^(1-n), so that five rounds allow 0.94, three 0.75, and one nothing.
     """
 
     median: float
@@ -38,8 +40,8 @@ class Estimate:
 
     @property
     def confidence(self) -> float:
-        """Probability with which the interval holds the true median, LEVEL at most."""
-        return attainable(self.rounds)
+        """Probability with which the interval holds the true median."""
+        return coverage(self.rounds, _place(self.rounds))
 
 
 class Bounded(NamedTuple):
@@ -63,9 +65,17 @@ class Fit(NamedTuple):
     steepest: float
 
 
-def attainable(rounds: int) -> float:
-    """The confidence of the widest interval that ``rounds`` values give for their median."""
-    return min(LEVEL, 1 - 2.0 ** (1 - rounds))
+def coverage(rounds: int, place: int) -> float:
+    """How likely the true median lies between the values in this place from either end, 1 being the
+    outermost, of ``rounds`` values."""
+    beyond = sum(math.comb(rounds, fewer) for fewer in range(place))
+    return 1.0 - beyond * 2.0 ** (1 - rounds)
+
+
+def _place(rounds: int) -> int:
+    """The innermost place that has LEVEL, or the outermost where none has."""
+    places = range(1, rounds // 2 + 1)
+    return max((place for place in places if coverage(rounds, place) >= LEVEL), default=1)
 
 
 def estimate(sample: Sequence[Bounded]) -> Estimate:
@@ -73,17 +83,11 @@ def estimate(sample: Sequence[Bounded]) -> Estimate:
 
     The interval reaches from that of the lower bounds to that of the upper ones.
     """
-    draw = random.Random(len(sample))  # noqa: S311 - guards nothing
-    lows: list[float] = []
-    highs: list[float] = []
-    for _ in range(RESAMPLES):
-        again = draw.choices(sample, k=len(sample))
-        lows.append(statistics.median(bounded.low for bounded in again))
-        highs.append(statistics.median(bounded.high for bounded in again))
+    place = _place(len(sample))
     return Estimate(
         median=statistics.median(bounded.value for bounded in sample),
-        low=_percentile(lows, (1 - LEVEL) / 2),
-        high=_percentile(highs, (1 + LEVEL) / 2),
+        low=sorted(bounded.low for bounded in sample)[place - 1],
+        high=sorted(bounded.high for bounded in sample)[-place],
         rounds=len(sample),
     )
 
@@ -96,12 +100,13 @@ def _percentile(values: Sequence[float], share: float) -> float:
 def fit_exponent(points: Sequence[tuple[float, float]]) -> Fit:
     """The power of x that y grows with; x and y are positive, and there are two x at least.
 
-    The interval is that of a bootstrap of residuals: it is wide also where the points lie on no
-    line at all.
+    The interval is that of a bootstrap of residuals, which are as much too small as a line that
+    was fitted to them makes them: it is wide also where the points lie on no line at all.
     """
     logs = [(math.log(x), math.log(y)) for x, y in points]
     slope, intercept = statistics.linear_regression(*zip(*logs, strict=True))
-    residuals = [y - (intercept + slope * x) for x, y in logs]
+    spread = math.sqrt(len(logs) / max(1, len(logs) - 2))
+    residuals = [spread * (y - (intercept + slope * x)) for x, y in logs]
     draw = random.Random(len(points))  # noqa: S311 - guards nothing
     slopes = []
     for _ in range(RESAMPLES):

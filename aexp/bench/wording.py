@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from aexp.bench.model import Need
 from aexp.bench.result import Compared, Growth, Result, Summary, Verdict
 from aexp.bench.statistics import Estimate
 from aexp.bench.workload import Comparison
@@ -18,6 +19,7 @@ __all__ = [
     "grown",
     "interval",
     "judged",
+    "lasting",
     "median",
     "number",
     "words",
@@ -94,6 +96,11 @@ def _target(comparison: Comparison) -> str:
     if least is not None:
         return f"≥ {least:g}"
     return f"≤ {most:g}" if most is not None else ""
+
+
+def lasting(need: Need) -> str:
+    """How long there is some of what is used up, or nothing."""
+    return f"used up in {number(need.lasts_days)} days" if need.lasts_days is not None else ""
 
 
 def interval(found: Estimate) -> str:

@@ -16,6 +16,7 @@ from aexp.bench.wording import (
     doubts,
     grown,
     interval,
+    lasting,
     median,
     number,
     words,
@@ -141,6 +142,6 @@ def _outlook(looked: Outlook) -> Table:
             number(need.needed),
             number(need.available) if need.available is not None else "–",
             Text(need.unit, style="dim"),
-            Text("gives way first" if first else "", style="yellow"),
+            Text("gives way first", style="yellow") if first else lasting(need),
         )
     return table

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import anyio.to_thread
 from dbos import DBOS, DBOSConfig
@@ -50,9 +51,17 @@ def launched(
 
 
 @asynccontextmanager
-async def launched_async(cell: Cell, *, threads: int | None) -> AsyncIterator[None]:
-    """DBOS on the running loop for the life of the context, its statements in ``threads``."""
-    DBOS(config=_config(cell, threads))
+async def launched_async(
+    cell: Cell, *, threads: int | None, engine: Mapping[str, Any] | None = None
+) -> AsyncIterator[None]:
+    """DBOS on the running loop for the life of the context, its statements in ``threads``.
+
+    ``engine`` are arguments of its engine, in place of DBOS's own.
+    """
+    config = _config(cell, threads)
+    if engine is not None:
+        config["db_engine_kwargs"] = dict(engine)
+    DBOS(config=config)
     DBOS.launch()
     try:
         yield

@@ -177,7 +177,7 @@ BULK = Workload(
             variant="chunk 20000",
             against="limit",
             least=0.7,
-            reason="a chunk takes DBOS about 15 ms beside the copying, which takes about 20",
+            reason="what DBOS does for a chunk takes nearly as long as copying it",
         ),
         Comparison(figure="rate", variant="chunk 20000", against="limit, 2 connections"),
         Comparison(figure="rate", variant="chunk 50000", against="limit"),

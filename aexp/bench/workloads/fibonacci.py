@@ -168,13 +168,8 @@ def _arguments(workflow: Any) -> list[Any]:
     return [*workflow.input["args"], *workflow.input["kwargs"].values()]
 
 
-# Measured as processor time, at full size and with --quick.
-_REASON = (
-    "a number takes DBOS 6 to 15 ms and PostgreSQL 5 ms of the processors on which others are"
-    " computed, in 60 ms each"
-)
-
-_REASON_24 = "a number takes DBOS 5 ms and PostgreSQL 2 ms of the processors, and 6 ms to compute"
+_REASON = "DBOS and PostgreSQL need the processors on which others are computed"
+_REASON_24 = "what DBOS and PostgreSQL do for a number takes longer than to compute it"
 
 
 def _on(cores: int) -> Point:
@@ -188,7 +183,7 @@ FIBONACCI = Workload(
     size={"numbers": 50, "number": 29},
     quick_size={"numbers": 16, "number": 29},
     headline="finish_s",
-    curve=Curve(x="cores", figure="rate", log_x=False, relative=True),
+    curve=Curve(x="worker processes", figure="rate", log_x=False, relative=True),
     variants=[
         Variant(name="sync", run=run_sync, loop=None, size={"processes": False}),
         Variant(

@@ -12,11 +12,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 import anyio
 import anyio.to_thread
+import asyncpg
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from aexp.bench.workload import Cell, Counted, Curve, Point, Variant, Workload
@@ -99,7 +100,8 @@ async def _state(connection: Connection) -> _State:
 
 
 async def _fill(connection: Connection, published: int, workflows: int) -> None:
-    """Put into the tables what earlier runs would have left there."""
+    """Put rows of earlier runs into the two tables that every message goes through, and have it
+    over with: nothing of it is to be written down or cleaned up while others are measured."""
     await connection.execute(
         "INSERT INTO aexp.publications (run_id, position, channel, body, pid)"
         " SELECT 'earlier', n, 'workflow1', json_build_object('message', 'Message ' || n), 0"
@@ -117,7 +119,10 @@ async def _fill(connection: Connection, published: int, workflows: int) -> None:
         workflows,
         timeout=_TIMEOUT_S,
     )
-    await connection.execute("ANALYZE", timeout=_TIMEOUT_S)
+    await connection.execute("VACUUM (ANALYZE, FREEZE)", timeout=_TIMEOUT_S)
+    # Only some users may ask for it.
+    with suppress(asyncpg.InsufficientPrivilegeError):
+        await connection.execute("CHECKPOINT", timeout=_TIMEOUT_S)
 
 
 @asynccontextmanager

@@ -1,8 +1,8 @@
 """``overhead``: what it costs to run a workflow through aexp and not with DBOS alone.
 
 The same async workflow, which knows nothing of aexp: children on a queue, each of a few steps,
-enqueued and awaited as DBOS's documentation does it. Both have as many threads, and look at their
-queue as often.
+enqueued and awaited as DBOS's documentation does it. Both have as many threads and the same pool of
+connections, none of which is tried before each use, and look at their queue as often.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dbos import DBOS, DBOSClient, SetWorkflowID
 
 from aexp.bench.workload import Cell, Comparison, Counted, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched_async, register
-from aexp.database.connect import connected
+from aexp.database.connect import alive_when_used, connected
 from aexp.execution import execute
 from aexp.progress import Progress
 from aexp.runs import Run, begin_run
@@ -73,7 +73,8 @@ async def run_bare(cell: Cell) -> Counted:
     """DBOS alone, with as many threads. Size: ``children``."""
     global _cell  # noqa: PLW0603 - see above
     _cell = cell
-    async with launched_async(cell, threads=cell.settings.executor_threads):
+    engine = {**alive_when_used(), "pool_size": cell.settings.system_pool_size}
+    async with launched_async(cell, threads=cell.settings.executor_threads, engine=engine):
         await anyio.to_thread.run_sync(lambda: register(QUEUE, concurrency=CONCURRENCY))
         with SetWorkflowID(RUN_ID):
             await work(cell.size["children"])

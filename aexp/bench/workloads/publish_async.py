@@ -87,7 +87,8 @@ async def publish_naively(cell: Cell) -> Counted:
     Size: ``messages``, ``latency_s``.
     """
     async with (
-        open_database(cell.url, application_name="aexp", pool_size=_CONNECTIONS) as database,
+        # Half of them are for statements of one's own.
+        open_database(cell.url, application_name="aexp", pool_size=2 * _CONNECTIONS) as database,
         launched_async(cell, threads=None),
     ):
         await anyio.to_thread.run_sync(lambda: register(QUEUE, concurrency=None))
@@ -125,6 +126,10 @@ async def publish_fanned_out(cell: Cell) -> Counted:
     return await anyio.to_thread.run_sync(counted_publications, cell)
 
 
+async def _leave(_connection: object) -> None:
+    """Nothing is left behind that a connection had to be cleared of, in a round trip of its own."""
+
+
 async def publish_by_hand(cell: Cell) -> Counted:
     """The inserts alone, ``concurrency`` at a time, each of them a commit: nothing is durable but
     the messages.
@@ -143,11 +148,13 @@ async def publish_by_hand(cell: Cell) -> Counted:
             for _ in range(concurrency):
                 group.start_soon(publish, positions, run_id, latency_s)
 
+    connections = min(16, concurrency)
     async with asyncpg.create_pool(
-        cell.url.dsn, min_size=min(16, concurrency), max_size=min(16, concurrency)
+        cell.url.dsn, min_size=connections, max_size=connections, reset=_leave
     ) as pool:
         with _publishing_through(pool):
-            await publish_all(WARM_UP, WARM_UP_MESSAGES, 0.0)
+            # So that each connection has its statement prepared.
+            await publish_all(WARM_UP, 20 * connections, 0.0)
             with cell.measured():
                 await publish_all(RUN_ID, cell.size["messages"], latency_s)
     return await anyio.to_thread.run_sync(counted_publications, cell)

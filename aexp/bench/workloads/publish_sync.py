@@ -1,11 +1,17 @@
-"""One message to a workflow, with DBOS's sync API as its documentation uses it."""
+"""One message to a workflow, with DBOS's sync API: as its documentation uses it, and in batches.
+
+In batches it does what aexp's fan_out does: many children are enqueued in one transaction and
+awaited by one query a poll. What is left between the two is what async itself gains.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy
-from dbos import DBOS
+from dbos import DBOS, DBOSClient, EnqueueOptions
 
 from aexp.bench.workload import Cell, Counted
 from aexp.bench.workloads.bare import POLL_S, launched, register
@@ -17,12 +23,15 @@ from aexp.bench.workloads.publications import (
     insert_values,
 )
 from aexp.database.connect import psycopg_engine
+from aexp.messages import Chunk, split_numbers
+from aexp.registration import UNFINISHED
 
-__all__ = ["publish_sync"]
+__all__ = ["publish_sync", "publish_sync_in_batches"]
 
 QUEUE = "publisher_queue"
 WARM_UP_MESSAGES = 10
 _CONNECTIONS = 20
+_BATCH = 500
 _STATEMENT = INSERT.format(*["%s"] * 6)
 
 # Of this process, as DBOS is: a workflow's inputs could not carry it.
@@ -58,11 +67,70 @@ def _publish_all(run_id: str, messages: int, latency_s: float, in_step: bool) ->
     return [handle.get_result(polling_interval_sec=POLL_S) for handle in handles]
 
 
+@DBOS.workflow(name="bench.sync.publish_in_batches")
+def _publish_in_batches(run_id: str, messages: int, latency_s: float, in_step: bool) -> list[int]:  # noqa: FBT001
+    publish = "bench.sync.publish_in_step" if in_step else "bench.sync.publish"
+    batches = [
+        DBOS.run_step({"name": "enqueue"}, _enqueue, publish, run_id, part, latency_s)
+        for part in split_numbers(messages, _BATCH)
+    ]
+    return [
+        position
+        for ids in batches
+        for position in DBOS.run_step({"name": "collect"}, _collect, ids)
+    ]
+
+
+def _enqueue(workflow: str, run_id: str, part: Chunk, latency_s: float) -> list[str]:
+    """One transaction for all of ``part``; the ids of the children."""
+    assert _engine is not None
+    client = DBOSClient(system_database_engine=_engine, application_name="bench", lazy=True)
+    children: dict[str, int] = {
+        f"{DBOS.workflow_id}.{position}": position
+        for position in range(part.first, part.first + part.count)
+    }
+    common: EnqueueOptions = {
+        "workflow_name": workflow,
+        "queue_name": QUEUE,
+        "app_version": "bench",
+    }
+    transactional = _engine.execution_options(isolation_level="READ COMMITTED")
+    with transactional.begin() as connection:
+        for child, position in children.items():
+            options: EnqueueOptions = {**common, "workflow_id": child}
+            client.enqueue_in_transaction(connection, options, run_id, position, latency_s)
+    return list(children)
+
+
+def _collect(ids: list[str]) -> list[int]:
+    """Wait until all have ended; what they returned."""
+    while DBOS.list_workflows(
+        workflow_ids=ids, status=list(UNFINISHED), limit=1, load_input=False, load_output=False
+    ):
+        time.sleep(POLL_S)
+    outputs: dict[str, Any] = {
+        ended.workflow_id: ended.output
+        for ended in DBOS.list_workflows(workflow_ids=ids, load_input=False)
+    }
+    return [outputs[child] for child in ids]
+
+
 def publish_sync(cell: Cell) -> Counted:
     """As many messages at a time as there are ``threads``; None is as many as there are messages.
 
     Size: ``messages``, ``threads``, ``latency_s``, ``in_step``.
     """
+    return _publish_with(cell, _publish_all)
+
+
+def publish_sync_in_batches(cell: Cell) -> Counted:
+    """The same, enqueued and awaited in batches. Size: likewise."""
+    return _publish_with(cell, _publish_in_batches)
+
+
+def _publish_with(
+    cell: Cell, publish_all: Callable[[str, int, float, bool], Sequence[int]]
+) -> Counted:
     global _engine  # noqa: PLW0603 - see above
     threads, in_step = cell.size["threads"], cell.size["in_step"]
     _engine = psycopg_engine(
@@ -71,9 +139,9 @@ def publish_sync(cell: Cell) -> Counted:
     try:
         with launched(cell, threads=threads):
             register(QUEUE, concurrency=threads)
-            _publish_all(WARM_UP, WARM_UP_MESSAGES, 0.0, in_step)
+            publish_all(WARM_UP, WARM_UP_MESSAGES, 0.0, in_step)
             with cell.measured():
-                _publish_all(RUN_ID, cell.size["messages"], cell.size["latency_s"], in_step)
+                publish_all(RUN_ID, cell.size["messages"], cell.size["latency_s"], in_step)
     finally:
         _engine.dispose()
     return counted_publications(cell)

@@ -121,8 +121,8 @@ def resume_by_default(cell: Cell) -> Counted:
     return _recover(cell, program, program)
 
 
-def _import_alone(cell: Cell, modules: str) -> Counted:
-    source = f"import time, {modules}; print(time.monotonic())"
+def _import_alone(cell: Cell, modules: str, before: str = "") -> Counted:
+    source = f"{before}import time, {modules}; print(time.monotonic())"
     with cell.measured():
         began = time.monotonic()
         told = subprocess.run(  # noqa: S603 - our own interpreter
@@ -137,8 +137,8 @@ def _import_alone(cell: Cell, modules: str) -> Counted:
 
 
 def import_async(cell: Cell) -> Counted:
-    """What `aexp resume` imports."""
-    return _import_alone(cell, f"aexp.cli, {_MODULE}, uvloop")
+    """What `aexp resume` imports, as it does: garbage is not looked for meanwhile."""
+    return _import_alone(cell, f"aexp.cli.run, {_MODULE}, uvloop", "import gc; gc.disable(); ")
 
 
 def import_by_default(cell: Cell) -> Counted:
