@@ -209,7 +209,9 @@ class Host:
         if room <= 0:
             return
         known = {*self._cared_for, *self._controlled, *self._given_up}
-        for run in await self._records.unfinished(room, known):
+        # A worker knows no scenarios, but goes on with whatever services began.
+        targets = list(self.scenarios) if self._serves == "service" else None
+        for run in await self._records.unfinished(room, known, targets):
             plan = await self._plan(run)
             # Somebody may have taken it from us in the meantime.
             if run.run_id not in self._controlled:
@@ -278,11 +280,14 @@ class Host:
     async def resume(self, run_id: str) -> Run:
         """Go on with a run that was cancelled, interrupted or dead-lettered.
 
-        Raises UnknownRun, RunActive when it is worked on already, RunEnded when it ended in order,
-        TooManyRuns, and RunBusy while another service resumes it.
+        Raises UnknownRun, UnknownScenario, RunActive when it is worked on already, RunEnded when it
+        ended in order, TooManyRuns, and RunBusy while another service resumes it.
         """
         with self._controlling(run_id):
             run = await self._records.run(run_id)
+            if run.target not in self.scenarios:
+                # Code of somebody's own, which only `aexp run` takes.
+                raise UnknownScenario(run.target, ())
             if run_id in self._cared_for or await self._records.is_held(run_id):
                 raise RunActive(run_id)
             self._refuse_when_full(run_id)

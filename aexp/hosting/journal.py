@@ -99,6 +99,15 @@ class Journal:
             return None
         return {"asked": row["asked"], "landed": row["landed"], "seed": row["seed"]}
 
+    async def was_requested(self, run_id: str) -> bool:
+        """Whether a service was asked for the run, which was not begun elsewhere."""
+        found: bool = await self._pool.fetchval(
+            "SELECT EXISTS (SELECT FROM aexp.run_events WHERE run_id = $1 AND seq = 1"
+            " AND event = 'run.requested')",
+            run_id,
+        )
+        return found
+
     async def queues(self, run_id: str) -> Mapping[str, str]:
         """The queue of each workflow, by its name, that the run's latest cancellation emptied."""
         found = await self._pool.fetchval(

@@ -102,12 +102,16 @@ class Records:
             statuses,
         )
 
-    async def unfinished(self, limit: int, known: Collection[str]) -> Sequence[Run]:
-        """Hosted runs that have not ended, are not ``known`` and not kept, the oldest first."""
+    async def unfinished(
+        self, limit: int, known: Collection[str], targets: Sequence[str] | None
+    ) -> Sequence[Run]:
+        """Hosted runs of ``targets``, if any are given, that have not ended, are not ``known`` and
+        not kept, the oldest first."""
         async with borrowed(self._pool) as connection:
             rows = await connection.fetch(
                 # From what is unfinished, which is little, and not from all that was ever hosted.
                 "SELECT run_id FROM aexp.runs WHERE hosted AND run_id <> ALL($2::text[])"
+                " AND ($5::text[] IS NULL OR target = ANY($5::text[]))"
                 " AND (application_version IN (SELECT application_version"
                 "   FROM dbos.workflow_status WHERE status = ANY($1::text[]))"
                 "  OR NOT EXISTS (SELECT FROM dbos.workflow_status WHERE workflow_uuid = run_id))"
@@ -118,6 +122,7 @@ class Records:
                 list(known),
                 limit,
                 KEPT,
+                targets,
             )
             return [await get_run(connection, row["run_id"]) for row in rows]
 

@@ -19,7 +19,7 @@ from aexp.service.reports import describe_run
 from aexp.service.schemas import ForkRequest, RunRequest
 from aexp.service.state import Service, race
 
-__all__ = ["answer_with_run", "fork_run", "run_id_of_key", "start_run"]
+__all__ = ["answer_with_run", "fork_run", "resume_run", "run_id_of_key", "start_run"]
 
 
 def run_id_of_key(scenario: str, key: str) -> str:
@@ -47,12 +47,26 @@ async def start_run(service: Service, name: str, order: RunRequest, key: str | N
 async def fork_run(service: Service, run_id: str, order: ForkRequest) -> Run:
     """Begin the fork that ``order`` asks for, unless this very request has begun it already.
 
-    Raises what :meth:`Host.fork` does, and RequestRefused: a run that was begun elsewhere may read
-    what no request may name.
+    Raises what :meth:`Host.fork` does, and RequestRefused.
     """
-    origin = await service.run(run_id)
-    await _confined(service, origin.target, origin.parameters)
+    await _refuse_unconfined(service, run_id)
     return await service.host.fork(run_id, order.start_step, new_id=order.run_id)
+
+
+async def resume_run(service: Service, run_id: str) -> Run:
+    """Go on with a run. Raises what :meth:`Host.resume` does, and RequestRefused."""
+    await _refuse_unconfined(service, run_id)
+    return await service.host.resume(run_id)
+
+
+async def _refuse_unconfined(service: Service, run_id: str) -> None:
+    """Raise RequestRefused when the run may read what no request may name, UnknownScenario when it
+    is of a module of somebody's own: it was begun elsewhere then."""
+    run = await service.run(run_id)
+    # What a request asked for was confined then. Its parameters are complete by now: a folder that
+    # the scenario chose itself, which is below no root, is among them.
+    if not await service.host.journal.was_requested(run_id):
+        await _confined(service, run.target, run.parameters)
 
 
 async def _confined(
