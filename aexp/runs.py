@@ -15,6 +15,7 @@ from aexp.database.connect import Connection
 from aexp.errors import RunMismatch, UnknownRun, UsageError
 
 __all__ = [
+    "RUN_COLUMNS",
     "STATUS",
     "WAS_CANCELLED",
     "ProcessRecord",
@@ -99,7 +100,8 @@ WAS_CANCELLED = """(NOT runs.hosted AND EXISTS (SELECT FROM aexp.run_events AS t
 # The status of a row of aexp.runs whose root workflow is joined as dbos.workflow_status.
 STATUS = f"""coalesce(status, CASE WHEN {WAS_CANCELLED} THEN 'CANCELLED' ELSE 'NOT STARTED' END)"""
 
-_RUN_COLUMNS = (
+# Of aexp.runs: what a Run is made of.
+RUN_COLUMNS = (
     "run_id, scenario, target, parameters, facts, application_version, created_at, forked_from,"
     " fork_step"
 )
@@ -108,7 +110,7 @@ _RUN_COLUMNS = (
 async def find_run(connection: Connection, run_id: str) -> Run | None:
     """The run of this id, or None."""
     row = await connection.fetchrow(
-        f"SELECT {_RUN_COLUMNS} FROM aexp.runs WHERE run_id = $1",  # noqa: S608 - our own columns
+        f"SELECT {RUN_COLUMNS} FROM aexp.runs WHERE run_id = $1",  # noqa: S608 - our own columns
         run_id,
     )
     return Run(**dict(row)) if row is not None else None
@@ -125,7 +127,7 @@ async def get_run(connection: Connection, run_id: str) -> Run:
 async def list_runs(connection: Connection, limit: int) -> Sequence[Run]:
     """The ``limit`` newest runs, newest first."""
     rows = await connection.fetch(
-        f"SELECT {_RUN_COLUMNS} FROM aexp.runs"  # noqa: S608 - our own columns
+        f"SELECT {RUN_COLUMNS} FROM aexp.runs"  # noqa: S608 - our own columns
         " ORDER BY created_at DESC, run_id LIMIT $1",
         limit,
     )
@@ -157,7 +159,7 @@ async def begin_run(connection: Connection, run: Run) -> Run:
         "INSERT INTO aexp.runs"  # noqa: S608 - our own columns
         " (run_id, scenario, target, parameters, facts, application_version, forked_from,"
         " fork_step) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
-        f" ON CONFLICT (run_id) DO NOTHING RETURNING {_RUN_COLUMNS}",
+        f" ON CONFLICT (run_id) DO NOTHING RETURNING {RUN_COLUMNS}",
         run.run_id,
         run.scenario,
         run.target,

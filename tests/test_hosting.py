@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
+import anyio.from_thread
 import pytest
+from structlog.testing import capture_logs
 
 from aexp.audit.gather import read_ending
 from aexp.database import DatabaseUrl
@@ -24,7 +27,10 @@ from aexp.hosting import Host, open_host
 from aexp.hosting.journal import Journal
 from aexp.runs import Run, begin_run, get_run
 from aexp.scenarios.scope import SCENARIO
+from aexp.service.options import ServiceOptions
+from aexp.service.server import listen, serve
 from aexp.settings import Settings
+from tests.cli import TIMEOUT_S, eventually
 
 pytestmark = pytest.mark.asyncio
 
@@ -41,6 +47,20 @@ async def hosting(database: DatabaseUrl) -> AsyncIterator[Host]:
 async def a_run(connection: Connection) -> str:
     run = await begin_run(connection, Run("r", "scope", "scope", {}, {}, "run-r"))
     return run.run_id
+
+
+async def requested(
+    connection: Connection, run_id: str, target: str, parameters: Mapping[str, Any], kills: int
+) -> None:
+    """A run that some service was asked for, and began nothing of."""
+    await begin_run(connection, Run(run_id, "scope", target, parameters, {}, f"run-{run_id}"))
+    await connection.execute("UPDATE aexp.runs SET hosted = true WHERE run_id = $1", run_id)
+    await connection.execute(
+        "INSERT INTO aexp.run_events (run_id, seq, event, data)"
+        " VALUES ($1, 1, 'run.requested', $2)",
+        run_id,
+        {"kills": kills, "seed": 0},
+    )
 
 
 async def test_events_are_numbered_without_a_gap_whoever_writes(
@@ -135,3 +155,49 @@ async def test_a_run_that_another_process_holds_is_not_deleted(
                 await host.delete(run_id)
         await host.delete(run_id)
         assert await connection.fetchval("SELECT count(*) FROM aexp.runs") == 0
+
+
+async def test_what_cannot_go_on_keeps_nothing_else_from_it(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    await requested(connection, "alien", "flows.py:flow", {}, kills=0)
+    await requested(connection, "stale", "scope", {"a parameter of long ago": 1}, kills=1)
+    await requested(connection, "fine", "scope", {"steps": 1}, kills=0)
+    # As while somebody resets the database.
+    await connection.execute("ALTER TABLE aexp.runs RENAME TO away")
+    with capture_logs() as lines:
+        async with hosting(database) as host:
+            await eventually(
+                lambda: any(line["event"] == "hosting.looking_failed" for line in lines)
+            )
+            await connection.execute("ALTER TABLE aexp.away RENAME TO runs")
+
+            async def has_ended() -> bool:
+                return "run.ended" in [one.event for one in await host.journal.read("fine", 0)]
+
+            await eventually(has_ended)
+            for run_id in ("alien", "stale"):
+                events = await host.journal.read(run_id, 0)
+                assert [event.event for event in events] == ["run.requested"]
+    given_up = [line["run_id"] for line in lines if line["event"] == "hosting.run_given_up"]
+    assert given_up == ["stale"]
+
+
+async def test_a_service_whose_host_fails_ends_and_says_why(
+    database: DatabaseUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving = anyio.Event()
+
+    async def break_down(_host: Host) -> None:
+        await serving.wait()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Host, "look_after_all", break_down)
+    options = ServiceOptions(settings=Settings(), url=database, hosts=None, max_active_runs=1)
+    with (
+        listen("127.0.0.1", 0) as listening,
+        anyio.fail_after(TIMEOUT_S),
+        pytest.raises(BaseExceptionGroup) as failed,
+    ):
+        await serve(options, {}, [listening], lambda: anyio.from_thread.run_sync(serving.set))
+    assert failed.value.subgroup(ZeroDivisionError) is not None

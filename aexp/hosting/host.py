@@ -14,8 +14,8 @@ import structlog
 from dbos import DBOSClient
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import borrowed, is_connection_error
-from aexp.errors import RunActive, RunEnded, TooManyRuns, UnknownScenario
+from aexp.database.connect import borrowed
+from aexp.errors import AexpError, DatabaseError, RunActive, RunEnded, TooManyRuns, UnknownScenario
 from aexp.holds import hold_alone
 from aexp.hosting.care import Care, Carer
 from aexp.hosting.counting import Counts
@@ -23,6 +23,7 @@ from aexp.hosting.executors import Serves
 from aexp.hosting.forks import plan_fork, refuse_when_needed
 from aexp.hosting.journal import Journal
 from aexp.hosting.records import KEPT, Newest, Records
+from aexp.hosting.repeating import repeat
 from aexp.progress import Reached
 from aexp.registration import UNFINISHED
 from aexp.runs import Run, new_run_id
@@ -31,10 +32,8 @@ from aexp.scenario import Scenario, scenario_code
 from aexp.settings import Settings
 from aexp.supervisor import KillPlan
 
-__all__ = ["LOOK_AGAIN_S", "Host"]
+__all__ = ["Host"]
 
-# Between two looks for runs that are to be gone on with.
-LOOK_AGAIN_S = 1.0
 # An executor elsewhere sees within a moment that a run was cancelled.
 _LET_GO_S = 10.0
 _POLL_S = 0.05
@@ -186,7 +185,9 @@ class Host:
         scenario = self.scenarios.get(run.target)
         if asked is None or scenario is None or self._serves == "worker":
             return KillPlan(0, 0, None)
-        steps = scenario.steps(scenario.validate(run.parameters), run.facts)
+        parameters = scenario.validate(run.parameters)
+        with scenario_code(scenario, "steps"):
+            steps = scenario.steps(parameters, run.facts)
         return KillPlan(asked["asked"], asked["seed"], steps, asked["landed"])
 
     async def look_after_all(self) -> None:
@@ -195,14 +196,7 @@ class Host:
 
         They were begun here before, or by another service on the same database.
         """
-        while True:
-            try:
-                await self._look_after_some()
-            except Exception as error:
-                if not is_connection_error(error):
-                    raise
-                log.warning("hosting.database_away", error=str(error))
-            await anyio.sleep(LOOK_AGAIN_S)
+        await repeat(self._look_after_some, "hosting.looking_failed")
 
     async def _look_after_some(self) -> None:
         room = self._room()
@@ -212,7 +206,15 @@ class Host:
         # A worker knows no scenarios, but goes on with whatever services began.
         targets = list(self.scenarios) if self._serves == "service" else None
         for run in await self._records.unfinished(room, known, targets):
-            plan = await self._plan(run)
+            try:
+                plan = await self._plan(run)
+            except AexpError as error:
+                if isinstance(error, DatabaseError):
+                    raise
+                # Its scenario no longer takes its parameters. The others are to go on.
+                self._given_up.add(run.run_id)
+                log.warning("hosting.run_given_up", run_id=run.run_id, error=str(error))
+                continue
             # Somebody may have taken it from us in the meantime.
             if run.run_id not in self._controlled:
                 self._go_on(run, plan)

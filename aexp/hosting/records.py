@@ -14,7 +14,7 @@ from aexp.errors import RunMismatch
 from aexp.execution import has_ended
 from aexp.holds import is_held
 from aexp.registration import UNFINISHED
-from aexp.runs import WAS_CANCELLED, Run, begin_run, get_run
+from aexp.runs import RUN_COLUMNS, WAS_CANCELLED, Run, begin_run, get_run
 
 __all__ = ["KEPT", "Newest", "Records", "batches"]
 
@@ -110,7 +110,8 @@ class Records:
         async with borrowed(self._pool) as connection:
             rows = await connection.fetch(
                 # From what is unfinished, which is little, and not from all that was ever hosted.
-                "SELECT run_id FROM aexp.runs WHERE hosted AND run_id <> ALL($2::text[])"
+                f"SELECT {RUN_COLUMNS} FROM aexp.runs"  # noqa: S608 - our own columns
+                " WHERE hosted AND run_id <> ALL($2::text[])"
                 " AND ($5::text[] IS NULL OR target = ANY($5::text[]))"
                 " AND (application_version IN (SELECT application_version"
                 "   FROM dbos.workflow_status WHERE status = ANY($1::text[]))"
@@ -124,7 +125,7 @@ class Records:
                 KEPT,
                 targets,
             )
-            return [await get_run(connection, row["run_id"]) for row in rows]
+            return [Run(**dict(row)) for row in rows]
 
     async def newest(self, stem: str) -> Newest | None:
         """The newest run whose id is ``stem``, in letters, digits and ``-``, and a number."""
