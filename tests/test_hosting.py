@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -201,3 +201,26 @@ async def test_a_service_whose_host_fails_ends_and_says_why(
     ):
         await serve(options, {}, [listening], lambda: anyio.from_thread.run_sync(serving.set))
     assert failed.value.subgroup(ZeroDivisionError) is not None
+
+
+async def test_no_more_runs_are_worked_on_than_may_be_however_many_are_resumed_at_once(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    run_ids = [f"r{number}" for number in range(4)]
+    async with hosting(database) as host:
+        for run_id in run_ids:
+            await begin_run(
+                connection, Run(run_id, "scope", "scope", {"pause_s": 3600}, {}, f"run-{run_id}")
+            )
+            await host.cancel(run_id)
+        resumed = []
+
+        async def resume(run_id: str) -> None:
+            with suppress(TooManyRuns):
+                resumed.append(await host.resume(run_id))
+
+        async with anyio.create_task_group() as group:
+            for run_id in run_ids:
+                group.start_soon(resume, run_id)
+        assert [run.run_id for run in resumed] == list(host.active)
+        assert len(resumed) == 1

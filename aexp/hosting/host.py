@@ -71,6 +71,8 @@ class Host:
         self._controlled: set[str] = set()
         # Those that failed here: nobody gains if they fail again and again.
         self._given_up: set[str] = set()
+        # Those for which a place is kept until they are worked on.
+        self._expected: set[str] = set()
         # Those that go on for as long as we live: nobody's place is theirs.
         self._kept: set[str] = set()
         self._starting = anyio.Lock()
@@ -145,26 +147,43 @@ class Host:
         run_id = wanted.run_id
         async with self._starting:
             self._refuse_when_full(run_id)
-            begun, fresh, ended = await self._records.record(wanted, asked)
-            plan = await self._plan(begun)
-            # Somebody may have taken it from us in the meantime.
-            if not ended and run_id not in self._controlled:
-                self._go_on(begun, plan)
+            with self._expecting(run_id):
+                begun, fresh, ended = await self._records.record(wanted, asked)
+                plan = await self._plan(begun)
+                # Somebody may have taken it from us in the meantime.
+                if not ended and run_id not in self._controlled:
+                    self._go_on(begun, plan)
         if fresh:
             log.info("hosting.run_requested", run_id=run_id, scenario=begun.scenario, **asked)
         return begun, fresh
 
     def _refuse_when_full(self, run_id: str) -> None:
-        taken = run_id in self._cared_for or run_id in self._kept
-        if not taken and self._room() <= 0:
+        if self._is_full(run_id):
             raise TooManyRuns(self.max_active_runs)
 
+    def _is_full(self, run_id: str) -> bool:
+        """Whether there is no place for the run, which has none yet."""
+        taken = self._cared_for.keys() | self._expected | self._kept
+        return run_id not in taken and self._room() <= 0
+
     def _room(self) -> int:
-        return self.max_active_runs - len(self._cared_for.keys() - self._kept)
+        taken = self._cared_for.keys() | self._expected
+        return self.max_active_runs - len(taken - self._kept)
+
+    @contextmanager
+    def _expecting(self, run_id: str) -> Iterator[None]:
+        """Keep a place for the run in this context, if there is one."""
+        if not self._is_full(run_id):
+            self._expected.add(run_id)
+        try:
+            yield
+        finally:
+            self._expected.discard(run_id)
 
     def _go_on(self, run: Run, plan: KillPlan) -> None:
-        if run.run_id not in self._cared_for:
-            self._given_up.discard(run.run_id)
+        """Work on the run, unless somebody took its place meanwhile: it is looked after then."""
+        self._given_up.discard(run.run_id)
+        if run.run_id not in self._cared_for and not self._is_full(run.run_id):
             care = self._cared_for[run.run_id] = Care(run, plan)
             self._group.start_soon(self._care_for, care)
 
@@ -293,15 +312,18 @@ class Host:
             if run_id in self._cared_for or await self._records.is_held(run_id):
                 raise RunActive(run_id)
             self._refuse_when_full(run_id)
-            # Nobody else may resume it meanwhile: what they have claimed would be taken from them.
-            async with hold_alone(self.url, run_id):
-                stopped = await self._records.workflows(run, _STOPPED)
-                if not stopped and await self._records.has_ended(run):
-                    raise RunEnded(run_id)
-                await self._records.enqueue_again(stopped, await self.journal.queues(run_id))
-                await self._records.set_hosted(run_id, hosted=True)
-                await self.journal.write(run_id, "run.resumed", {"workflows": len(stopped)})
-            self._go_on(run, await self._plan(run))
+            with self._expecting(run_id):
+                plan = await self._plan(run)
+                # Nobody else may resume it meanwhile: what they have claimed would be taken from
+                # them.
+                async with hold_alone(self.url, run_id):
+                    stopped = await self._records.workflows(run, _STOPPED)
+                    if not stopped and await self._records.has_ended(run):
+                        raise RunEnded(run_id)
+                    await self._records.enqueue_again(stopped, await self.journal.queues(run_id))
+                    await self._records.set_hosted(run_id, hosted=True)
+                    await self.journal.write(run_id, "run.resumed", {"workflows": len(stopped)})
+                self._go_on(run, plan)
         log.info("hosting.run_resumed", run_id=run_id, workflows=len(stopped))
         return run
 
