@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,6 +20,7 @@ from aexp.errors import (
     InvalidParameter,
     RunBusy,
     RunEnded,
+    RunMismatch,
     TooManyRuns,
     UnknownRun,
     UnknownScenario,
@@ -26,6 +29,7 @@ from aexp.holds import hold_run
 from aexp.hosting import Host, open_host
 from aexp.hosting.journal import Journal
 from aexp.runs import Run, begin_run, get_run
+from aexp.scenarios.resume import SCENARIO as RESUME
 from aexp.scenarios.scope import SCENARIO
 from aexp.service.options import ServiceOptions
 from aexp.service.server import listen, serve
@@ -39,7 +43,7 @@ pytestmark = pytest.mark.asyncio
 async def hosting(database: DatabaseUrl) -> AsyncIterator[Host]:
     """A host that may work on one run. No fixture, which another task would end."""
     async with open_host(
-        Settings(), database, scenarios={"scope": SCENARIO}, max_active_runs=1
+        Settings(), database, scenarios={"resume": RESUME, "scope": SCENARIO}, max_active_runs=1
     ) as host:
         yield host
 
@@ -100,7 +104,7 @@ async def test_only_known_scenarios_and_parameters_are_begun(
     database: DatabaseUrl, connection: Connection
 ) -> None:
     async with hosting(database) as host:
-        for name in ("resume", "os:system", "flow.py:flow"):
+        for name in ("objects", "os:system", "flow.py:flow"):
             with pytest.raises(UnknownScenario):
                 await host.start(name, {})
         with pytest.raises(InvalidParameter):
@@ -133,6 +137,26 @@ async def test_a_run_is_worked_on_and_leaves_room_for_the_next(
         assert host.carer.steps_begun["scope"] > 0
         await host.delete("one")
         assert await connection.fetchval("SELECT count(*) FROM aexp.run_events") == 0
+
+
+async def test_who_asks_again_is_answered_though_the_input_is_gone_and_no_place_is_left(
+    database: DatabaseUrl, connection: Connection, tmp_path: Path
+) -> None:
+    given = tmp_path / "in.jsonl"
+    given.write_text('{"n": 1}\n')
+    async with hosting(database) as host:
+        ask = partial(host.start, "resume", {"input": str(given)}, run_id="asked")
+        run, fresh = await ask(kills=0)
+        assert fresh
+        await host.cancel("asked")
+        await host.start("scope", {"pause_s": 3600}, run_id="other")
+        given.unlink()
+        assert await ask(kills=0) == (run, False)
+        with pytest.raises(RunMismatch):
+            await ask(kills=1)
+        with pytest.raises(TooManyRuns):
+            await host.start("scope", {}, run_id="third")
+        assert list(host.active) == ["other"]
 
 
 async def test_a_run_that_is_cancelled_before_it_has_a_workflow_is_audited_as_cancelled(

@@ -103,9 +103,10 @@ class Host:
     ) -> tuple[Run, bool]:
         """Begin a run of the scenario ``name``, and whether it is new.
 
-        With the ``run_id`` of a run that was begun with the same parameters it is that one; one
-        that has not ended and is not worked on goes on. ``kills`` are as with ``aexp run``. A
-        ``kept`` run is not counted among the active ones, and hosts that do not keep it leave it.
+        With the ``run_id`` of a run that was begun with the same parameters it is that one, however
+        many are being worked on; one that has not ended and is not worked on goes on. ``kills`` are
+        as with ``aexp run``. A ``kept`` run is not counted among the active ones, and hosts that do
+        not keep it leave it.
         Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns.
         """
         scenario = self.scenarios.get(name)
@@ -116,10 +117,15 @@ class Host:
         run_id = run_id or new_run_id(scenario.name)
         if kept:
             self._kept.add(run_id)
-        # Before the facts, which may take long to note.
-        self._refuse_when_full(run_id)
-        with scenario_code(scenario, "facts"):
-            facts = await scenario.facts(model)
+        known = await self._records.find(run_id)
+        if known is None:
+            # Before the facts, which may take long to note.
+            self._refuse_when_full(run_id)
+            with scenario_code(scenario, "facts"):
+                facts = await scenario.facts(model)
+        else:
+            # The input may be gone by now.
+            facts = known.facts
         wanted = Run(
             run_id=run_id,
             scenario=scenario.name,
@@ -146,7 +152,9 @@ class Host:
         """Record the run and work on it, unless it has ended; and whether it is new."""
         run_id = wanted.run_id
         async with self._starting:
-            self._refuse_when_full(run_id)
+            # Who asks again is told of the run, which goes on when there is a place for it.
+            if self._is_full(run_id) and await self._records.find(run_id) is None:
+                raise TooManyRuns(self.max_active_runs)
             with self._expecting(run_id):
                 begun, fresh, ended = await self._records.record(wanted, asked)
                 plan = await self._plan(begun)

@@ -14,7 +14,7 @@ from aexp.errors import RunMismatch
 from aexp.execution import has_ended
 from aexp.holds import is_held
 from aexp.registration import UNFINISHED
-from aexp.runs import RUN_COLUMNS, WAS_CANCELLED, Run, begin_run, get_run
+from aexp.runs import RUN_COLUMNS, WAS_CANCELLED, Run, begin_run, find_run, get_run
 
 __all__ = ["KEPT", "Newest", "Records", "batches"]
 
@@ -81,6 +81,10 @@ class Records:
                 "SELECT hosted FROM aexp.runs WHERE run_id = $1", wanted.run_id
             )
             return begun, fresh, not hosted or await has_ended(connection, begun)
+
+    async def find(self, run_id: str) -> Run | None:
+        async with borrowed(self._pool) as connection:
+            return await find_run(connection, run_id)
 
     async def run(self, run_id: str) -> Run:
         async with borrowed(self._pool) as connection:
