@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -30,6 +31,7 @@ __all__ = [
     "new_run_id",
     "record_end",
     "record_start",
+    "run_id_of_key",
 ]
 
 # A dot separates a run from the children that fan_out makes for it, see aexp.fanout.
@@ -87,10 +89,20 @@ def check_run_id(run_id: str) -> str:
 
 def new_run_id(scenario: str) -> str:
     """A fresh run id that begins with the scenario's name."""
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", scenario).strip("-") or "run"
-    token = secrets.token_hex(4)
+    return _with_token(scenario, secrets.token_hex(4))
+
+
+def run_id_of_key(scenario: str, key: str) -> str:
+    """The run id that ``scenario`` and this key always have, and no other."""
+    digest = hashlib.sha256(f"{scenario}\n{key}".encode()).hexdigest()
+    return _with_token(scenario, digest[:32])
+
+
+def _with_token(scenario: str, token: str) -> str:
+    # A run id begins with a letter or digit.
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", scenario).strip("-_") or "run"
     # With a letter, or it could be the id of another run's child, see begin_run.
-    return f"{stem[:60]}-{token if not token.isdecimal() else 'a' + token[1:]}"
+    return f"{stem[:40]}-{token if not token.isdecimal() else 'a' + token[1:]}"
 
 
 # Of a row of aexp.runs: nobody goes on with it until it is resumed. No status says so of one that

@@ -24,11 +24,12 @@ from aexp.errors import (
     TooManyRuns,
     UnknownRun,
     UnknownScenario,
+    UsageError,
 )
 from aexp.holds import hold_run
 from aexp.hosting import Host, open_host
 from aexp.hosting.journal import Journal
-from aexp.runs import Run, begin_run, get_run
+from aexp.runs import Run, begin_run, check_run_id, get_run, run_id_of_key
 from aexp.scenarios.resume import SCENARIO as RESUME
 from aexp.scenarios.scope import SCENARIO
 from aexp.service.options import ServiceOptions
@@ -109,6 +110,12 @@ async def test_only_known_scenarios_and_parameters_are_begun(
                 await host.start(name, {})
         with pytest.raises(InvalidParameter):
             await host.start("scope", {"nope": 1})
+        # As the name of an installed scenario may be.
+        named = run_id_of_key("acme.orders", "a key")
+        assert check_run_id(named) == run_id_of_key("acme.orders", "a key")
+        assert named != run_id_of_key("acme-orders", "a key")
+        with pytest.raises(UsageError, match="is not valid"):
+            await host.start("scope", {}, run_id="acme.orders-1")
         for change in (host.cancel, host.resume, host.delete):
             with pytest.raises(UnknownRun):
                 await change("nope")

@@ -26,7 +26,7 @@ from aexp.hosting.records import KEPT, Newest, Records
 from aexp.hosting.repeating import repeat
 from aexp.progress import Reached
 from aexp.registration import UNFINISHED
-from aexp.runs import Run, new_run_id
+from aexp.runs import Run, check_run_id, new_run_id
 from aexp.runtime import application_version
 from aexp.scenario import Scenario, scenario_code
 from aexp.settings import Settings
@@ -107,14 +107,15 @@ class Host:
         many are being worked on; one that has not ended and is not worked on goes on. ``kills`` are
         as with ``aexp run``. A ``kept`` run is not counted among the active ones, and hosts that do
         not keep it leave it.
-        Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns.
+        Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns, and
+        UsageError when ``run_id`` cannot be one.
         """
         scenario = self.scenarios.get(name)
         if scenario is None:
             # Never a path: who may send a request may not run code of their own.
             raise UnknownScenario(name, ())
         model = scenario.validate(parameters)
-        run_id = run_id or new_run_id(scenario.name)
+        run_id = check_run_id(run_id or new_run_id(scenario.name))
         if kept:
             self._kept.add(run_id)
         known = await self._records.find(run_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -12,20 +11,14 @@ from fastapi import Request
 from starlette.responses import Response
 
 from aexp.errors import UnknownScenario
-from aexp.runs import Run
+from aexp.runs import Run, run_id_of_key
 from aexp.service.confinement import confine
 from aexp.service.queries import read_status
 from aexp.service.reports import describe_run
 from aexp.service.schemas import ForkRequest, RunRequest
 from aexp.service.state import Service, race
 
-__all__ = ["answer_with_run", "fork_run", "resume_run", "run_id_of_key", "start_run"]
-
-
-def run_id_of_key(scenario: str, key: str) -> str:
-    """The id of the run that ``scenario`` was asked for with this Idempotency-Key."""
-    digest = hashlib.sha256(f"{scenario}\n{key}".encode()).hexdigest()
-    return f"{scenario[:40]}-{digest[:32]}"
+__all__ = ["answer_with_run", "fork_run", "resume_run", "start_run"]
 
 
 async def start_run(service: Service, name: str, order: RunRequest, key: str | None) -> Run:
