@@ -29,6 +29,7 @@ from aexp.errors import (
 from aexp.holds import hold_run
 from aexp.hosting import Host, open_host
 from aexp.hosting.journal import Journal
+from aexp.hosting.records import KEPT
 from aexp.runs import Run, begin_run, check_run_id, get_run, run_id_of_key
 from aexp.scenarios.resume import SCENARIO as RESUME
 from aexp.scenarios.scope import SCENARIO
@@ -55,7 +56,7 @@ async def a_run(connection: Connection) -> str:
 
 
 async def requested(
-    connection: Connection, run_id: str, target: str, parameters: Mapping[str, Any], kills: int
+    connection: Connection, run_id: str, target: str, parameters: Mapping[str, Any], **asked: Any
 ) -> None:
     """A run that some service was asked for, and began nothing of."""
     await begin_run(connection, Run(run_id, "scope", target, parameters, {}, f"run-{run_id}"))
@@ -64,7 +65,7 @@ async def requested(
         "INSERT INTO aexp.run_events (run_id, seq, event, data)"
         " VALUES ($1, 1, 'run.requested', $2)",
         run_id,
-        {"kills": kills, "seed": 0},
+        {"kills": 0, "seed": 0, **asked},
     )
 
 
@@ -191,9 +192,9 @@ async def test_a_run_that_another_process_holds_is_not_deleted(
 async def test_what_cannot_go_on_keeps_nothing_else_from_it(
     database: DatabaseUrl, connection: Connection
 ) -> None:
-    await requested(connection, "alien", "flows.py:flow", {}, kills=0)
+    await requested(connection, "alien", "flows.py:flow", {})
     await requested(connection, "stale", "scope", {"a parameter of long ago": 1}, kills=1)
-    await requested(connection, "fine", "scope", {"steps": 1}, kills=0)
+    await requested(connection, "fine", "scope", {"steps": 1})
     # As while somebody resets the database.
     await connection.execute("ALTER TABLE aexp.runs RENAME TO away")
     with capture_logs() as lines:
@@ -255,3 +256,21 @@ async def test_no_more_runs_are_worked_on_than_may_be_however_many_are_resumed_a
                 group.start_soon(resume, run_id)
         assert [run.run_id for run in resumed] == list(host.active)
         assert len(resumed) == 1
+
+
+async def test_only_a_kept_run_is_taken_for_the_newest_of_them(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    async with hosting(database) as host:
+        none = await host.newest("beat-n")
+        assert (none.run, none.free) == (None, 1)
+        for run_id in ("beat-n9", "beat-n10"):
+            await requested(connection, run_id, "of another service", {}, **{KEPT: True})
+        # As forks can be called.
+        for run_id in ("beat-n11", "beat-n12-1", "beat-n14", "beat-nine"):
+            await requested(connection, run_id, "of another service", {})
+        newest = await host.newest("beat-n")
+        assert newest.run is not None
+        assert (newest.run.run_id, newest.goes_on, newest.well) == ("beat-n10", True, False)
+        # The first that no run has, nor a child of which could be called like a run.
+        assert newest.free == 13

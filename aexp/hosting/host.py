@@ -247,10 +247,11 @@ class Host:
             if run.run_id not in self._controlled:
                 self._go_on(run, plan)
 
-    async def newest(self, stem: str) -> Newest | None:
-        """The newest run whose id is ``stem`` and a number; if it failed here it does not go on."""
+    async def newest(self, stem: str) -> Newest:
+        """The newest kept run whose id is ``stem`` and a number; if it failed here it does not go
+        on."""
         found = await self._records.newest(stem)
-        if found is not None and found.run.run_id in self._given_up:
+        if found.run is not None and found.run.run_id in self._given_up:
             return replace(found, goes_on=False)
         return found
 

@@ -56,9 +56,8 @@ async def keep_going(host: Host, kept: Kept) -> None:
 async def _see_to_one(host: Host, kept: Kept) -> tuple[str, bool]:
     """The id of the run that is there now, and whether it goes on."""
     newest = await host.newest(kept.stem)
-    if newest is None or newest.well:
-        number = int(newest.run.run_id.removeprefix(kept.stem)) if newest is not None else 0
-        run_id, parameters = f"{kept.stem}{number + 1}", kept.parameters
+    if newest.run is None or newest.well:
+        run_id, parameters = f"{kept.stem}{newest.free}", kept.parameters
     elif newest.goes_on:
         run_id, parameters = newest.run.run_id, newest.run.parameters
     else:
