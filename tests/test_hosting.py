@@ -102,6 +102,17 @@ async def test_an_event_of_a_run_that_is_no_more_is_no_error(database: DatabaseU
         assert await host.journal.read("gone", 0) == []
 
 
+async def test_a_kill_that_is_written_down_twice_is_one(
+    database: DatabaseUrl, connection: Connection
+) -> None:
+    await requested(connection, "r", "of another service", {}, kills=2)
+    async with hosting(database) as host:
+        # As after a commit whose answer was lost.
+        for kills in (1, 1, 2):
+            await host.journal.write("r", "run.process_killed", {"kills": kills})
+        assert await host.journal.kills("r") == {"asked": 2, "landed": 2, "seed": 0}
+
+
 async def test_only_known_scenarios_and_parameters_are_begun(
     database: DatabaseUrl, connection: Connection
 ) -> None:

@@ -90,7 +90,8 @@ class Journal:
         """The kills that were asked for and those that have landed; None when none were."""
         row = await self._pool.fetchrow(
             "SELECT (data->>'kills')::int AS asked, (data->>'seed')::bigint AS seed,"
-            " (SELECT count(*) FROM aexp.run_events WHERE run_id = $1"
+            # By number: an event whose first commit was in doubt may be there twice.
+            " (SELECT count(DISTINCT data->>'kills') FROM aexp.run_events WHERE run_id = $1"
             "  AND event = 'run.process_killed') AS landed"
             " FROM aexp.run_events WHERE run_id = $1 AND event = 'run.requested'",
             run_id,
