@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -28,6 +29,7 @@ from aexp.errors import (
 )
 from aexp.holds import hold_run
 from aexp.hosting import Host, open_host
+from aexp.hosting.care import Care
 from aexp.hosting.journal import Journal
 from aexp.hosting.records import KEPT
 from aexp.runs import Run, begin_run, check_run_id, get_run, run_id_of_key
@@ -36,6 +38,7 @@ from aexp.scenarios.scope import SCENARIO
 from aexp.service.options import ServiceOptions
 from aexp.service.server import listen, serve
 from aexp.settings import Settings
+from aexp.supervisor import KillPlan
 from tests.cli import TIMEOUT_S, eventually
 
 pytestmark = pytest.mark.asyncio
@@ -244,6 +247,26 @@ async def test_a_service_whose_host_fails_ends_and_says_why(
     ):
         await serve(options, {}, [listening], lambda: anyio.from_thread.run_sync(serving.set))
     assert failed.value.subgroup(ZeroDivisionError) is not None
+
+
+async def test_who_is_asked_to_stop_waits_for_no_database_that_is_away(
+    database: DatabaseUrl, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aexp.database.connect.PATIENCE_S", math.inf)
+    monkeypatch.setattr("aexp.hosting.care._LAST_WORDS_S", 0.1)
+    run = await get_run(connection, await a_run(connection))
+    async with hosting(database) as host:
+        # All that is tried with it fails as a connection does.
+        await host.pool.close()
+        care = Care(run, KillPlan(0, 0, None))
+        with anyio.fail_after(TIMEOUT_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(host.carer.see_to, care)
+                # What it tries before it is asked.
+                await anyio.wait_all_tasks_blocked()
+                care.stop.ask()
+    assert not care.failed
+    assert care.steps_begun == 0
 
 
 async def test_no_more_runs_are_worked_on_than_may_be_however_many_are_resumed_at_once(
