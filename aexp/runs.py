@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -15,6 +16,7 @@ from aexp.database.connect import Connection
 from aexp.errors import RunMismatch, UnknownRun, UsageError
 
 __all__ = [
+    "RUN_COLUMNS",
     "STATUS",
     "WAS_CANCELLED",
     "ProcessRecord",
@@ -29,6 +31,7 @@ __all__ = [
     "new_run_id",
     "record_end",
     "record_start",
+    "run_id_of_key",
 ]
 
 # A dot separates a run from the children that fan_out makes for it, see aexp.fanout.
@@ -86,10 +89,20 @@ def check_run_id(run_id: str) -> str:
 
 def new_run_id(scenario: str) -> str:
     """A fresh run id that begins with the scenario's name."""
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", scenario).strip("-") or "run"
-    token = secrets.token_hex(4)
+    return _with_token(scenario, secrets.token_hex(4))
+
+
+def run_id_of_key(scenario: str, key: str) -> str:
+    """The run id that ``scenario`` and this key always have, and no other."""
+    digest = hashlib.sha256(f"{scenario}\n{key}".encode()).hexdigest()
+    return _with_token(scenario, digest[:32])
+
+
+def _with_token(scenario: str, token: str) -> str:
+    # A run id begins with a letter or digit.
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", scenario).strip("-_") or "run"
     # With a letter, or it could be the id of another run's child, see begin_run.
-    return f"{stem[:60]}-{token if not token.isdecimal() else 'a' + token[1:]}"
+    return f"{stem[:40]}-{token if not token.isdecimal() else 'a' + token[1:]}"
 
 
 # Of a row of aexp.runs: nobody goes on with it until it is resumed. No status says so of one that
@@ -99,7 +112,8 @@ WAS_CANCELLED = """(NOT runs.hosted AND EXISTS (SELECT FROM aexp.run_events AS t
 # The status of a row of aexp.runs whose root workflow is joined as dbos.workflow_status.
 STATUS = f"""coalesce(status, CASE WHEN {WAS_CANCELLED} THEN 'CANCELLED' ELSE 'NOT STARTED' END)"""
 
-_RUN_COLUMNS = (
+# Of aexp.runs: what a Run is made of.
+RUN_COLUMNS = (
     "run_id, scenario, target, parameters, facts, application_version, created_at, forked_from,"
     " fork_step"
 )
@@ -108,7 +122,7 @@ _RUN_COLUMNS = (
 async def find_run(connection: Connection, run_id: str) -> Run | None:
     """The run of this id, or None."""
     row = await connection.fetchrow(
-        f"SELECT {_RUN_COLUMNS} FROM aexp.runs WHERE run_id = $1",  # noqa: S608 - our own columns
+        f"SELECT {RUN_COLUMNS} FROM aexp.runs WHERE run_id = $1",  # noqa: S608 - our own columns
         run_id,
     )
     return Run(**dict(row)) if row is not None else None
@@ -125,7 +139,7 @@ async def get_run(connection: Connection, run_id: str) -> Run:
 async def list_runs(connection: Connection, limit: int) -> Sequence[Run]:
     """The ``limit`` newest runs, newest first."""
     rows = await connection.fetch(
-        f"SELECT {_RUN_COLUMNS} FROM aexp.runs"  # noqa: S608 - our own columns
+        f"SELECT {RUN_COLUMNS} FROM aexp.runs"  # noqa: S608 - our own columns
         " ORDER BY created_at DESC, run_id LIMIT $1",
         limit,
     )
@@ -157,7 +171,7 @@ async def begin_run(connection: Connection, run: Run) -> Run:
         "INSERT INTO aexp.runs"  # noqa: S608 - our own columns
         " (run_id, scenario, target, parameters, facts, application_version, forked_from,"
         " fork_step) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
-        f" ON CONFLICT (run_id) DO NOTHING RETURNING {_RUN_COLUMNS}",
+        f" ON CONFLICT (run_id) DO NOTHING RETURNING {RUN_COLUMNS}",
         run.run_id,
         run.scenario,
         run.target,

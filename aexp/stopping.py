@@ -50,13 +50,15 @@ async def stop_on_signals(at_once: Callable[[], None]) -> AsyncIterator[Stop]:
 
 
 @asynccontextmanager
-async def until_stopped(stop: Stop) -> AsyncIterator[anyio.CancelScope]:
-    """What is done in the context is cut short when ``stop`` is asked for; the scope tells."""
+async def until_stopped(stop: Stop, grace_s: float = 0.0) -> AsyncIterator[anyio.CancelScope]:
+    """What is done in the context is cut short ``grace_s`` after ``stop`` is asked for, or after it
+    began if that was before; the scope tells."""
     with anyio.CancelScope() as cut:
         async with anyio.create_task_group() as group:
 
             async def watch() -> None:
                 await stop.event.wait()
+                await anyio.sleep(grace_s)
                 cut.cancel()
 
             group.start_soon(watch)

@@ -185,8 +185,22 @@ def test_what_cannot_be_forked_is_refused(cli: Cli) -> None:
         assert served.run("needy")["forked_from"] == {"run_id": working, "start_step": 1}
 
 
-def test_a_run_of_elsewhere_is_not_forked_to_read_what_requests_may_not(cli: Cli) -> None:
+def test_a_run_of_elsewhere_does_nothing_that_requests_may_not_ask_for(cli: Cli) -> None:
     (cli.folder / "messages.jsonl").write_text('{"n": 1}\n')
     assert cli("run", "resume", "--run-id", "mine", "--set", "input=messages.jsonl").code == 0
-    with serving(cli) as served:
-        problem(served.client.post("/runs/mine/fork"), 403, "forbidden-parameter")
+    (cli.folder / "flows.py").write_text("open('imported', 'w').close()\n")
+    cli.query(
+        "INSERT INTO aexp.runs (run_id, scenario, target, parameters, facts, application_version)"
+        " VALUES ('own', 'flow', %s, '{}', '{}', 'run-own')",
+        (f"{cli.folder / 'flows.py'}:flow",),
+    )
+    (cli.folder / "root").mkdir()
+    with serving(cli, "--input-root", "root") as served:
+        for change in ("fork", "resume"):
+            problem(served.client.post(f"/runs/mine/{change}"), 403, "forbidden-parameter")
+            problem(served.client.post(f"/runs/own/{change}"), 404, "unknown-scenario")
+        # What a request began may be resumed, though the scenario chose a folder of its own.
+        chosen = served.begin("objects", {"starts": 1, "period_s": 3600})
+        assert served.client.post(f"/runs/{chosen}/cancel").status_code == 200
+        assert served.client.post(f"/runs/{chosen}/resume").status_code == 202
+    assert not (cli.folder / "imported").exists()

@@ -37,6 +37,11 @@ def test_it_goes_on_after_a_restart_and_is_followed_by_the_next(cli: Cli) -> Non
         "run", "heartbeat", "--run-id", FIRST, "--set", "ticks=3", "--crash-after", "1"
     )  # fmt: skip
     assert crashed.code == -signal.SIGKILL
+    cli.query(
+        "INSERT INTO aexp.run_events (run_id, seq, event, data) VALUES (%s, 1, 'run.requested',"
+        ' \'{"kills": 0, "seed": 0, "kept": true}\')',
+        (FIRST,),
+    )
     with serving(cli, "--heartbeat", "1", "--max-active-runs", "1") as served:
         await_tick(served, SECOND)
         assert heartbeats(served) == {SECOND: "PENDING", FIRST: "SUCCESS"}

@@ -21,7 +21,7 @@ from aexp.hosting.journal import Journal
 from aexp.progress import Reached, Snapshot
 from aexp.runs import Run
 from aexp.settings import Settings
-from aexp.stopping import Stop
+from aexp.stopping import Stop, until_stopped
 from aexp.supervisor import KillPlan, Supervision, Supervisor
 
 __all__ = ["Care", "Carer"]
@@ -40,7 +40,8 @@ _LET_GO_S = 30.0
 _DATABASE_PATIENCE_S = 600.0
 _MOST_FAILURES_IN_A_ROW = 10
 _SLOWEST_RETRY_S = 5.0
-_LAST_WRITE_S = 3.0
+# Who stops does not wait for a database that may not come back.
+_LAST_WORDS_S = 3.0
 
 log = structlog.stdlib.get_logger("aexp.hosting")
 
@@ -115,7 +116,8 @@ class Carer:
                     event, data = await self._see_to_end(care)
                     counting.cancel_scope.cancel()
                 if event == "run.ended":
-                    await self._count_last(care)
+                    async with until_stopped(care.stop, _LAST_WORDS_S):
+                        await self._count_last(care)
                 care.finished = True
                 care.failed = event == "run.failed"
                 care.tell()
@@ -188,12 +190,15 @@ class Carer:
                 continue
             if supervision.interrupted:
                 return "run.interrupted", {}
-            status = await patiently(
-                lambda: self._pool.fetchval(
-                    "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = $1",
-                    care.run.run_id,
+            async with until_stopped(care.stop, _LAST_WORDS_S) as cut:
+                status = await patiently(
+                    lambda: self._pool.fetchval(
+                        "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = $1",
+                        care.run.run_id,
+                    )
                 )
-            )
+            if cut.cancelled_caught:
+                return "run.interrupted", {}
             return "run.ended", {"status": status, "kills": supervision.landed}
 
     async def _work(self, care: Care) -> Supervision:
@@ -218,8 +223,9 @@ class Carer:
     async def _await_free(self, care: Care) -> None:
         """Return when our executor does not hold the run, as one of a killed service may yet do."""
         with anyio.move_on_after(self._settings.drain_timeout_s + _LET_GO_S):
-            while not care.stop.asked() and await patiently(lambda: self._is_held(care.run)):
-                await anyio.sleep(_POLL_S)
+            async with until_stopped(care.stop):
+                while await patiently(lambda: self._is_held(care.run)):
+                    await anyio.sleep(_POLL_S)
 
     async def _is_held(self, run: Run) -> bool:
         async with borrowed(self._pool) as connection:
@@ -243,10 +249,11 @@ class Carer:
         return False
 
     async def _write(self, care: Care, event: str, data: Mapping[str, Any]) -> None:
-        # Who stops does not wait for a database that may not come back.
-        within_s = _LAST_WRITE_S if care.stop.asked() else None
         run_id = care.run.run_id
-        if event == "run.ended":
-            await self._journal.write_end(run_id, data, within_s=within_s)
-        else:
-            await self._journal.write(run_id, event, data, within_s=within_s)
+        async with until_stopped(care.stop, _LAST_WORDS_S) as cut:
+            if event == "run.ended":
+                await self._journal.write_end(run_id, data)
+            else:
+                await self._journal.write(run_id, event, data)
+        if cut.cancelled_caught:
+            log.warning("hosting.event_lost", run_id=run_id, lost=event, error="it took too long")

@@ -17,7 +17,7 @@ import structlog
 from dbos import DBOSClient
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import Connection, is_connection_error
+from aexp.database.connect import Connection
 from aexp.errors import AexpError, ExecutorAlive, UnknownExecutor
 from aexp.holds import hold_executor, hold_run, holders, living_executors
 from aexp.hosting.records import batches
@@ -125,7 +125,8 @@ async def _be_present(
                     await anyio.sleep(_LOOK_AGAIN_S)
                     await connection.execute("SELECT 1")
         except (AexpError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            if not present or not (isinstance(error, AexpError) or is_connection_error(error)):
+            # Later on it may be mended: a database that is away, or being reset.
+            if not present:
                 raise
             log.warning("hosting.executor_unseen", executor_id=executor_id, error=str(error))
             await anyio.sleep(_LOOK_AGAIN_S)

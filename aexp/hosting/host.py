@@ -14,8 +14,8 @@ import structlog
 from dbos import DBOSClient
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import borrowed, is_connection_error
-from aexp.errors import RunActive, RunEnded, TooManyRuns, UnknownScenario
+from aexp.database.connect import borrowed
+from aexp.errors import AexpError, DatabaseError, RunActive, RunEnded, TooManyRuns, UnknownScenario
 from aexp.holds import hold_alone
 from aexp.hosting.care import Care, Carer
 from aexp.hosting.counting import Counts
@@ -23,18 +23,17 @@ from aexp.hosting.executors import Serves
 from aexp.hosting.forks import plan_fork, refuse_when_needed
 from aexp.hosting.journal import Journal
 from aexp.hosting.records import KEPT, Newest, Records
+from aexp.hosting.repeating import repeat
 from aexp.progress import Reached
 from aexp.registration import UNFINISHED
-from aexp.runs import Run, new_run_id
+from aexp.runs import Run, check_run_id, new_run_id
 from aexp.runtime import application_version
 from aexp.scenario import Scenario, scenario_code
 from aexp.settings import Settings
 from aexp.supervisor import KillPlan
 
-__all__ = ["LOOK_AGAIN_S", "Host"]
+__all__ = ["Host"]
 
-# Between two looks for runs that are to be gone on with.
-LOOK_AGAIN_S = 1.0
 # An executor elsewhere sees within a moment that a run was cancelled.
 _LET_GO_S = 10.0
 _POLL_S = 0.05
@@ -72,6 +71,8 @@ class Host:
         self._controlled: set[str] = set()
         # Those that failed here: nobody gains if they fail again and again.
         self._given_up: set[str] = set()
+        # Those for which a place is kept until they are worked on.
+        self._expected: set[str] = set()
         # Those that go on for as long as we live: nobody's place is theirs.
         self._kept: set[str] = set()
         self._starting = anyio.Lock()
@@ -102,23 +103,30 @@ class Host:
     ) -> tuple[Run, bool]:
         """Begin a run of the scenario ``name``, and whether it is new.
 
-        With the ``run_id`` of a run that was begun with the same parameters it is that one; one
-        that has not ended and is not worked on goes on. ``kills`` are as with ``aexp run``. A
-        ``kept`` run is not counted among the active ones, and hosts that do not keep it leave it.
-        Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns.
+        With the ``run_id`` of a run that was begun with the same parameters it is that one, however
+        many are being worked on; one that has not ended and is not worked on goes on. ``kills`` are
+        as with ``aexp run``. A ``kept`` run is not counted among the active ones, and hosts that do
+        not keep it leave it.
+        Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns, and
+        UsageError when ``run_id`` cannot be one.
         """
         scenario = self.scenarios.get(name)
         if scenario is None:
             # Never a path: who may send a request may not run code of their own.
             raise UnknownScenario(name, ())
         model = scenario.validate(parameters)
-        run_id = run_id or new_run_id(scenario.name)
+        run_id = check_run_id(run_id or new_run_id(scenario.name))
         if kept:
             self._kept.add(run_id)
-        # Before the facts, which may take long to note.
-        self._refuse_when_full(run_id)
-        with scenario_code(scenario, "facts"):
-            facts = await scenario.facts(model)
+        known = await self._records.find(run_id)
+        if known is None:
+            # Before the facts, which may take long to note.
+            self._refuse_when_full(run_id)
+            with scenario_code(scenario, "facts"):
+                facts = await scenario.facts(model)
+        else:
+            # The input may be gone by now.
+            facts = known.facts
         wanted = Run(
             run_id=run_id,
             scenario=scenario.name,
@@ -145,27 +153,46 @@ class Host:
         """Record the run and work on it, unless it has ended; and whether it is new."""
         run_id = wanted.run_id
         async with self._starting:
-            self._refuse_when_full(run_id)
-            begun, fresh, ended = await self._records.record(wanted, asked)
-            plan = await self._plan(begun)
-            # Somebody may have taken it from us in the meantime.
-            if not ended and run_id not in self._controlled:
-                self._go_on(begun, plan)
+            # Who asks again is told of the run, which goes on when there is a place for it.
+            if self._is_full(run_id) and await self._records.find(run_id) is None:
+                raise TooManyRuns(self.max_active_runs)
+            with self._expecting(run_id):
+                begun, fresh, ended = await self._records.record(wanted, asked)
+                plan = await self._plan(begun)
+                # Somebody may have taken it from us in the meantime.
+                if not ended and run_id not in self._controlled:
+                    self._go_on(begun, plan)
         if fresh:
             log.info("hosting.run_requested", run_id=run_id, scenario=begun.scenario, **asked)
         return begun, fresh
 
     def _refuse_when_full(self, run_id: str) -> None:
-        taken = run_id in self._cared_for or run_id in self._kept
-        if not taken and self._room() <= 0:
+        if self._is_full(run_id):
             raise TooManyRuns(self.max_active_runs)
 
+    def _is_full(self, run_id: str) -> bool:
+        """Whether there is no place for the run, which has none yet."""
+        taken = self._cared_for.keys() | self._expected | self._kept
+        return run_id not in taken and self._room() <= 0
+
     def _room(self) -> int:
-        return self.max_active_runs - len(self._cared_for.keys() - self._kept)
+        taken = self._cared_for.keys() | self._expected
+        return self.max_active_runs - len(taken - self._kept)
+
+    @contextmanager
+    def _expecting(self, run_id: str) -> Iterator[None]:
+        """Keep a place for the run in this context, if there is one."""
+        if not self._is_full(run_id):
+            self._expected.add(run_id)
+        try:
+            yield
+        finally:
+            self._expected.discard(run_id)
 
     def _go_on(self, run: Run, plan: KillPlan) -> None:
-        if run.run_id not in self._cared_for:
-            self._given_up.discard(run.run_id)
+        """Work on the run, unless somebody took its place meanwhile: it is looked after then."""
+        self._given_up.discard(run.run_id)
+        if run.run_id not in self._cared_for and not self._is_full(run.run_id):
             care = self._cared_for[run.run_id] = Care(run, plan)
             self._group.start_soon(self._care_for, care)
 
@@ -186,7 +213,9 @@ class Host:
         scenario = self.scenarios.get(run.target)
         if asked is None or scenario is None or self._serves == "worker":
             return KillPlan(0, 0, None)
-        steps = scenario.steps(scenario.validate(run.parameters), run.facts)
+        parameters = scenario.validate(run.parameters)
+        with scenario_code(scenario, "steps"):
+            steps = scenario.steps(parameters, run.facts)
         return KillPlan(asked["asked"], asked["seed"], steps, asked["landed"])
 
     async def look_after_all(self) -> None:
@@ -195,30 +224,34 @@ class Host:
 
         They were begun here before, or by another service on the same database.
         """
-        while True:
-            try:
-                await self._look_after_some()
-            except Exception as error:
-                if not is_connection_error(error):
-                    raise
-                log.warning("hosting.database_away", error=str(error))
-            await anyio.sleep(LOOK_AGAIN_S)
+        await repeat(self._look_after_some, "hosting.looking_failed")
 
     async def _look_after_some(self) -> None:
         room = self._room()
         if room <= 0:
             return
         known = {*self._cared_for, *self._controlled, *self._given_up}
-        for run in await self._records.unfinished(room, known):
-            plan = await self._plan(run)
+        # A worker knows no scenarios, but goes on with whatever services began.
+        targets = list(self.scenarios) if self._serves == "service" else None
+        for run in await self._records.unfinished(room, known, targets):
+            try:
+                plan = await self._plan(run)
+            except AexpError as error:
+                if isinstance(error, DatabaseError):
+                    raise
+                # Its scenario no longer takes its parameters. The others are to go on.
+                self._given_up.add(run.run_id)
+                log.warning("hosting.run_given_up", run_id=run.run_id, error=str(error))
+                continue
             # Somebody may have taken it from us in the meantime.
             if run.run_id not in self._controlled:
                 self._go_on(run, plan)
 
-    async def newest(self, stem: str) -> Newest | None:
-        """The newest run whose id is ``stem`` and a number; if it failed here it does not go on."""
+    async def newest(self, stem: str) -> Newest:
+        """The newest kept run whose id is ``stem`` and a number; if it failed here it does not go
+        on."""
         found = await self._records.newest(stem)
-        if found is not None and found.run.run_id in self._given_up:
+        if found.run is not None and found.run.run_id in self._given_up:
             return replace(found, goes_on=False)
         return found
 
@@ -278,23 +311,29 @@ class Host:
     async def resume(self, run_id: str) -> Run:
         """Go on with a run that was cancelled, interrupted or dead-lettered.
 
-        Raises UnknownRun, RunActive when it is worked on already, RunEnded when it ended in order,
-        TooManyRuns, and RunBusy while another service resumes it.
+        Raises UnknownRun, UnknownScenario, RunActive when it is worked on already, RunEnded when it
+        ended in order, TooManyRuns, and RunBusy while another service resumes it.
         """
         with self._controlling(run_id):
             run = await self._records.run(run_id)
+            if run.target not in self.scenarios:
+                # Code of somebody's own, which only `aexp run` takes.
+                raise UnknownScenario(run.target, ())
             if run_id in self._cared_for or await self._records.is_held(run_id):
                 raise RunActive(run_id)
             self._refuse_when_full(run_id)
-            # Nobody else may resume it meanwhile: what they have claimed would be taken from them.
-            async with hold_alone(self.url, run_id):
-                stopped = await self._records.workflows(run, _STOPPED)
-                if not stopped and await self._records.has_ended(run):
-                    raise RunEnded(run_id)
-                await self._records.enqueue_again(stopped, await self.journal.queues(run_id))
-                await self._records.set_hosted(run_id, hosted=True)
-                await self.journal.write(run_id, "run.resumed", {"workflows": len(stopped)})
-            self._go_on(run, await self._plan(run))
+            with self._expecting(run_id):
+                plan = await self._plan(run)
+                # Nobody else may resume it meanwhile: what they have claimed would be taken from
+                # them.
+                async with hold_alone(self.url, run_id):
+                    stopped = await self._records.workflows(run, _STOPPED)
+                    if not stopped and await self._records.has_ended(run):
+                        raise RunEnded(run_id)
+                    await self._records.enqueue_again(stopped, await self.journal.queues(run_id))
+                    await self._records.set_hosted(run_id, hosted=True)
+                    await self.journal.write(run_id, "run.resumed", {"workflows": len(stopped)})
+                self._go_on(run, plan)
         log.info("hosting.run_resumed", run_id=run_id, workflows=len(stopped))
         return run
 

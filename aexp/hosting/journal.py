@@ -90,7 +90,8 @@ class Journal:
         """The kills that were asked for and those that have landed; None when none were."""
         row = await self._pool.fetchrow(
             "SELECT (data->>'kills')::int AS asked, (data->>'seed')::bigint AS seed,"
-            " (SELECT count(*) FROM aexp.run_events WHERE run_id = $1"
+            # By number: an event whose first commit was in doubt may be there twice.
+            " (SELECT count(DISTINCT data->>'kills') FROM aexp.run_events WHERE run_id = $1"
             "  AND event = 'run.process_killed') AS landed"
             " FROM aexp.run_events WHERE run_id = $1 AND event = 'run.requested'",
             run_id,
@@ -98,6 +99,15 @@ class Journal:
         if row is None or not row["asked"]:
             return None
         return {"asked": row["asked"], "landed": row["landed"], "seed": row["seed"]}
+
+    async def was_requested(self, run_id: str) -> bool:
+        """Whether a service was asked for the run, which was not begun elsewhere."""
+        found: bool = await self._pool.fetchval(
+            "SELECT EXISTS (SELECT FROM aexp.run_events WHERE run_id = $1 AND seq = 1"
+            " AND event = 'run.requested')",
+            run_id,
+        )
+        return found
 
     async def queues(self, run_id: str) -> Mapping[str, str]:
         """The queue of each workflow, by its name, that the run's latest cancellation emptied."""
@@ -108,39 +118,34 @@ class Journal:
         )
         return found or {}
 
-    async def write(
-        self, run_id: str, event: str, data: Mapping[str, Any], *, within_s: float | None = None
-    ) -> None:
+    async def write(self, run_id: str, event: str, data: Mapping[str, Any]) -> None:
         """Write an event down. One that the database does not take for too long is lost."""
-        await self._write(run_id, event, partial(self._insert, run_id, event, data), within_s)
+        await self._write(run_id, event, partial(self._insert, run_id, event, data))
 
-    async def write_end(
-        self, run_id: str, data: Mapping[str, Any], *, within_s: float | None = None
-    ) -> None:
+    async def write_end(self, run_id: str, data: Mapping[str, Any]) -> None:
         """Write down that the run has ended, once, however many executors saw it.
 
         A run that was cancelled on demand has its event already, or is about to.
         """
-        await self._write(run_id, "run.ended", partial(self._insert_end, run_id, data), within_s)
+        await self._write(run_id, "run.ended", partial(self._insert_end, run_id, data))
 
     async def _write(
         self,
         run_id: str,
         event: str,
         insert: Callable[[], Awaitable[None]],
-        within_s: float | None,
     ) -> None:
         try:
-            with anyio.fail_after(within_s):
-                await patiently(insert)
+            await patiently(insert)
         except asyncpg.ForeignKeyViolationError:
             # The run has been deleted in the meantime.
             log.warning("hosting.event_lost", run_id=run_id, lost=event, error="there is no run")
         except Exception as error:
-            if not isinstance(error, TimeoutError) and not is_connection_error(error):
+            if not is_connection_error(error):
                 raise
             log.warning("hosting.event_lost", run_id=run_id, lost=event, error=str(error))
-        self.tell(run_id)
+        finally:
+            self.tell(run_id)
 
     async def _insert(self, run_id: str, event: str, data: Mapping[str, Any]) -> None:
         # Whoever takes the number in between makes us take the next one.

@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
-import asyncpg
 import structlog
 
-from aexp.database.connect import is_connection_error
-from aexp.errors import AexpError
-from aexp.hosting.host import LOOK_AGAIN_S, Host
+from aexp.hosting.host import Host
+from aexp.hosting.repeating import repeat
 
 __all__ = ["Kept", "keep_going"]
 
@@ -44,27 +41,23 @@ async def keep_going(host: Host, kept: Kept) -> None:
     resumed it goes on, and once it is deleted another begins.
     """
     left_alone = None
-    while True:
-        try:
-            run_id, goes_on = await _see_to_one(host, kept)
-            if not goes_on and left_alone != run_id:
-                log.warning("hosting.run_not_kept", run_id=run_id)
-            left_alone = None if goes_on else run_id
-            await host.wait(run_id)
-        except Exception as error:
-            known = isinstance(error, AexpError | asyncpg.PostgresError)
-            if not known and not is_connection_error(error):
-                raise
-            log.warning("hosting.keeping_failed", kept=kept.name, error=str(error))
-        await anyio.sleep(LOOK_AGAIN_S)
+
+    async def see_to_one() -> None:
+        nonlocal left_alone
+        run_id, goes_on = await _see_to_one(host, kept)
+        if not goes_on and left_alone != run_id:
+            log.warning("hosting.run_not_kept", run_id=run_id)
+        left_alone = None if goes_on else run_id
+        await host.wait(run_id)
+
+    await repeat(see_to_one, "hosting.keeping_failed", kept=kept.name)
 
 
 async def _see_to_one(host: Host, kept: Kept) -> tuple[str, bool]:
     """The id of the run that is there now, and whether it goes on."""
     newest = await host.newest(kept.stem)
-    if newest is None or newest.well:
-        number = int(newest.run.run_id.removeprefix(kept.stem)) if newest is not None else 0
-        run_id, parameters = f"{kept.stem}{number + 1}", kept.parameters
+    if newest.run is None or newest.well:
+        run_id, parameters = f"{kept.stem}{newest.free}", kept.parameters
     elif newest.goes_on:
         run_id, parameters = newest.run.run_id, newest.run.parameters
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import asyncpg
 from dbos import DBOSClient
@@ -14,7 +15,7 @@ from aexp.errors import RunMismatch
 from aexp.execution import has_ended
 from aexp.holds import is_held
 from aexp.registration import UNFINISHED
-from aexp.runs import WAS_CANCELLED, Run, begin_run, get_run
+from aexp.runs import RUN_COLUMNS, WAS_CANCELLED, Run, begin_run, find_run, get_run
 
 __all__ = ["KEPT", "Newest", "Records", "batches"]
 
@@ -28,12 +29,16 @@ _TABLES = ("publications", "ledger", "events", "counters", "objects", "runs")
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """A run of several that follow each other. ``goes_on``: it is there to be worked on; ``well``:
-    it has ended so."""
+    """The newest of several runs that follow each other, None when there is none yet.
 
-    run: Run
-    goes_on: bool
-    well: bool
+    ``goes_on``: it is there to be worked on; ``well``: it has ended so. The next one may be the
+    ``free`` th.
+    """
+
+    run: Run | None
+    free: int
+    goes_on: bool = False
+    well: bool = False
 
 
 class Records:
@@ -82,6 +87,10 @@ class Records:
             )
             return begun, fresh, not hosted or await has_ended(connection, begun)
 
+    async def find(self, run_id: str) -> Run | None:
+        async with borrowed(self._pool) as connection:
+            return await find_run(connection, run_id)
+
     async def run(self, run_id: str) -> Run:
         async with borrowed(self._pool) as connection:
             return await get_run(connection, run_id)
@@ -102,12 +111,17 @@ class Records:
             statuses,
         )
 
-    async def unfinished(self, limit: int, known: Collection[str]) -> Sequence[Run]:
-        """Hosted runs that have not ended, are not ``known`` and not kept, the oldest first."""
+    async def unfinished(
+        self, limit: int, known: Collection[str], targets: Sequence[str] | None
+    ) -> Sequence[Run]:
+        """Hosted runs of ``targets``, if any are given, that have not ended, are not ``known`` and
+        not kept, the oldest first."""
         async with borrowed(self._pool) as connection:
             rows = await connection.fetch(
                 # From what is unfinished, which is little, and not from all that was ever hosted.
-                "SELECT run_id FROM aexp.runs WHERE hosted AND run_id <> ALL($2::text[])"
+                f"SELECT {RUN_COLUMNS} FROM aexp.runs"  # noqa: S608 - our own columns
+                " WHERE hosted AND run_id <> ALL($2::text[])"
+                " AND ($5::text[] IS NULL OR target = ANY($5::text[]))"
                 " AND (application_version IN (SELECT application_version"
                 "   FROM dbos.workflow_status WHERE status = ANY($1::text[]))"
                 "  OR NOT EXISTS (SELECT FROM dbos.workflow_status WHERE workflow_uuid = run_id))"
@@ -118,24 +132,35 @@ class Records:
                 list(known),
                 limit,
                 KEPT,
+                targets,
             )
-            return [await get_run(connection, row["run_id"]) for row in rows]
+            return [Run(**dict(row)) for row in rows]
 
-    async def newest(self, stem: str) -> Newest | None:
-        """The newest run whose id is ``stem``, in letters, digits and ``-``, and a number."""
+    async def newest(self, stem: str) -> Newest:
+        """The newest kept run whose id is ``stem``, in letters, digits and ``-``, and a number."""
         async with borrowed(self._pool) as connection:
-            row = await connection.fetchrow(
-                f"SELECT run_id, status, {WAS_CANCELLED} AS cancelled"  # noqa: S608 - our own words
+            # In one statement: who sees no newer run takes the number that another has just taken.
+            rows = await connection.fetch(
+                f"SELECT run_id, substr(run_id, $2) AS rest, status, {WAS_CANCELLED} AS cancelled,"  # noqa: S608 - our own words
+                " EXISTS (SELECT FROM aexp.run_events AS asked"
+                "  WHERE asked.run_id = runs.run_id AND seq = 1 AND data ? $3) AS kept"
                 " FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
-                " WHERE run_id ~ $1 ORDER BY runs.created_at DESC, run_id DESC LIMIT 1",
-                f"^{stem}[0-9]+$",
+                " WHERE starts_with(run_id, $1) ORDER BY runs.created_at DESC, run_id DESC",
+                stem,
+                len(stem) + 1,
+                KEPT,
             )
-            if row is None:
-                return None
-            run = await get_run(connection, row["run_id"])
+            newest = next((row for row in rows if row["kept"]), None)
+            # A fork may be called so too, or as a workflow of a run that is called so would be.
+            taken = {row["rest"].partition("-")[0] for row in rows}
+            past = int(newest["rest"]) if newest is not None else 0
+            free = next(number for number in count(past + 1) if str(number) not in taken)
+            if newest is None:
+                return Newest(None, free)
+            run = await get_run(connection, newest["run_id"])
             ended = await has_ended(connection, run)
-        goes_on = not ended and not row["cancelled"]
-        return Newest(run, goes_on, well=ended and row["status"] == "SUCCESS")
+        goes_on = not ended and not newest["cancelled"]
+        return Newest(run, free, goes_on=goes_on, well=ended and newest["status"] == "SUCCESS")
 
     async def delete(self, run: Run) -> int:
         """Delete a run on which nobody works; how many workflows it had."""

@@ -62,6 +62,8 @@ def create_app(options: ServiceOptions, scenarios: Mapping[str, Scenario[Any]]) 
                 group.cancel_scope.cancel()
         except BaseException as error:
             service.failure = error
+            # Nobody else would notice: requests are answered, and no run is worked on.
+            service.stop.ask()
             raise
 
     app = FastAPI(

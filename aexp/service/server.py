@@ -141,7 +141,8 @@ async def serve(
 ) -> None:
     """Serve on ``listening`` until a signal or a request ends it; the runs' processes drain.
 
-    ``ready`` is called when requests are answered. A second signal ends the process at once.
+    ``ready`` is called when requests are answered. A second signal ends the process at once. Raises
+    what the host of the runs failed with.
     """
     app = create_app(options, scenarios)
     service: Service = app.state.service
@@ -175,7 +176,8 @@ async def serve(
 
         async def stop_serving() -> None:
             await service.stop.event.wait()
-            log.info("service.stopping", active_runs=len(service.host.active))
+            active = service.opened.active if service.opened is not None else ()
+            log.info("service.stopping", active_runs=len(active))
             server.should_exit = True
 
         group.start_soon(pass_on)
@@ -186,4 +188,6 @@ async def serve(
             # The server's answer to a lifespan that did not begin.
             raise service.failure or ended from None
         group.cancel_scope.cancel()
+    if service.failure is not None:
+        raise service.failure
     log.info("service.stopped")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -12,20 +11,14 @@ from fastapi import Request
 from starlette.responses import Response
 
 from aexp.errors import UnknownScenario
-from aexp.runs import Run
+from aexp.runs import Run, run_id_of_key
 from aexp.service.confinement import confine
 from aexp.service.queries import read_status
 from aexp.service.reports import describe_run
 from aexp.service.schemas import ForkRequest, RunRequest
 from aexp.service.state import Service, race
 
-__all__ = ["answer_with_run", "fork_run", "run_id_of_key", "start_run"]
-
-
-def run_id_of_key(scenario: str, key: str) -> str:
-    """The id of the run that ``scenario`` was asked for with this Idempotency-Key."""
-    digest = hashlib.sha256(f"{scenario}\n{key}".encode()).hexdigest()
-    return f"{scenario[:40]}-{digest[:32]}"
+__all__ = ["answer_with_run", "fork_run", "resume_run", "start_run"]
 
 
 async def start_run(service: Service, name: str, order: RunRequest, key: str | None) -> Run:
@@ -47,12 +40,26 @@ async def start_run(service: Service, name: str, order: RunRequest, key: str | N
 async def fork_run(service: Service, run_id: str, order: ForkRequest) -> Run:
     """Begin the fork that ``order`` asks for, unless this very request has begun it already.
 
-    Raises what :meth:`Host.fork` does, and RequestRefused: a run that was begun elsewhere may read
-    what no request may name.
+    Raises what :meth:`Host.fork` does, and RequestRefused.
     """
-    origin = await service.run(run_id)
-    await _confined(service, origin.target, origin.parameters)
+    await _refuse_unconfined(service, run_id)
     return await service.host.fork(run_id, order.start_step, new_id=order.run_id)
+
+
+async def resume_run(service: Service, run_id: str) -> Run:
+    """Go on with a run. Raises what :meth:`Host.resume` does, and RequestRefused."""
+    await _refuse_unconfined(service, run_id)
+    return await service.host.resume(run_id)
+
+
+async def _refuse_unconfined(service: Service, run_id: str) -> None:
+    """Raise RequestRefused when the run may read what no request may name, UnknownScenario when it
+    is of a module of somebody's own: it was begun elsewhere then."""
+    run = await service.run(run_id)
+    # What a request asked for was confined then. Its parameters are complete by now: a folder that
+    # the scenario chose itself, which is below no root, is among them.
+    if not await service.host.journal.was_requested(run_id):
+        await _confined(service, run.target, run.parameters)
 
 
 async def _confined(

@@ -33,7 +33,7 @@ async def cancel_run(service: Current, run_id: RunId) -> RunDetail:
 )
 async def resume_run(service: Current, run_id: RunId) -> RunDetail:
     """Go on with a run that was cancelled, interrupted or given up."""
-    run = await service.host.resume(run_id)
+    run = await starting.resume_run(service, run_id)
     return await describe_run(service, run, with_report=False)
 
 
