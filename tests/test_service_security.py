@@ -214,5 +214,9 @@ def test_inputs_lie_below_the_root_whatever_they_are_called(cli: Cli, tmp_path: 
         problem(catalogue("s3://bucket/x"), 403, "forbidden-parameter")
         assert catalogue("memory:").status_code == 200
         (root / "sub" / "object").write_text("x")
+        # A link within the folder that is named leads no further.
+        (root / "sub" / "out").symlink_to(tmp_path)
         for url in ("sub", (root / "sub").as_uri()):
-            assert catalogue(url).json()["parameters"]["url"] == (root / "sub").as_uri()
+            run = catalogue(url).json()
+            assert run["parameters"]["url"] == (root / "sub").as_uri()
+            assert run["report"]["account"]["objects"]["catalogued"] == 1
