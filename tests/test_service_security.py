@@ -126,6 +126,10 @@ def test_a_body_that_is_too_large_is_refused_however_it_comes(shared: Served) ->
     # As it comes in whole, or in parts.
     assert raw(shared, long_head).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
     assert raw(shared, b"no HTTP at all\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    # Probes need no token: nothing of a body is waited for.
+    for field in (b"Content-Length: 1", b"Transfer-Encoding: chunked"):
+        probe = b"POST /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n" + field + b"\r\n\r\n"
+        assert raw(shared, probe).startswith(b"HTTP/1.1 413 ")
     assert shared.client.get("/livez").status_code == 200
     assert "Traceback" not in shared.log.read_text()
 

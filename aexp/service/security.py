@@ -140,9 +140,12 @@ class Gate:
         if self._open > MOST_REQUESTS:
             retry = {"Retry-After": str(RETRY_AFTER_S)}
             return problem(TOO_BUSY, "try again later", headers=retry)
+        # Without a token nobody may make the service wait for anything.
+        limit = 0 if scope["path"] in OPEN_PATHS else self._options.body_limit
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._options.body_limit:
-            return self._too_large()
+        unannounced = limit == 0 and "transfer-encoding" in headers
+        if unannounced or not length.isdecimal() or int(length) > limit:
+            return _too_large(limit)
         return None
 
     def _bears_token(self, headers: Headers) -> bool:
@@ -156,9 +159,6 @@ class Gate:
         same = hmac.compare_digest(offered, self._token.encode())
         return scheme.lower() in {"basic", "bearer"} and same
 
-    def _too_large(self) -> Response:
-        return problem(TOO_LARGE, f"a body may have {self._options.body_limit} bytes")
-
     async def _body(self, receive: Receive) -> bytes | Response | None:
         """The body, or why it is refused; None when the client has left."""
         chunks: list[bytes] = []
@@ -170,13 +170,17 @@ class Gate:
                     return None
                 size += len(message.get("body", b""))
                 if size > self._options.body_limit:
-                    return self._too_large()
+                    return _too_large(self._options.body_limit)
                 chunks.append(message.get("body", b""))
                 if not message.get("more_body", False):
                     return b"".join(chunks)
         return problem(
             TOO_SLOW, f"the body must arrive within {self._options.request_deadline_s:g} s"
         )
+
+
+def _too_large(limit: int) -> Response:
+    return problem(TOO_LARGE, f"a body may have {limit} bytes here")
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
