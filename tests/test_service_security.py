@@ -95,9 +95,20 @@ def test_pages_of_other_sites_change_nothing(shared: Served) -> None:
     assert "access-control-allow-origin" not in preflight.headers
 
 
-def test_answers_carry_the_headers_that_keep_them_harmless(shared: Served) -> None:
+def test_answers_carry_the_headers_that_keep_them_harmless(served: Served) -> None:
+    # What no version of ours has written: an error that no handler knows.
+    served.cli.query(
+        "INSERT INTO aexp.runs (run_id, scenario, target, parameters, facts, application_version)"
+        " VALUES ('odd', 'scope', 'scope', '[]', '{}', 'run-odd')"
+    )
+    problem(served.client.get("/runs"), 500, "internal")
+    log = served.log.read_text()
+    assert log.count('"severity": "ERROR"') == log.count("service.request_failed") == 1
+    assert (
+        'aexp_requests_total{method="GET",status="500"} 1.0' in served.client.get("/metrics").text
+    )
     for path in ("/runs", "/nowhere", "/livez"):
-        headers = shared.client.get(path).headers
+        headers = served.client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert headers["cache-control"] == "no-store"

@@ -28,6 +28,7 @@ from aexp.service.problems import (
     UNAUTHORIZED,
     WRONG_HOST,
     problem,
+    unexpected,
 )
 from aexp.service.state import Service
 
@@ -81,6 +82,10 @@ class Gate:
         self._open += 1
         try:
             await self._admit(scope, receive, answer)
+        except Exception as error:
+            if status:
+                raise
+            await unexpected(error)(scope, receive, answer)
         finally:
             self._open -= 1
             elapsed_s = time.perf_counter() - began
