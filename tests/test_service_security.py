@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
+import uvicorn
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from tests.cli import Cli
+from aexp.database import DatabaseUrl
+from aexp.service.options import ServiceOptions
+from aexp.service.security import Gate
+from aexp.service.server import address, listen
+from aexp.service.state import Service
+from aexp.settings import Settings
+from tests.cli import TIMEOUT_S, Cli
 from tests.service import Served, problem, serving
 
 TOKEN = "correct-horse-battery"
@@ -162,6 +173,47 @@ def test_a_client_that_is_slow_is_let_go(cli: Cli) -> None:
         # An answer that takes longer than the deadline is no client's fault.
         assert served.client.post("/trigger_sync?scenario=scope", json={}).status_code == 200
         assert served.cli.query("SELECT count(*) FROM aexp.runs") == [(1,)]
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_reads_nothing_is_let_go_and_a_quiet_answer_goes_on() -> None:
+    options = ServiceOptions(
+        settings=Settings(),
+        url=DatabaseUrl.parse("postgresql://127.0.0.1/none"),
+        hosts=None,
+        max_active_runs=1,
+        send_deadline_s=0.2,
+    )
+    let_go = anyio.Event()
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def parts() -> AsyncIterator[bytes]:
+            if scope["path"] == "/quiet":
+                yield b"one"
+                await anyio.sleep(3 * options.send_deadline_s)
+                yield b"two"
+                return
+            while True:
+                yield bytes(65536)
+
+        try:
+            await StreamingResponse(parts())(scope, receive, send)
+        finally:
+            if scope["path"] == "/endless":
+                let_go.set()
+
+    gate = Gate(answer, Service(options, {}))
+    config = uvicorn.Config(gate, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    with listen("127.0.0.1", 0) as listening, anyio.fail_after(TIMEOUT_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.serve, [listening])
+            async with httpx.AsyncClient(base_url=address(listening), trust_env=False) as client:
+                assert (await client.get("/quiet", timeout=TIMEOUT_S)).content == b"onetwo"
+            async with await anyio.connect_tcp(*listening.getsockname()) as reader:
+                await reader.send(b"GET /endless HTTP/1.1\r\nHost: here\r\n\r\n")
+                await let_go.wait()
+            server.should_exit = True
 
 
 def test_inputs_are_refused_without_a_root(shared: Served) -> None:

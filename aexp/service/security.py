@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.lowlevel
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -77,11 +78,18 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-            await send(message)
+            with anyio.move_on_after(self._options.send_deadline_s) as sending:
+                await send(message)
+            if sending.cancelled_caught:
+                # It takes nothing of what there is to be read, and holds its place meanwhile.
+                log.info("service.client_let_go", path=scope["path"])
+                exchange.cancel()
+                await anyio.lowlevel.checkpoint()
 
         self._open += 1
         try:
-            await self._admit(scope, receive, answer)
+            with anyio.CancelScope() as exchange:
+                await self._admit(scope, receive, answer)
         except Exception as error:
             if status:
                 raise
