@@ -92,6 +92,14 @@ def test_a_name_that_was_made_to_mean_this_machine_is_refused(shared: Served) ->
         assert shared.client.get("/runs", headers={"Host": name}).status_code == 200
 
 
+def test_a_service_goes_by_the_name_it_was_given_and_by_the_one_it_tells(cli: Cli) -> None:
+    # A name of 127.0.0.2 on every machine.
+    with serving(cli, "--host", "0X7F000002") as served:
+        assert served.url.startswith("http://127.0.0.2:")
+        for host in (f"127.0.0.2:{served.port}", "0x7f000002", "0X7F000002", "localhost"):
+            assert served.client.get("/livez", headers={"Host": host}).status_code == 200
+
+
 def test_pages_of_other_sites_change_nothing(shared: Served) -> None:
     for headers in (
         {"Origin": "http://evil.example"}, {"Origin": "null"},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import socket
 import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -33,7 +34,7 @@ from aexp.service.problems import (
 )
 from aexp.service.state import Service
 
-__all__ = ["HEAD_LIMIT", "Gate"]
+__all__ = ["HEAD_LIMIT", "Gate", "known_names"]
 
 # Probes come without a token.
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
@@ -194,6 +195,13 @@ class Gate:
 
 def _too_large(limit: int) -> Response:
     return problem(TOO_LARGE, f"a body may have {limit} bytes here")
+
+
+def known_names(listen_host: str, listening: socket.socket) -> frozenset[str]:
+    """The names by which a service that listens on a loopback address alone is addressed: as it was
+    told to, and as it says itself."""
+    given = listen_host.lower().rstrip(".")
+    return frozenset({"localhost", "127.0.0.1", "::1", given, listening.getsockname()[0]})
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
