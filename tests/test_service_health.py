@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,17 @@ def alone() -> Iterator[Cli]:
 def test_it_is_alive_and_ready(served: Served) -> None:
     assert served.client.get("/livez").json() == {"status": "alive"}
     assert served.client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_who_probes_takes_no_connections_from_those_who_work(shared: Served) -> None:
+    sessions = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+    [(before,)] = shared.cli.query(sessions)
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: shared.client.get("/readyz").status_code, range(100)))
+    [(after,)] = shared.cli.query(sessions)
+    assert set(answers) == {200}
+    # Ten ask at a time: however slow each answer is, they share it.
+    assert after - before < 50
 
 
 def test_a_database_of_another_version_is_not_ready(served: Served) -> None:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
+import uvicorn
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from tests.cli import Cli
+from aexp.database import DatabaseUrl
+from aexp.service.options import ServiceOptions
+from aexp.service.security import Gate
+from aexp.service.server import address, listen
+from aexp.service.state import Service
+from aexp.settings import Settings
+from tests.cli import TIMEOUT_S, Cli
 from tests.service import Served, problem, serving
 
 TOKEN = "correct-horse-battery"
@@ -81,6 +92,14 @@ def test_a_name_that_was_made_to_mean_this_machine_is_refused(shared: Served) ->
         assert shared.client.get("/runs", headers={"Host": name}).status_code == 200
 
 
+def test_a_service_goes_by_the_name_it_was_given_and_by_the_one_it_tells(cli: Cli) -> None:
+    # A name of 127.0.0.2 on every machine.
+    with serving(cli, "--host", "0X7F000002") as served:
+        assert served.url.startswith("http://127.0.0.2:")
+        for host in (f"127.0.0.2:{served.port}", "0x7f000002", "0X7F000002", "localhost"):
+            assert served.client.get("/livez", headers={"Host": host}).status_code == 200
+
+
 def test_pages_of_other_sites_change_nothing(shared: Served) -> None:
     for headers in (
         {"Origin": "http://evil.example"}, {"Origin": "null"},
@@ -95,9 +114,20 @@ def test_pages_of_other_sites_change_nothing(shared: Served) -> None:
     assert "access-control-allow-origin" not in preflight.headers
 
 
-def test_answers_carry_the_headers_that_keep_them_harmless(shared: Served) -> None:
+def test_answers_carry_the_headers_that_keep_them_harmless(served: Served) -> None:
+    # What no version of ours has written: an error that no handler knows.
+    served.cli.query(
+        "INSERT INTO aexp.runs (run_id, scenario, target, parameters, facts, application_version)"
+        " VALUES ('odd', 'scope', 'scope', '[]', '{}', 'run-odd')"
+    )
+    problem(served.client.get("/runs"), 500, "internal")
+    log = served.log.read_text()
+    assert log.count('"severity": "ERROR"') == log.count("service.request_failed") == 1
+    assert (
+        'aexp_requests_total{method="GET",status="500"} 1.0' in served.client.get("/metrics").text
+    )
     for path in ("/runs", "/nowhere", "/livez"):
-        headers = shared.client.get(path).headers
+        headers = served.client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert headers["cache-control"] == "no-store"
@@ -126,6 +156,10 @@ def test_a_body_that_is_too_large_is_refused_however_it_comes(shared: Served) ->
     # As it comes in whole, or in parts.
     assert raw(shared, long_head).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
     assert raw(shared, b"no HTTP at all\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    # Probes need no token: nothing of a body is waited for.
+    for field in (b"Content-Length: 1", b"Transfer-Encoding: chunked"):
+        probe = b"POST /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n" + field + b"\r\n\r\n"
+        assert raw(shared, probe).startswith(b"HTTP/1.1 413 ")
     assert shared.client.get("/livez").status_code == 200
     assert "Traceback" not in shared.log.read_text()
 
@@ -147,6 +181,47 @@ def test_a_client_that_is_slow_is_let_go(cli: Cli) -> None:
         # An answer that takes longer than the deadline is no client's fault.
         assert served.client.post("/trigger_sync?scenario=scope", json={}).status_code == 200
         assert served.cli.query("SELECT count(*) FROM aexp.runs") == [(1,)]
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_reads_nothing_is_let_go_and_a_quiet_answer_goes_on() -> None:
+    options = ServiceOptions(
+        settings=Settings(),
+        url=DatabaseUrl.parse("postgresql://127.0.0.1/none"),
+        hosts=None,
+        max_active_runs=1,
+        send_deadline_s=0.2,
+    )
+    let_go = anyio.Event()
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def parts() -> AsyncIterator[bytes]:
+            if scope["path"] == "/quiet":
+                yield b"one"
+                await anyio.sleep(3 * options.send_deadline_s)
+                yield b"two"
+                return
+            while True:
+                yield bytes(65536)
+
+        try:
+            await StreamingResponse(parts())(scope, receive, send)
+        finally:
+            if scope["path"] == "/endless":
+                let_go.set()
+
+    gate = Gate(answer, Service(options, {}))
+    config = uvicorn.Config(gate, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    with listen("127.0.0.1", 0) as listening, anyio.fail_after(TIMEOUT_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.serve, [listening])
+            async with httpx.AsyncClient(base_url=address(listening), trust_env=False) as client:
+                assert (await client.get("/quiet", timeout=TIMEOUT_S)).content == b"onetwo"
+            async with await anyio.connect_tcp(*listening.getsockname()) as reader:
+                await reader.send(b"GET /endless HTTP/1.1\r\nHost: here\r\n\r\n")
+                await let_go.wait()
+            server.should_exit = True
 
 
 def test_inputs_are_refused_without_a_root(shared: Served) -> None:
@@ -214,5 +289,9 @@ def test_inputs_lie_below_the_root_whatever_they_are_called(cli: Cli, tmp_path: 
         problem(catalogue("s3://bucket/x"), 403, "forbidden-parameter")
         assert catalogue("memory:").status_code == 200
         (root / "sub" / "object").write_text("x")
+        # A link within the folder that is named leads no further.
+        (root / "sub" / "out").symlink_to(tmp_path)
         for url in ("sub", (root / "sub").as_uri()):
-            assert catalogue(url).json()["parameters"]["url"] == (root / "sub").as_uri()
+            run = catalogue(url).json()
+            assert run["parameters"]["url"] == (root / "sub").as_uri()
+            assert run["report"]["account"]["objects"]["catalogued"] == 1

@@ -10,6 +10,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from aexp.errors import BadInput
+from aexp.scenarios.objects_census import take_census
 from aexp.scenarios.stores import normal_url, open_store
 from tests.folders import make_folder
 
@@ -62,3 +63,25 @@ async def test_a_page_of_a_folder_that_has_gone_is_no_empty_page(tmp_path: Path)
 
     with pytest.raises(BadInput, match="does not exist"):
         await store.page(None, "plain")
+
+
+@pytest.mark.asyncio
+async def test_a_link_out_of_a_folder_is_no_object_of_it(tmp_path: Path) -> None:
+    make_folder(tmp_path / "elsewhere", ("secret", "deep/secret"))
+    things = tmp_path / "things"
+    make_folder(things, ("50%20", "a/b"))
+    (things / "a" / "out ü%20#").symlink_to(tmp_path / "elsewhere")
+    (things / "secret").symlink_to(tmp_path / "elsewhere" / "secret")
+    (things / "through").symlink_to("a/out ü%20#/deep")
+    (things / "up").symlink_to("a/../../elsewhere")
+    (things / "within").symlink_to(things / "a")
+    # Its own name may be a link.
+    (tmp_path / "name").symlink_to("things")
+
+    for name in ("things", "name"):
+        url = (tmp_path / name).as_uri()
+        store = await open_store(url, (), 10.0)
+        with blockbuster_ctx():
+            keys = await store.keys()
+        assert keys == ["50%20", "a/b", "within/b"]
+        assert sorted(await take_census({"url": url, "exclude": []})) == keys

@@ -78,6 +78,7 @@ def serve(
     from aexp.service.app import load_scenarios  # noqa: PLC0415
     from aexp.service.heartbeat import heartbeat_of  # noqa: PLC0415
     from aexp.service.options import ServiceOptions  # noqa: PLC0415
+    from aexp.service.security import known_names  # noqa: PLC0415
     from aexp.service.server import address, is_loopback, listen  # noqa: PLC0415
     from aexp.service.server import serve as serve_on  # noqa: PLC0415
 
@@ -103,7 +104,7 @@ def serve(
         options = ServiceOptions(
             settings=settings,
             url=url,
-            hosts=frozenset({"localhost", "127.0.0.1", "::1", host}) if local else None,
+            hosts=known_names(host, listening) if local else None,
             max_active_runs=max_active_runs,
             input_root=input_root,
             allow_outbound=allow_outbound,

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import anyio.to_thread
 
 from aexp.errors import BadInput
-from aexp.scenarios.stores import MEMORY, open_store, sample_objects
+from aexp.scenarios.stores import MEMORY, leads_out, open_store, sample_objects
 
 __all__ = ["Comparison", "Listed", "take_census"]
 
@@ -53,7 +53,7 @@ async def take_census(parameters: Mapping[str, Any]) -> Mapping[str, Listed]:
         folder = Path(unquote(urlsplit(url).path))
         try:
             return await anyio.to_thread.run_sync(
-                lambda: dict(_files(str(folder), "", exclude, frozenset()))
+                lambda: dict(_files(folder, str(folder), "", exclude, frozenset()))
             )
         except OSError as error:
             raise BadInput(f"cannot read {folder}: {error.strerror}") from error
@@ -71,9 +71,14 @@ def _is_excluded(key: str, exclude: Sequence[str]) -> bool:
 
 
 def _files(
-    folder: str, prefix: str, exclude: Sequence[str], above: frozenset[tuple[int, int]]
+    root: Path,
+    folder: str,
+    prefix: str,
+    exclude: Sequence[str],
+    above: frozenset[tuple[int, int]],
 ) -> Iterator[tuple[str, Listed]]:
-    """What lies below ``folder``, through links too; links that lead nowhere are left out."""
+    """What lies below ``folder``, through links too; links that lead nowhere or out of ``root`` are
+    left out."""
     here = os.stat(folder)  # noqa: PTH116 - as the entries below, by text
     if (here.st_dev, here.st_ino) in above:
         return
@@ -82,11 +87,13 @@ def _files(
             key = prefix + entry.name
             if _is_excluded(key, exclude) or _is_partial_upload(entry.name):
                 continue
+            if leads_out(entry, root):
+                continue
             try:
                 status = entry.stat()
                 if entry.is_dir():
                     nested = above | {(here.st_dev, here.st_ino)}
-                    yield from _files(entry.path, key + "/", exclude, nested)
+                    yield from _files(root, entry.path, key + "/", exclude, nested)
                     continue
             except FileNotFoundError:
                 continue

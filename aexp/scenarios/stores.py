@@ -34,6 +34,7 @@ __all__ = [
     "MEMORY",
     "Entry",
     "Store",
+    "leads_out",
     "normal_url",
     "open_store",
     "sample_objects",
@@ -163,15 +164,17 @@ class Store:
         await anyio.to_thread.run_sync(_check_folder, self.folder)
         pending: list[str | None] = [None]
         while pending:
-            found = await self._request(
-                obstore.list_with_delimiter_async(self.client, pending.pop())
-            )
+            below = pending.pop()
+            found = await self._request(obstore.list_with_delimiter_async(self.client, below))
+            strays = await anyio.to_thread.run_sync(_strays, self.folder, below)
             pending += [
                 prefix
                 for prefix in found["common_prefixes"]
-                if not self._is_excluded(prefix) and _may_hold(prefix, after, last)
+                if prefix not in strays
+                and not self._is_excluded(prefix)
+                and _may_hold(prefix, after, last)
             ]
-            yield found["objects"]
+            yield [meta for meta in found["objects"] if meta["path"] not in strays]
 
     async def _scan(
         self, after: str | None, last: str | None
@@ -240,6 +243,27 @@ def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "does not exist"
         raise BadInput(f"{folder} {what}: name one that holds the objects")
+
+
+def _strays(folder: Path, below: str | None) -> frozenset[str]:
+    """The keys in the directory ``below`` that are links out of ``folder``, which the client would
+    follow: whoever may name a folder may not read another one through it."""
+    prefix = f"{below}/" if below is not None else ""
+    try:
+        with os.scandir(folder / prefix) as entries:
+            return frozenset(prefix + entry.name for entry in entries if leads_out(entry, folder))
+    except FileNotFoundError:
+        # It has gone since it was listed.
+        return frozenset()
+
+
+def leads_out(entry: os.DirEntry[str], folder: Path) -> bool:
+    """Whether ``entry``, which is below ``folder``, is a link to something that is not."""
+    if not entry.is_symlink():
+        return False
+    # Unlike Path.resolve, it raises nothing at a loop of links.
+    real, root = os.path.realpath(entry.path), os.path.realpath(folder)
+    return not Path(real).is_relative_to(root)
 
 
 def _samples() -> MemoryStore:

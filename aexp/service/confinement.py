@@ -1,9 +1,9 @@
 """Which files and servers a request may name.
 
 A parameter of type Path, and a folder that one with NAMES_PLACE names, must lie below the service's
-input root, links followed. Without a root none may be named. A server or a bucket may be named only
-where the service was told so: whoever sends requests could otherwise make it talk to what only it
-can reach.
+input root, links followed. Without a root none may be named. Links that lead out of such a folder
+are no objects of its store. A server or a bucket may be named only where the service was told so:
+whoever sends requests could otherwise make it talk to what only it can reach.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ class ServiceOptions:
 
     ``hosts`` are the names that the Host header may have, None for any. ``input_root`` is the
     folder below which inputs may lie, None to refuse them all; ``allow_outbound`` lets requests
-    name servers and buckets that the service then talks to. ``body_limit`` is in bytes. ``keep``
-    is a run that is there for as long as the service.
+    name servers and buckets that the service then talks to. ``body_limit`` is in bytes. A client
+    has ``send_deadline_s`` to take each part of an answer, however long nothing is sent between
+    them. ``keep`` is a run that is there for as long as the service.
     """
 
     settings: Settings
@@ -30,6 +31,7 @@ class ServiceOptions:
     allow_outbound: bool = False
     body_limit: int = 1024 * 1024
     request_deadline_s: float = 10.0
+    send_deadline_s: float = 30.0
     keep: Kept | None = None
     lag_limit_ms: float = 1000.0
 

@@ -47,6 +47,7 @@ __all__ = [
     "documented",
     "of_status",
     "problem",
+    "unexpected",
 ]
 
 MEDIA_TYPE = "application/problem+json"
@@ -215,8 +216,7 @@ async def _database(_request: Request, error: Exception) -> Response:
         return problem(INVALID, "a value is none that the database can hold")
     kind = _UNREACHABLE if is_connection_error(error) else INTERNAL
     if kind is INTERNAL:
-        log.error("service.request_failed", problem=kind.slug, exc_info=error)
-        return problem(kind, _UNKNOWN)
+        return unexpected(error)
     log.warning("service.request_failed", error=str(error), problem=kind.slug)
     return problem(
         kind,
@@ -225,12 +225,14 @@ async def _database(_request: Request, error: Exception) -> Response:
     )
 
 
-async def _unexpected(_request: Request, _error: Exception) -> Response:
+def unexpected(error: Exception) -> Response:
+    """The answer to a request that ended in an error which nobody handles; the log has the rest."""
+    log.error("service.request_failed", problem=INTERNAL.slug, exc_info=error)
     return problem(INTERNAL, _UNKNOWN)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Let ``app`` answer every error with a problem."""
+    """Let ``app`` answer every error that we know with a problem."""
     handlers: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         AexpError: _ours,
         RequestRefused: _refused,
@@ -241,7 +243,6 @@ def add_problem_handlers(app: FastAPI) -> None:
         asyncpg.InternalClientError: _database,
         sqlalchemy.exc.DBAPIError: _database,
         OSError: _database,
-        Exception: _unexpected,
     }
     for error, handler in handlers.items():
         app.add_exception_handler(error, handler)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import hmac
+import socket
 import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.lowlevel
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -28,10 +30,11 @@ from aexp.service.problems import (
     UNAUTHORIZED,
     WRONG_HOST,
     problem,
+    unexpected,
 )
 from aexp.service.state import Service
 
-__all__ = ["HEAD_LIMIT", "Gate"]
+__all__ = ["HEAD_LIMIT", "Gate", "known_names"]
 
 # Probes come without a token.
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
@@ -76,11 +79,22 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-            await send(message)
+            with anyio.move_on_after(self._options.send_deadline_s) as sending:
+                await send(message)
+            if sending.cancelled_caught:
+                # It takes nothing of what there is to be read, and holds its place meanwhile.
+                log.info("service.client_let_go", path=scope["path"])
+                exchange.cancel()
+                await anyio.lowlevel.checkpoint()
 
         self._open += 1
         try:
-            await self._admit(scope, receive, answer)
+            with anyio.CancelScope() as exchange:
+                await self._admit(scope, receive, answer)
+        except Exception as error:
+            if status:
+                raise
+            await unexpected(error)(scope, receive, answer)
         finally:
             self._open -= 1
             elapsed_s = time.perf_counter() - began
@@ -140,9 +154,12 @@ class Gate:
         if self._open > MOST_REQUESTS:
             retry = {"Retry-After": str(RETRY_AFTER_S)}
             return problem(TOO_BUSY, "try again later", headers=retry)
+        # Without a token nobody may make the service wait for anything.
+        limit = 0 if scope["path"] in OPEN_PATHS else self._options.body_limit
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._options.body_limit:
-            return self._too_large()
+        unannounced = limit == 0 and "transfer-encoding" in headers
+        if unannounced or not length.isdecimal() or int(length) > limit:
+            return _too_large(limit)
         return None
 
     def _bears_token(self, headers: Headers) -> bool:
@@ -156,9 +173,6 @@ class Gate:
         same = hmac.compare_digest(offered, self._token.encode())
         return scheme.lower() in {"basic", "bearer"} and same
 
-    def _too_large(self) -> Response:
-        return problem(TOO_LARGE, f"a body may have {self._options.body_limit} bytes")
-
     async def _body(self, receive: Receive) -> bytes | Response | None:
         """The body, or why it is refused; None when the client has left."""
         chunks: list[bytes] = []
@@ -170,13 +184,24 @@ class Gate:
                     return None
                 size += len(message.get("body", b""))
                 if size > self._options.body_limit:
-                    return self._too_large()
+                    return _too_large(self._options.body_limit)
                 chunks.append(message.get("body", b""))
                 if not message.get("more_body", False):
                     return b"".join(chunks)
         return problem(
             TOO_SLOW, f"the body must arrive within {self._options.request_deadline_s:g} s"
         )
+
+
+def _too_large(limit: int) -> Response:
+    return problem(TOO_LARGE, f"a body may have {limit} bytes here")
+
+
+def known_names(listen_host: str, listening: socket.socket) -> frozenset[str]:
+    """The names by which a service that listens on a loopback address alone is addressed: as it was
+    told to, and as it says itself."""
+    given = listen_host.lower().rstrip(".")
+    return frozenset({"localhost", "127.0.0.1", "::1", given, listening.getsockname()[0]})
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -18,6 +18,7 @@ from aexp.service.lag import LoopLag
 from aexp.service.metrics import Metrics
 from aexp.service.options import ServiceOptions
 from aexp.service.problems import RETRY_AFTER_S, TOO_BUSY, RequestRefused
+from aexp.service.readiness import DatabaseCheck
 from aexp.service.schemas import RUN_ID
 from aexp.stopping import Stop
 
@@ -38,11 +39,15 @@ class Service:
     stop: Stop = field(default_factory=Stop)
     lag: LoopLag = field(default_factory=LoopLag)
     metrics: Metrics = field(default_factory=Metrics)
+    database: DatabaseCheck = field(init=False)
     audits: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(MOST_AUDITS))
     waiting: int = 0
     opened: Host | None = None
     # Why the lifespan did not begin or did not end.
     failure: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self.database = DatabaseCheck(self.options.url)
 
     @property
     def host(self) -> Host:
