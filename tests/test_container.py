@@ -5,6 +5,7 @@ No engine is needed: the Dockerfile's own commands run in a fresh venv.
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import tomllib
@@ -16,7 +17,9 @@ import psycopg
 import pytest
 import yaml
 
+from aexp.cli.worker import worker
 from aexp.database import DatabaseUrl, embedded
+from aexp.hosting.opening import POOL_SIZE
 from aexp.service.server import GRACE_S
 from aexp.settings import Settings
 from tests.cli import TIMEOUT_S, Cli, wait_until
@@ -127,6 +130,18 @@ def test_the_compose_file_is_one_and_starts_nothing_before_what_it_needs() -> No
     for name in ("service", "worker"):
         condition = SERVICES[name]["depends_on"]["migrate"]["condition"]
         assert condition == "service_completed_successfully"
+
+
+def test_the_database_has_room_for_all_that_its_executors_may_take() -> None:
+    scaled = re.search(r"--scale worker=(\d+)", COMPOSE)
+    room = re.search(r"-cmax_connections=(\d+)", COMPOSE)
+    assert scaled is not None
+    assert room is not None
+    runs: Any
+    (runs,) = (option.default for option in worker.params if option.name == "max_active_runs")
+    # What a host has besides its runs: its two pools, DBOS's, its hold, and one to be probed with.
+    besides = POOL_SIZE + POOL_SIZE // 2 + 2 + 2
+    assert int(room[1]) >= (1 + int(scaled[1])) * (30 * runs + besides)
 
 
 def test_the_password_of_the_database_need_not_stand_in_the_url(tmp_path: Path) -> None:
