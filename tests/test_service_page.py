@@ -66,7 +66,7 @@ def test_a_run_is_started_killed_and_looked_at(browser: Browser, served: Served)
         page.wait_for_url(re.compile("/view/resume-"))
         expect_end(page, "SUCCESS")
         expect(page.get_by_text("promises held")).to_be_visible()
-        expect(page.get_by_text("killed").first).to_be_visible()
+        expect(page.locator(".tl-cut.killed")).to_have_count(1)
         page.get_by_role("option", name=re.compile("^publish, ok")).first.click()
         expect(page.get_by_role("complementary", name="Details").locator("pre").first).to_have_text(
             "1"
@@ -97,6 +97,18 @@ def test_a_run_is_cancelled_resumed_and_deleted(browser: Browser, served: Served
         expect(page.get_by_text("There is no run yet.")).to_be_visible()
         assert served.client.get(f"/runs/{run_id}").status_code == 404
         assert complaints == []
+
+
+def test_a_run_is_followed_again_after_a_refusal(browser: Browser, shared: Served) -> None:
+    run_id = shared.begin("resume", {"messages": 200, "concurrency": 1, "latency_s": 0.5})
+    with opened(browser, shared, []) as page:
+        # As while all places are taken, or the database is away for a moment.
+        page.route("**/events", lambda route: route.fulfill(status=503), times=1)
+        with page.expect_response(lambda one: "/events" in one.url and one.status == 200):
+            page.goto(f"{shared.url}/view/{run_id}")
+
+        shared.client.post(f"/runs/{run_id}/cancel")
+        expect(page.locator("#state")).to_have_text("CANCELLED")
 
 
 def test_what_the_service_refuses_is_said_in_its_words(browser: Browser, shared: Served) -> None:

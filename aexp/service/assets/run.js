@@ -3,6 +3,7 @@
   'use strict';
   const { ask, forkDialog, render, trouble, update } = globalThis.aexp;
   const AGAIN_MS = 600;
+  const FOLLOW_AGAIN_MS = 2000;
   const byId = (id) => document.getElementById(id);
   const runId = decodeURIComponent(location.pathname.split('/').pop());
   const here = `/runs/${encodeURIComponent(runId)}`;
@@ -74,7 +75,8 @@
     drawing = false;
   }
 
-  /** Events come until the run has ended; the browser asks again when the connection is lost. */
+  /** Events come until the run has ended. When the connection is lost the browser asks again; when
+   * the answer is an error it does not, so that we do. */
   function follow() {
     if (source) source.close();
     const mine = new EventSource(`${here}/events`);
@@ -84,12 +86,18 @@
       mine.addEventListener(name, soon);
     }
     mine.addEventListener('error', async () => {
+      let over = false;
       try {
-        const run = await draw();
-        // Not the one that follows the run since it was resumed meanwhile.
-        if (run.ended) mine.close();
+        over = (await draw()).ended;
       } catch (error) {
+        // Deleted meanwhile.
+        over = error.status === 404;
         trouble(byId('trouble'), error);
+      }
+      // Not the one that follows the run since it was resumed meanwhile.
+      if (over) mine.close();
+      else if (mine.readyState === EventSource.CLOSED) {
+        setTimeout(() => { if (mine === source) follow(); }, FOLLOW_AGAIN_MS);
       }
     });
   }
