@@ -137,6 +137,7 @@ def test_the_database_has_room_for_all_that_its_executors_may_take() -> None:
     room = re.search(r"-cmax_connections=(\d+)", COMPOSE)
     assert scaled is not None
     assert room is not None
+    runs: Any
     (runs,) = (option.default for option in worker.params if option.name == "max_active_runs")
     # What a host has besides its runs: its two pools, DBOS's, its hold, and one to be probed with.
     besides = POOL_SIZE + POOL_SIZE // 2 + 2 + 2

@@ -5,10 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import jsonschema_rs
 import pytest
 
 from tests.cli import Cli
 from tests.service import Served, problem
+
+BEFORE_THE_ROUTES = {"401", "403", "408", "413", "421", "431", "500", "503"}
 
 
 def test_scenarios_are_told_with_the_schema_of_their_parameters(shared: Served) -> None:
@@ -273,11 +276,37 @@ def test_the_openapi_document_tells_of_every_problem(shared: Served) -> None:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert operation["description"], (method, path)
-            codes = set(operation["responses"])
-            assert path == "/livez" or "500" in codes, (method, path)
+            # What stands before the routes answers to all of them.
+            assert operation["responses"].keys() >= BEFORE_THE_ROUTES, (method, path)
             for code, response in operation["responses"].items():
                 if int(code) >= 400:
                     assert list(response["content"]) == ["application/problem+json"]
+
+
+def test_the_examples_of_the_openapi_document_are_what_they_are_examples_of(
+    shared: Served,
+) -> None:
+    document = shared.client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    shown = {name for name, schema in schemas.items() if "examples" in schema}
+    assert shown >= {"RunRequest", "ForkRequest", "RunDetail", "RunPage", "WorkflowTree"}
+    for name in shown:
+        validator = jsonschema_rs.validator_for(
+            {"$ref": f"#/components/schemas/{name}", "components": document["components"]},
+            validate_formats=True,
+        )
+        for example in schemas[name]["examples"]:
+            validator.validate(example)
+    events = document["paths"]["/runs/{run_id}/events"]["get"]["responses"]["200"]["content"]
+    assert "event: run.progressed\n" in events["text/event-stream"]["example"]
+    problems = jsonschema_rs.validator_for(schemas["Problem"])
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for code, response in operation["responses"].items():
+                if int(code) >= 400:
+                    example = response["content"]["application/problem+json"]["example"]
+                    problems.validate(example)
+                    assert not example["type"].endswith(f"status-{code}")
 
 
 def test_no_other_command_pays_for_the_web_framework(cli: Cli) -> None:

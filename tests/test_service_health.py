@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +28,17 @@ def alone() -> Iterator[Cli]:
 def test_it_is_alive_and_ready(served: Served) -> None:
     assert served.client.get("/livez").json() == {"status": "alive"}
     assert served.client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_a_loop_that_is_late_is_not_ready(served: Served) -> None:
+    served.process.send_signal(signal.SIGSTOP)
+    # Three ticks of each two hundred must have been late by more than the limit of a second.
+    stalled_until = time.monotonic() + 1.5
+    wait_until(lambda: time.monotonic() > stalled_until)
+    served.process.send_signal(signal.SIGCONT)
+    told = problem(served.client.get("/readyz"), 503, "not-ready")
+    assert [reason.partition(" by ")[0] for reason in told["reasons"]] == ["the event loop is late"]
+    assert served.client.get("/livez").status_code == 200
 
 
 def test_who_probes_takes_no_connections_from_those_who_work(shared: Served) -> None:

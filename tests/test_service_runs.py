@@ -166,6 +166,7 @@ def test_a_signal_under_load_drains_and_ends_well(cli: Cli, number: signal.Signa
             # Who follows is let go, and comes again.
             list(events)
         assert served.wait() == 0
+        assert '"severity": "ERROR"' not in served.log.read_text()
         assert set(served.statuses()) <= {"SUCCESS", "PENDING", "ENQUEUED"}
         ends = cli.query("SELECT DISTINCT ended FROM aexp.processes")
         assert ends == [("interrupted",)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import random
 import subprocess
 import time
@@ -168,7 +169,12 @@ def test_two_workers_of_one_name_would_take_each_others_work(
     second = cli("worker", "--executor-id", "w1")
     assert second.code == 2
     assert "executor 'w1' is alive" in second.error
-    assert executors(cli)["w1"]["serves"] == "worker"
+    unnamed = cli.start("worker", *QUIET)
+    assert unnamed.stdout is not None
+    assert unnamed.stdout.readline() == f"aexp works as {platform.node()[:100]}\n"
+    found = executors(cli)
+    assert found.keys() == {"w1", platform.node()[:100]}
+    assert found["w1"]["serves"] == "worker"
     workers.processes["w1"].terminate()
     assert workers.processes["w1"].wait(TIMEOUT_S) == 0
     assert executors(cli)["w1"]["alive"] is False

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from aexp.service.examples import EXAMPLES
 from aexp.service.schemas import Problem
 from aexp.service.security import OPEN_PATHS
 
@@ -13,7 +14,7 @@ __all__ = ["describe"]
 
 
 def describe(app: FastAPI, *, with_token: bool) -> None:
-    """Let ``app`` tell of the shape of its problems, and of the token if it needs one."""
+    """Let ``app`` tell of its problems, of examples, and of the token if it needs one."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -22,6 +23,9 @@ def describe(app: FastAPI, *, with_token: bool) -> None:
             components = document.setdefault("components", {})
             schemas = components.setdefault("schemas", {})
             schemas["Problem"] = Problem.model_json_schema()
+            # The framework leaves out what is null.
+            for name, example in EXAMPLES.items():
+                schemas[name]["examples"] = [example]
             # What the framework would answer, did we not.
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)

@@ -126,9 +126,22 @@ _STATUS_SLUGS = {
 }
 
 
+_OF_STATUS = (
+    INVALID,
+    TOO_LARGE,
+    HEAD_TOO_LARGE,
+    TOO_SLOW,
+    UNAUTHORIZED,
+    CROSS_SITE,
+    WRONG_HOST,
+    TOO_BUSY,
+    INTERNAL,
+)
+
+
 def of_status(status: int) -> Kind:
     """The kind for an answer of the framework's own."""
-    for kind in (INVALID, TOO_LARGE, UNAUTHORIZED, CROSS_SITE, INTERNAL):
+    for kind in _OF_STATUS:
         if kind.status == status:
             return kind
     return Kind(status, _STATUS_SLUGS.get(status, f"status-{status}"), HTTPStatus(status).phrase)
@@ -250,7 +263,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """These statuses and those that every request may get, for the OpenAPI document."""
-    common = (401, 403, 421, 500, 503)
+    common = (401, 403, 408, 413, 421, 431, 500, 503)
     return {
         status: {
             "description": of_status(status).title,

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic.config import JsonDict
 
 __all__ = [
     "RUN_ID",
@@ -30,15 +29,6 @@ __all__ = [
 MOST_KILLS = 90
 MOST_DEPTH = 20
 RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$"
-
-_EXAMPLE_RUN: JsonDict = {
-    "run_id": "resume-0a1b2c3d",
-    "scenario": "resume",
-    "status": "SUCCESS",
-    "active": False,
-    "created_at": "2025-01-31T12:00:00Z",
-    "parameters": {"messages": 20, "channels": 2},
-}
 
 
 class _Shape(BaseModel):
@@ -100,10 +90,6 @@ class RunRequest(_Shape):
     seed: int = Field(
         0, ge=-(2**63), lt=2**63, strict=True, description="chooses the moments of the kills"
     )
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"parameters": {"messages": 20}, "kills": 1, "seed": 7}]},
-    )
 
 
 class ForkRequest(_Shape):
@@ -122,10 +108,6 @@ class ForkRequest(_Shape):
         None,
         pattern=RUN_ID,
         description="id of the fork: a request with the same id and step is the same fork",
-    )
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"start_step": 3, "run_id": "resume-from-3"}]},
     )
 
 
@@ -169,7 +151,6 @@ class RunSummary(_Shape):
     active: bool = Field(description="whether this service works on it at the moment")
     created_at: datetime
     parameters: dict[str, Any]
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE_RUN]})
 
 
 class RunPage(_Shape):

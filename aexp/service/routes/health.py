@@ -15,7 +15,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez")
+@router.get("/livez", responses=documented())
 async def live() -> dict[str, str]:
     """Answers while the service's loop runs. Needs no token."""
     return {"status": "alive"}

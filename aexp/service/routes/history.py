@@ -12,6 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from aexp.database.connect import is_connection_error
 from aexp.hosting import Host, RunEvent
 from aexp.service.cursor import read_cursor, write_cursor
+from aexp.service.examples import STREAM
 from aexp.service.problems import documented
 from aexp.service.queries import read_status, read_step_page, read_workflows
 from aexp.service.routes.runs import Cursor
@@ -24,7 +25,6 @@ router = APIRouter(tags=["history"])
 # Another service may host the run, and tells us nothing.
 _LOOK_AGAIN_S = 1.0
 _RETRY_MS = 1000
-
 log = structlog.stdlib.get_logger("aexp.service")
 
 
@@ -62,7 +62,10 @@ async def list_steps(
 @router.get(
     "/runs/{run_id}/events",
     response_class=EventSourceResponse,
-    responses=documented(404, 422),
+    responses={
+        200: {"content": {"text/event-stream": {"example": STREAM}}},
+        **documented(404, 422),
+    },
     dependencies=[Waiting],
 )
 async def follow_events(

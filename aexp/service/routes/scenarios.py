@@ -47,7 +47,7 @@ BEGUN: dict[int | str, dict[str, Any]] = {
             "Location": {"description": "where the run is found", "schema": {"type": "string"}}
         },
     },
-    **documented(400, 404, 408, 413, 422, 429),
+    **documented(400, 404, 422, 429),
 }
 
 
