@@ -29,7 +29,7 @@ from aexp.errors import (
     DatabaseTooOld,
     DatabaseUnreachable,
 )
-from tests.cli import TIMEOUT_S, children_running
+from tests.cli import TIMEOUT_S, children_running, wait_until
 
 ROOT = Path(__file__).parent.parent
 TABLES = {
@@ -196,7 +196,8 @@ def test_dbos_migrate_and_dbos_start_work(empty_database: DatabaseUrl, signalled
     (service,) = children_running(started.pid, "serve")
     try:
         url = said.removeprefix("aexp serves ").strip()
-        assert httpx.get(f"{url}/readyz", trust_env=False).json() == {"status": "ready"}
+        ready = {"status": "ready"}
+        wait_until(lambda: httpx.get(f"{url}/readyz", trust_env=False).json() == ready)
         # Told itself, `dbos start` passes the signal on and leaves with 1, whatever becomes of it.
         (service if signalled == "the service" else started).send_signal(signal.SIGTERM)
         # Open until the service has ended too.

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase
 from schemathesis import checks
 from schemathesis.core.result import Ok
 
-from tests.cli import Cli
+from tests.cli import Cli, wait_until
 from tests.service import Served, serving
 
 EXAMPLES = 25
@@ -63,4 +63,4 @@ def test_no_request_is_answered_otherwise_than_documented(served: Served) -> Non
     log = served.log.read_text()
     assert "Traceback" not in log
     assert '"severity": "ERROR"' not in log
-    assert served.client.get("/readyz").status_code == 200
+    wait_until(lambda: served.client.get("/readyz").status_code == 200)

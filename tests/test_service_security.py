@@ -20,7 +20,7 @@ from aexp.service.security import Gate
 from aexp.service.server import address, listen
 from aexp.service.state import Service
 from aexp.settings import Settings
-from tests.cli import TIMEOUT_S, Cli
+from tests.cli import TIMEOUT_S, Cli, wait_until
 from tests.service import Served, problem, serving
 
 TOKEN = "correct-horse-battery"
@@ -60,7 +60,7 @@ def test_with_a_token_every_request_needs_it_but_the_probes(cli: Cli) -> None:
         url = f"http://127.0.0.1:{served.port}"
         with httpx.Client(base_url=url, trust_env=False) as stranger:
             assert stranger.get("/livez").status_code == 200
-            assert stranger.get("/readyz").status_code == 200
+            wait_until(lambda: stranger.get("/readyz").status_code == 200)
             for path in ("/scenarios", "/runs", "/metrics", "/openapi.json", "/nowhere", "/"):
                 refused = stranger.get(path)
                 problem(refused, 401, "unauthorized")
