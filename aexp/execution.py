@@ -49,8 +49,6 @@ _POLL_S = 0.02
 _SLOWEST_POLL_S = 0.1
 _OTHERS_LEAVE_S = 2.0
 
-_ROOT = Queue(name=ROOT_QUEUE)
-
 log = structlog.stdlib.get_logger("aexp.execution")
 
 
@@ -227,7 +225,7 @@ class _Work:
             self.url,
             scope=self.run.run_id,
             session_name=session_name(self.run.run_id, self.settings.executor_id),
-            queues=[_ROOT, *self.scenario.queues(self.parameters)],
+            queues=[Queue(name=ROOT_QUEUE), *self.scenario.queues(self.parameters)],
             listen_to_all=self.scenario.listens_to_all_queues,
             own_application=bool(schedules),
             progress=self.progress,
@@ -256,7 +254,7 @@ class _Work:
             return False
         with _connected_throughout(self.run):
             if not await _root_has_ended(self.connection, self.run):
-                await poll_rarely(runtime, _ROOT)
+                await poll_rarely(runtime, ROOT_QUEUE)
         if not await self._await(_root_has_ended):
             return False
         await retire(runtime, schedules)

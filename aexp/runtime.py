@@ -357,15 +357,21 @@ def _register_queue(registrar: DBOSClient, runtime: Runtime, queue: Queue) -> No
     )
 
 
-async def poll_rarely(runtime: Runtime, queue: Queue) -> None:
-    """Look for work on ``queue`` only once a second from now on, in all processes of the run.
+async def poll_rarely(runtime: Runtime, name: str) -> None:
+    """Look for work on the queue ``name`` only once a second from now on, in all processes.
 
     Each look costs DBOS three milliseconds of a processor and three transactions. The next process
     that starts looks as often as before.
     """
-    known_as = replace(queue, name=runtime.queue_name(queue.name), poll_interval_s=_RARE_POLL_S)
-    registrar = DBOSClient(system_database_engine=runtime.enqueuing, lazy=True)
-    await patiently(lambda: anyio.to_thread.run_sync(_register_queue, registrar, runtime, known_as))
+    # By itself, and not through DBOS: a process that stands still in the midst of its transaction
+    # would hold the queue, which the one that takes its work over registers again.
+    await patiently(
+        lambda: runtime.database.pool.execute(
+            "UPDATE dbos.queues SET polling_interval_sec = $2 WHERE name = $1",
+            runtime.queue_name(name),
+            _RARE_POLL_S,
+        )
+    )
 
 
 async def remove_queues(runtime: Runtime) -> None:

@@ -203,7 +203,7 @@ def test_when_no_page_can_be_described_the_run_ends_in_one_line_that_says_why(
 ) -> None:
     result = cli(
         "run", "credentials", "--set", f"token_url={foreign.url}{path}", "--set", "pages=2",
-        "--set", "deadline_s=0.2", "--json",
+        "--set", f"deadline_s={0.2 if path == '/hang' else 60}", "--json",
     )  # fmt: skip
 
     report = result.json
@@ -223,7 +223,10 @@ def test_when_no_page_can_be_described_the_run_ends_in_one_line_that_says_why(
     }
     assert report["account"]["users"]["reported_failed"] == 6
     (process,) = report["account"]["credentials"].values()
-    assert process["failed_fetches"] == len(foreign.asked) >= 3
+    # What is given up so soon may not have come to be asked.
+    unasked = process["failed_fetches"] - len(foreign.asked)
+    assert unasked >= 0 if path == "/hang" else unasked == 0
+    assert process["failed_fetches"] >= 3
     assert rows_with(cli, TOKEN) == 0
 
 

@@ -186,7 +186,10 @@ def test_a_worker_that_comes_back_recovers_what_it_had(cli: Cli, crew: Callable[
         # So slow that the kill lands in the midst of a message: the broker has it for that long
         # between the workflow's claim and its step.
         run_id = served.begin("resume", {"messages": 10, "concurrency": 3, "latency_s": 5})
-        cli.await_row("SELECT 1 FROM dbos.workflow_status WHERE executor_id = 'w1'")
+        cli.await_row(
+            "SELECT 1 FROM dbos.workflow_status WHERE executor_id = 'w1' AND status = 'PENDING'"
+            " AND name = 'resume.publish_chunk'"
+        )
         kill(workers.processes["w1"])
         wait_until(lambda: served.run(run_id)["waiting_for"] != [])
         waiting_for = served.run(run_id)["waiting_for"]
