@@ -197,7 +197,7 @@ def _label(which: Axis, text: str) -> None:
 
 def _few_ticks(reach: float) -> LogLocator:
     """For a scale of magnitudes whose end is so many times its beginning."""
-    return LogLocator(subs=(1.0,) if reach > 1000 else (1.0, 2.0, 5.0))
+    return LogLocator(subs=(1.0,) if reach > 100 else (1.0, 2.0, 5.0))
 
 
 def _svg(figure: Figure, name: str) -> str:
