@@ -192,13 +192,15 @@ async def test_a_client_that_reads_nothing_is_let_go_and_a_quiet_answer_goes_on(
         max_active_runs=1,
         send_deadline_s=0.2,
     )
-    let_go = anyio.Event()
+    began, let_go = anyio.Event(), anyio.Event()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         async def parts() -> AsyncIterator[bytes]:
             if scope["path"] == "/quiet":
                 yield b"one"
-                await anyio.sleep(3 * options.send_deadline_s)
+                began.set()
+                # Longer than the deadline: the other client is let go for nothing else.
+                await let_go.wait()
                 yield b"two"
                 return
             while True:
@@ -216,11 +218,15 @@ async def test_a_client_that_reads_nothing_is_let_go_and_a_quiet_answer_goes_on(
     with listen("127.0.0.1", 0) as listening, anyio.fail_after(TIMEOUT_S):
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [listening])
-            async with httpx.AsyncClient(base_url=address(listening), trust_env=False) as client:
-                assert (await client.get("/quiet", timeout=TIMEOUT_S)).content == b"onetwo"
-            async with await anyio.connect_tcp(*listening.getsockname()) as reader:
-                await reader.send(b"GET /endless HTTP/1.1\r\nHost: here\r\n\r\n")
-                await let_go.wait()
+            async with (
+                httpx.AsyncClient(base_url=address(listening), trust_env=False) as client,
+                client.stream("GET", "/quiet", timeout=TIMEOUT_S) as quiet,
+            ):
+                await began.wait()
+                async with await anyio.connect_tcp(*listening.getsockname()) as reader:
+                    await reader.send(b"GET /endless HTTP/1.1\r\nHost: here\r\n\r\n")
+                    await let_go.wait()
+                assert await quiet.aread() == b"onetwo"
             server.should_exit = True
 
 
