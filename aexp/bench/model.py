@@ -95,12 +95,6 @@ def outlook(
         return None
     a_second = messages / _DAY_S
     workers = math.ceil(a_second / figures["rate"])
-    wal = a_second * figures["wal_bytes"]
-    checkpoint_s = limits.get("checkpoint_timeout_s")
-    # With more log than that since the last checkpoint began, the next one comes before its time:
-    # then PostgreSQL writes more, and stops for nothing (xlog.c, CalculateCheckpointSegments).
-    wal_most, spread = limits.get("max_wal_bytes"), limits.get("checkpoint_completion_target")
-    wal_limit = wal_most / (1 + spread) if wal_most and spread is not None else None
     disk = limits.get("disk_free_bytes")
     needs = [
         Need("workers", workers, None, "processes"),
@@ -118,12 +112,7 @@ def outlook(
             limits.get("max_connections"),
             "connections",
         ),
-        Need(
-            "log",
-            wal / 1e6,
-            wal_limit / checkpoint_s / 1e6 if wal_limit and checkpoint_s else None,
-            "MB a second",
-        ),
+        Need("log", a_second * figures["wal_bytes"] / 1e6, _log_limit(limits), "MB a second"),
         Need(
             "tables",
             messages * figures["table_bytes"] / 1e9,
@@ -140,3 +129,16 @@ def outlook(
         ),
     ]
     return Outlook(variant, messages, needs)
+
+
+def _log_limit(limits: Mapping[str, float | None]) -> float | None:
+    """The log, in MB a second, with which checkpoints come when they are due; None if not known.
+
+    With more, the next one comes before its time: then PostgreSQL writes more, and stops for
+    nothing (xlog.c, CalculateCheckpointSegments).
+    """
+    most, every_s = limits.get("max_wal_bytes"), limits.get("checkpoint_timeout_s")
+    spread = limits.get("checkpoint_completion_target")
+    if not most or not every_s or spread is None:
+        return None
+    return most / (1 + spread) / every_s / 1e6
