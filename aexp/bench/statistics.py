@@ -1,11 +1,11 @@
 """What few and noisy rounds allow to say.
 
 Medians with exact intervals from order statistics (Conover, *Practical Nonparametric Statistics*,
-ch. 3.2: a bootstrap of the median of seven values holds it in 87 cases of a hundred, and says 95),
-and exponents by least squares on logarithms with bootstrap intervals (Efron & Tibshirani, *An
-Introduction to the Bootstrap*, ch. 9). Plain Python: the samples have five to twenty values, for
-which a numerical library is an import and no gain. Draws are seeded, so the same sample has the
-same interval.
+ch. 3.2), since a percentile bootstrap of seven values would take the second from either end, which
+hold the median in 87 cases of a hundred and not in 95; and exponents by least squares on logarithms
+with bootstrap intervals (Efron & Tibshirani, *An Introduction to the Bootstrap*, ch. 9). Plain
+Python: the samples have five to twenty values, for which a numerical library is an import and no
+gain. Draws are seeded, so the same sample has the same interval.
 """
 
 from __future__ import annotations

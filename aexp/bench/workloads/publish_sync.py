@@ -1,7 +1,7 @@
 """One message to a workflow, with DBOS's sync API: as its documentation uses it, and in batches.
 
 In batches it does what aexp's fan_out does: many children are enqueued in one transaction and
-awaited by one query a poll. What is left between the two is what async itself gains.
+awaited by one query a poll. What is left between the two is no longer that.
 """
 
 from __future__ import annotations
