@@ -7,11 +7,13 @@ says what to do. An anomaly that an audit finds is a result and never an excepti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 __all__ = [
     "AexpError",
     "BadInput",
     "DatabaseError",
+    "DatabaseMissing",
     "DatabaseNotOurs",
     "DatabaseReadOnly",
     "DatabaseTooNew",
@@ -24,6 +26,7 @@ __all__ = [
     "Interrupted",
     "InvalidParameter",
     "InvalidTarget",
+    "NoRuns",
     "OriginGone",
     "ProtocolViolation",
     "RunActive",
@@ -160,6 +163,17 @@ class RunEnded(UsageError):
         super().__init__(f"run {run_id!r} has ended, there is nothing to kill: begin a new run")
 
 
+class NoRuns(UsageError):
+    """No run was ever begun there."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        super().__init__(
+            f"no runs here: {home.absolute()} has no data of the embedded server; `aexp run resume`"
+            " begins the first, --home or --database-url names another place"
+        )
+
+
 class RunActive(UsageError):
     """A run is being worked on, which what is asked for cannot be done beside."""
 
@@ -211,6 +225,10 @@ class DatabaseError(AexpError):
 
 class DatabaseUnreachable(DatabaseError):
     """No connection: nothing listens, access is refused, or the database does not exist."""
+
+
+class DatabaseMissing(DatabaseUnreachable):
+    """The server has no database of that name."""
 
 
 class DatabaseTooOld(DatabaseError):

@@ -64,10 +64,10 @@ def _in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def server_folder() -> Iterator[Path]:
     """A folder for an embedded server, which is stopped at the end.
 
-    Not among pytest's: another session of root's would take the server's user the right to pass
-    through them.
+    Not among pytest's, through which the user of root's server may not pass.
     """
     folder = Path(tempfile.mkdtemp(prefix="aexp-test-"))
+    folder.chmod(0o755)
     try:
         yield folder
     finally:
@@ -166,6 +166,8 @@ def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
 def short_folder() -> Iterator[Path]:
     """Pytest's own are too long for the name of a socket."""
     with tempfile.TemporaryDirectory() as name:
+        # The user of root's server passes through.
+        Path(name).chmod(0o755)
         yield Path(name)
 
 

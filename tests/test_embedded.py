@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
-from aexp.database import embedded
+from aexp.database import DatabaseUrl, embedded
+from aexp.database.cluster import data_folder
 from tests.cli import TIMEOUT_S, Cli, wait_until
 from tests.conftest import server_folder
 
@@ -53,7 +59,7 @@ def test_it_starts_when_needed_stays_up_and_stops_when_told(alone: Cli) -> None:
 def test_a_pid_file_that_a_crash_left_behind_is_no_obstacle(alone: Cli) -> None:
     alone("db", "start")
     alone("db", "stop")
-    data = embedded.data_folder(alone.folder / ".aexp")
+    data = data_folder(alone.folder / ".aexp")
     # The pid of a process that lives and is no PostgreSQL: this one.
     (data / "postmaster.pid").write_text(f"{os.getpid()}\n{data}\n1\n5432\n{data}\n\n\nready\n")
 
@@ -69,7 +75,7 @@ def test_stopping_one_server_never_stops_another(alone: Cli) -> None:
     other = embedded.running_pid(alone.folder / "b")
     assert other is not None
     assert alone("db", "stop", "--home", "a").code == 0
-    data = embedded.data_folder(alone.folder / "a")
+    data = data_folder(alone.folder / "a")
     (data / "postmaster.pid").write_text(f"{other}\n{data}\n1\n5432\n{data}\n\n\nready\n")
     try:
         assert alone("db", "stop", "--home", "a").stdout.strip() == "PostgreSQL was not running"
@@ -81,7 +87,7 @@ def test_stopping_one_server_never_stops_another(alone: Cli) -> None:
 
 
 def test_a_folder_that_is_not_empty_gives_the_reason_of_initdb(alone: Cli) -> None:
-    data = embedded.data_folder(alone.folder / ".aexp")
+    data = data_folder(alone.folder / ".aexp")
     data.mkdir(parents=True)
     (data / "theirs").write_text("")
     failed = alone("db", "start")
@@ -92,7 +98,7 @@ def test_a_folder_that_is_not_empty_gives_the_reason_of_initdb(alone: Cli) -> No
 def test_a_garbled_pid_file_is_no_obstacle(alone: Cli) -> None:
     alone("db", "start")
     alone("db", "stop")
-    (embedded.data_folder(alone.folder / ".aexp") / "postmaster.pid").write_text("garbage\n")
+    (data_folder(alone.folder / ".aexp") / "postmaster.pid").write_text("garbage\n")
     assert alone("db", "start").code == 0
 
 
@@ -103,16 +109,114 @@ def test_a_home_that_is_a_file_is_one_clear_line(alone: Cli) -> None:
     assert "set AEXP_HOME to a writable folder" in failed.error
 
 
-def test_a_home_with_a_space_is_one_clear_line(alone: Cli) -> None:
-    failed = alone("db", "start", "--home", "with space")
+def test_who_only_looks_makes_no_server_and_no_folder(alone: Cli) -> None:
+    looked = alone("runs")
+    assert (looked.code, looked.stderr) == (0, "")
+    assert looked.stdout.startswith("no runs here: ")
+    assert alone("runs", "--json").json == []
+    assert alone("workers", "--json").json == []
+    for command in (
+        ("audit", "x"),
+        ("report", "x", "-o", "-"),
+        ("resume", "x"),
+        ("recover", "x"),
+        ("db", "reset", "--yes"),
+    ):
+        failed = alone(*command)
+        assert failed.code == 2, command
+        assert failed.error.startswith("no runs here: ")
+    assert list(alone.folder.iterdir()) == []
+
+
+def test_the_url_of_a_server_that_was_stopped_tells_how_to_start_it(alone: Cli) -> None:
+    alone.url = DatabaseUrl.parse(alone("db", "url").stdout.strip())
+    assert alone("db", "stop").stdout.strip() == "PostgreSQL has stopped"
+    failed = alone("run", "scope", "--set", "steps=2")
     assert failed.code == 3
-    assert "has a space" in failed.error
+    advice = re.search(r"`aexp (db start --home (\S+))` starts it", failed.error)
+    assert advice is not None
+    assert Path(advice[2]) == alone.folder / ".aexp"
+    # The variable is still set, as after `export DBOS_SYSTEM_DATABASE_URL=$(aexp db url)`.
+    assert alone(*advice[1].split()).code == 0
+    assert alone("run", "scope", "--set", "steps=2").code == 0
+    for command in ("start", "stop"):
+        refused = alone("db", command, "--home", "elsewhere")
+        assert refused.code == 2
+        assert "give one of them" in refused.error
+    assert not (alone.folder / "elsewhere").exists()
+
+
+def test_a_typo_in_a_name_makes_no_database(alone: Cli) -> None:
+    url = DatabaseUrl.parse(alone("db", "url").stdout.strip())
+    typo = url.with_name("shpo").libpq
+    for command in (("run", "scope"), ("worker",), ("serve", "--port", "0"), ("db", "migrate")):
+        failed = alone(*command, "--database-url", typo)
+        assert failed.code == 3
+        assert "no database 'shpo'" in failed.error
+        assert "`aexp db migrate --create`" in failed.error
+    alone.url = url
+    assert alone.query("SELECT 1 FROM pg_database WHERE datname = 'shpo'") == []
+    made = alone("db", "migrate", "--create", "--database-url", typo)
+    assert made.code == 0, made.stderr
+    assert alone("run", "scope", "--set", "steps=2", "--database-url", typo).code == 0
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 3), ("y", 0)])
+def test_migrate_asks_on_a_terminal_before_it_makes_a_database(
+    server: DatabaseUrl, tmp_path: Path, answer: str, code: int
+) -> None:
+    name = f"asked_{answer}"
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "aexp", "db", "migrate"],
+        cwd=tmp_path,
+        env={**os.environ, "DBOS_SYSTEM_DATABASE_URL": server.with_name(name).libpq},
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.write(ours, f"{answer}\n".encode())
+    _, stderr = process.communicate(timeout=TIMEOUT_S)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == code, stderr
+    assert "Make it?" in stderr
+    with psycopg.connect(server.libpq, autocommit=True) as connection:
+        query = "SELECT count(*) FROM pg_database WHERE datname = %s"
+        assert connection.execute(query, [name]).fetchone() == (int(code == 0),)
+
+
+def test_several_first_commands_at_once_start_one_server(alone: Cli) -> None:
+    results = [alone.wait(process) for process in [alone.start("db", "url") for _ in range(4)]]
+    assert [result.code for result in results] == [0] * 4, [one.stderr for one in results]
+    assert len({result.stdout for result in results}) == 1
+    assert len([event for one in results for event in one.events]) <= 2
+
+
+@pytest.mark.parametrize("name", ["with space", 'it\'s "$(odd)", ünd;100%'])
+def test_a_home_of_any_name(alone: Cli, name: str) -> None:
+    try:
+        assert alone("db", "start", "--home", name).code == 0
+        ran = alone("run", "scope", "--set", "steps=2", "--home", name, "--kills", "1", "--json")
+        assert ran.code == 0, ran.stderr
+        stopped = alone("db", "stop", "--home", name)
+        assert stopped.stdout.strip() == "PostgreSQL has stopped"
+    finally:
+        embedded.stop(alone.folder / name)
+
+
+def test_a_home_with_a_line_break_is_one_clear_line(alone: Cli) -> None:
+    failed = alone("db", "start", "--home", "two\nlines")
+    assert failed.code == 3
+    assert "control characters" in failed.error
+    assert not (alone.folder / "two\nlines").exists()
 
 
 def test_data_that_postgres_refuses_gives_its_own_reason(alone: Cli) -> None:
     alone("db", "start")
     alone("db", "stop")
-    data = embedded.data_folder(alone.folder / ".aexp")
+    data = data_folder(alone.folder / ".aexp")
     (data / "postgresql.auto.conf").write_text("no_such_setting = 1\n")
 
     failed = alone("db", "start")
@@ -122,9 +226,9 @@ def test_data_that_postgres_refuses_gives_its_own_reason(alone: Cli) -> None:
     assert "contains errors" in failed.error
 
 
-def test_starting_and_stopping_are_refused_when_a_url_is_given(cli: Cli) -> None:
+def test_another_server_is_neither_started_nor_stopped(alone: Cli) -> None:
     for command in ("start", "stop"):
-        failed = cli("db", command)
+        failed = alone("db", command, "--database-url", "postgresql://u@127.0.0.1:1/x")
         assert failed.code == 2
         assert "for the embedded server" in failed.error
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from aexp.database import DatabaseUrl, embedded
+from aexp.database import DatabaseUrl, programs
 
 _RECORD = re.compile(r"rmgr: (\w+) .*? tx: +(\d+), .*? desc: (\S+)(.*)")
 _RELATION = re.compile(r"rel \d+/(\d+)/(\d+)")
@@ -51,7 +51,7 @@ def durable(url: DatabaseUrl) -> Iterator[Durable]:
             ).fetchall()
         )
     arguments = ["--start", start, "--end", end, "--path", f"{folder}/pg_wal"]
-    pg_waldump = embedded.program("pg_waldump")
+    pg_waldump = programs.program("pg_waldump")
     assert pg_waldump is not None
     listing = subprocess.run([pg_waldump, *arguments], capture_output=True, text=True, check=True)
     found.commits = _commits(listing.stdout, oid, names)

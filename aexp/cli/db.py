@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from functools import partial
+from pathlib import Path
 
 import click
 
 from aexp.cli.options import with_settings
 from aexp.cli.output import out, restore_stdout
-from aexp.database import DatabaseUrl, embedded, ensure_schema, locate_database
+from aexp.database import (
+    DatabaseUrl,
+    embedded,
+    embedded_home,
+    ensure_schema,
+    locate_database,
+    programs,
+)
 from aexp.database.connect import connected
-from aexp.errors import UsageError
+from aexp.errors import DatabaseMissing, UsageError
 from aexp.execution import run_on_loop
 from aexp.settings import Settings, psql_environment
 
@@ -23,12 +33,23 @@ def db() -> None:
     """The database: where it is, start and stop the embedded one, migrate, look inside."""
 
 
-def _embedded_only(settings: Settings, what: str) -> None:
-    if settings.database_url is not None:
+def _embedded_home(settings: Settings, what: str) -> Path:
+    home = embedded_home(settings)
+    if home is None:
         raise UsageError(
-            f"`aexp db {what}` is for the embedded server, but a database URL is given:"
+            f"`aexp db {what}` is for the embedded server, but the URL of another is given:"
             " unset DBOS_SYSTEM_DATABASE_URL, or use that server's own tools"
         )
+    if "home" in settings.model_fields_set and not _is_same(home, settings.home):
+        raise UsageError(
+            f"the database URL is of the server in {home}, --home or AEXP_HOME names"
+            f" {settings.home.absolute()}: give one of them"
+        )
+    return home
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
 
 
 @db.command
@@ -45,7 +66,7 @@ def url(settings: Settings) -> int:
 def psql(settings: Settings, arguments: tuple[str, ...]) -> int:
     """Open psql on the database; ARGUMENTS go to psql."""
     located = locate_database(settings)
-    bundled = embedded.program("psql")
+    bundled = programs.program("psql")
     command = str(bundled) if bundled is not None else shutil.which("psql")
     if command is None:
         raise UsageError("no psql found: install PostgreSQL's client")
@@ -61,11 +82,9 @@ def psql(settings: Settings, arguments: tuple[str, ...]) -> int:
 @with_settings
 def start(settings: Settings) -> int:
     """Start the embedded server; it stays up until `aexp db stop`."""
-    _embedded_only(settings, "start")
-    located = locate_database(settings)
-    click.echo(
-        f"PostgreSQL is up at {located} (process {embedded.running_pid(settings.home)})", file=out()
-    )
+    home = _embedded_home(settings, "start")
+    located = embedded.start(home)
+    click.echo(f"PostgreSQL is up at {located} (process {embedded.running_pid(home)})", file=out())
     return 0
 
 
@@ -73,22 +92,29 @@ def start(settings: Settings) -> int:
 @with_settings
 def stop(settings: Settings) -> int:
     """Stop the embedded server. Its data stays."""
-    _embedded_only(settings, "stop")
-    stopped = embedded.stop(settings.home)
+    stopped = embedded.stop(_embedded_home(settings, "stop"))
     click.echo("PostgreSQL has stopped" if stopped else "PostgreSQL was not running", file=out())
     return 0
 
 
 @db.command
+@click.option("--create", is_flag=True, help="Make the database when the server has none such.")
 @with_settings
-def migrate(settings: Settings) -> int:
+def migrate(settings: Settings, create: bool) -> int:  # noqa: FBT001
     """Bring the tables of DBOS and of aexp to this version."""
     located = locate_database(settings)
 
-    async def main() -> bool:
-        return await ensure_schema(located, create=True)
+    def bring(*, create: bool) -> bool:
+        return run_on_loop(settings.loop, partial(ensure_schema, located, create=create))
 
-    changed = run_on_loop(settings.loop, main)
+    try:
+        changed = bring(create=create)
+    except DatabaseMissing:
+        if not sys.stdin.isatty() or not click.confirm(
+            f"There is no {located}. Make it?", err=True
+        ):
+            raise
+        changed = bring(create=True)
     click.echo(f"{located} {'has been migrated' if changed else 'is up to date'}", file=out())
     return 0
 
@@ -98,7 +124,7 @@ def migrate(settings: Settings) -> int:
 @with_settings
 def reset(settings: Settings, yes: bool) -> int:  # noqa: FBT001
     """Drop every run and workflow: schemas aexp and dbos, made anew and empty."""
-    located = locate_database(settings)
+    located = locate_database(settings, only_known=True)
     if not yes:
         click.confirm(f"Drop all runs and workflows in {located}?", abort=True)
     run_on_loop(settings.loop, lambda: _reset(located))
@@ -108,7 +134,7 @@ def reset(settings: Settings, yes: bool) -> int:  # noqa: FBT001
 
 async def _reset(located: DatabaseUrl) -> None:
     # First of all, so that a database which is not ours is refused and not emptied.
-    await ensure_schema(located, create=True)
+    await ensure_schema(located)
     async with connected(located) as connection, connection.transaction():
         await connection.execute("DROP SCHEMA aexp CASCADE")
         await connection.execute("DROP SCHEMA dbos CASCADE")

@@ -22,7 +22,8 @@ _OPTIONS = (
     click.option("--database-url", metavar="URL", help="PostgreSQL; without it, the embedded one."),
     click.option(
         "--home",
-        type=click.Path(file_okay=False, path_type=Path),
+        # Whose it is, and why that is refused, is told later.
+        type=click.Path(file_okay=False, readable=False, path_type=Path),
         metavar="FOLDER",
         help="Folder of the embedded server (.aexp).",
     ),

@@ -13,8 +13,9 @@ from rich.tree import Tree
 
 from aexp.audit import Report
 from aexp.cli.output import out
+from aexp.errors import NoRuns
 
-__all__ = ["print_json", "print_report", "print_table", "section"]
+__all__ = ["print_json", "print_none", "print_report", "print_table", "section"]
 
 # Rows of an anomaly that the terminal shows; --json has all that were gathered.
 SHOWN = 5
@@ -30,6 +31,16 @@ def print_json(value: Any) -> None:
     document = to_json(value, indent=2, serialize_unknown=True, inf_nan_mode="strings")
     out().write(document.decode() + "\n")
     out().flush()
+
+
+def print_none(reason: NoRuns, *, as_json: bool) -> int:
+    """Print a list of nothing, and why; the exit code, which is 0."""
+    if as_json:
+        print_json([])
+    else:
+        out().write(f"{reason}\n")
+        out().flush()
+    return 0
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

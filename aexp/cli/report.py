@@ -41,7 +41,7 @@ def report(settings: Settings, run_id: str, path: Path) -> int:
     """
     if path != _STDOUT:
         check_place(path, "run.html")
-    url = locate_database(settings)
+    url = locate_database(settings, only_known=True)
 
     async def main() -> str:
         await require_schema(url)

@@ -105,7 +105,7 @@ def run(
     url = locate_database(settings)
 
     async def main() -> tuple[Run, Mapping[str, Any]]:
-        await ensure_schema(url, create=True)
+        await ensure_schema(url)
         begun = await _begin(url, scenario, wanted, explicit, parameters)
         return begun, await _carry_out(begun, scenario, settings, url, carry_out)
 
@@ -138,7 +138,7 @@ async def _begin(
 def resume(settings: Settings, run_id: str, **order: Any) -> int:
     """Go on with a run: what is unfinished is finished, what is done is not done again."""
     carry_out = Order(**order)
-    url = locate_database(settings)
+    url = locate_database(settings, only_known=True)
 
     async def main() -> tuple[Run, Scenario[Any], Mapping[str, Any]]:
         await ensure_schema(url)
@@ -262,7 +262,7 @@ async def _supervised(
 @with_settings
 def work(settings: Settings, run_id: str, hosted: bool) -> int:  # noqa: FBT001
     """Work on a run for a supervisor, telling it on stdout how far it has come."""
-    url = locate_database(settings)
+    url = locate_database(settings, only_known=True)
 
     async def main() -> int:
         known, scenario = await load_run(url, run_id)

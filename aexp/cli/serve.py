@@ -117,7 +117,7 @@ def serve(
             out().flush()
 
         async def main() -> None:
-            await ensure_schema(url, create=True)
+            await ensure_schema(url)
             await serve_on(options, scenarios, [listening], ready)
 
         run_on_loop(settings.loop, main)

@@ -9,10 +9,11 @@ import click
 from aexp.audit import audit_run
 from aexp.cli.options import with_settings
 from aexp.cli.output import out
-from aexp.cli.render import print_json, print_table
+from aexp.cli.render import print_json, print_none, print_table
 from aexp.cli.run import finish, load_run
 from aexp.database import locate_database, require_schema
 from aexp.database.connect import connected
+from aexp.errors import NoRuns
 from aexp.execution import run_on_loop
 from aexp.runs import list_runs
 from aexp.scenarios import find_scenario, known_scenarios
@@ -110,7 +111,10 @@ def _bounds(field: dict[str, Any]) -> str:
 @with_settings
 def runs(settings: Settings, limit: int, as_json: bool) -> int:  # noqa: FBT001
     """List the runs in the database, newest first."""
-    url = locate_database(settings)
+    try:
+        url = locate_database(settings, only_known=True)
+    except NoRuns as none:
+        return print_none(none, as_json=as_json)
 
     async def main() -> int:
         await require_schema(url)
@@ -153,7 +157,7 @@ def runs(settings: Settings, limit: int, as_json: bool) -> int:  # noqa: FBT001
 @with_settings
 def audit(settings: Settings, run_id: str, as_json: bool) -> int:  # noqa: FBT001
     """Print the account of a run from what stands in the database. Runs nothing."""
-    url = locate_database(settings)
+    url = locate_database(settings, only_known=True)
 
     async def main() -> int:
         await require_schema(url)

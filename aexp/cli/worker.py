@@ -11,10 +11,10 @@ from dbos import DBOSClient
 
 from aexp.cli.options import with_settings
 from aexp.cli.output import out
-from aexp.cli.render import print_json, print_table
+from aexp.cli.render import print_json, print_none, print_table
 from aexp.database import ensure_schema, locate_database, require_schema
 from aexp.database.connect import connected, psycopg_engine
-from aexp.errors import Interrupted
+from aexp.errors import Interrupted, NoRuns
 from aexp.execution import run_on_loop
 from aexp.hosting import Executor, Host, hand_over, list_executors, open_host
 from aexp.settings import Settings
@@ -52,7 +52,7 @@ def worker(settings: Settings, max_active_runs: int) -> int:
                 host.kill()
             os._exit(Interrupted.exit_code)
 
-        await ensure_schema(url, create=True)
+        await ensure_schema(url)
         async with (
             stop_on_signals(end_at_once) as stop,
             open_host(
@@ -73,7 +73,10 @@ def worker(settings: Settings, max_active_runs: int) -> int:
 @with_settings
 def workers(settings: Settings, as_json: bool) -> int:  # noqa: FBT001
     """List the executors: which are alive, what they have claimed, when they last wrote."""
-    url = locate_database(settings)
+    try:
+        url = locate_database(settings, only_known=True)
+    except NoRuns as none:
+        return print_none(none, as_json=as_json)
 
     async def main() -> int:
         await require_schema(url)
@@ -127,7 +130,7 @@ def recover(settings: Settings, executor: str, as_json: bool) -> int:  # noqa: F
     What it has claimed goes back to its queues. Refused while a process of it lives; one that is
     only started again under its name recovers its own work and needs no help.
     """
-    url = locate_database(settings)
+    url = locate_database(settings, only_known=True)
 
     async def main() -> int:
         await require_schema(url)

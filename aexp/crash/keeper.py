@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -18,14 +17,19 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from aexp.database import embedded
+from aexp.database.cluster import (
+    complaint,
+    prepare_cluster,
+    read_postmaster_file,
+    server_environment,
+    socket_url,
+)
+from aexp.database.programs import program
 from aexp.errors import AexpError, EmbeddedServerError
 
 __all__ = ["main"]
 
-_PORT = 5432  # a part of the socket's name
 _START_TIMEOUT_S = 60
 # PostgreSQL kills what is left of itself 5 s after it was told to end at once (18.5).
 _STOP_TIMEOUT_S = 30
@@ -41,64 +45,50 @@ class _Server:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._log = home / "log"
-        self._data = embedded.data_folder(home)
         self._process: subprocess.Popen[bytes] | None = None
-        self._user = embedded.initialise(home, setting="TMPDIR")
+        # The server's user must pass through.
+        home.chmod(0o711)
+        self._cluster = prepare_cluster(home, "TMPDIR")
+        self._cluster.initialise()
 
     @property
     def url(self) -> str:
-        """Where it listens."""
-        folder = quote(str(self._data), safe="")
-        return f"postgresql://postgres@/postgres?host={folder}&port={_PORT}"
+        """Where it listens, once it has started."""
+        file = read_postmaster_file(self._cluster.data)
+        assert file is not None
+        return socket_url(file.socket_folder, "postgres").libpq
+
+    def discard(self) -> None:
+        """Remove its data."""
+        self._cluster.discard()
 
     def start(self) -> None:
         """Start it, and wait until it takes connections. Raises EmbeddedServerError."""
-        program = embedded.program("postgres")
-        assert program is not None
-        group = None if self._user is None else pwd.getpwnam(self._user).pw_gid
+        postgres = program("postgres")
+        assert postgres is not None
         known = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - of the wheel
-                [
-                    program,
-                    "-D",
-                    self._data,
-                    "-k",
-                    self._data,
-                    "-h",
-                    "",
-                    "-p",
-                    str(_PORT),
-                    *_OPTIONS,
-                ],
-                user=self._user,
-                group=group,
-                extra_groups=None if group is None else [],
-                cwd=self._data,
+                [postgres, *self._cluster.options(), *_OPTIONS],
+                cwd="/",
+                env=server_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                **self._cluster.user.process_options,
             )
         give_up_at = time.monotonic() + _START_TIMEOUT_S
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > give_up_at:
-                reason = embedded.complaint(self._log, known) or "it does not say why"
+                reason = complaint(self._log, known) or "it does not say why"
                 raise EmbeddedServerError(f"the server of --postgres did not start: {reason}")
             time.sleep(_LOOK_S)
 
     def _is_ready(self) -> bool:
-        try:
-            lines = (self._data / "postmaster.pid").read_text().splitlines()
-        except OSError:
-            return False
+        file = read_postmaster_file(self._cluster.data)
         assert self._process is not None
-        # The first line is its pid, the eighth its state (PostgreSQL, miscadmin.h).
-        return (
-            len(lines) == 8
-            and lines[0].strip() == str(self._process.pid)
-            and lines[7].strip() == "ready"
-        )
+        return file is not None and file.pid == self._process.pid and file.is_ready
 
     def stop(self) -> None:
         """Stop it at once, without a checkpoint: "immediate" shutdown."""
@@ -132,6 +122,7 @@ def serve(home: Path) -> None:
     finally:
         if server is not None:
             server.stop()
+            server.discard()
         shutil.rmtree(home, ignore_errors=True)
 
 

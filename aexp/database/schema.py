@@ -16,7 +16,13 @@ import asyncpg
 
 from aexp.database.connect import Connection, asyncpg_engine, close, connect, connected
 from aexp.database.url import DatabaseUrl
-from aexp.errors import DatabaseError, DatabaseNotOurs, DatabaseTooNew, DatabaseUnreachable
+from aexp.errors import (
+    DatabaseError,
+    DatabaseMissing,
+    DatabaseNotOurs,
+    DatabaseTooNew,
+    DatabaseUnreachable,
+)
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -98,8 +104,8 @@ async def ensure_schema(url: DatabaseUrl, *, create: bool = False) -> bool:
     """
     try:
         connection = await connect(url)
-    except DatabaseUnreachable as error:
-        if not create or not isinstance(error.__cause__, asyncpg.InvalidCatalogNameError):
+    except DatabaseMissing:
+        if not create:
             raise
         await _create_database(url)
         connection = await connect(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -98,6 +99,12 @@ class DatabaseUrl:
     def with_name(self, database: str) -> DatabaseUrl:
         """The same server, another database."""
         return DatabaseUrl(self.parsed.set(database=database))
+
+    @property
+    def socket_folder(self) -> Path | None:
+        """Folder of the unix socket over which the server is reached; None when by the network."""
+        host = self.parsed.host or self.parsed.query.get("host")
+        return Path(host) if isinstance(host, str) and host.startswith("/") else None
 
     @property
     def connect_timeout_s(self) -> float:
