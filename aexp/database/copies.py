@@ -31,10 +31,14 @@ log = structlog.stdlib.get_logger("aexp.database.copies")
 
 
 class Copies:
-    """Copies of ``template`` on its server, all named ``prefix``_TOKEN_…"""
+    """Copies of ``template`` on its server, all named ``prefix``_TOKEN_…
+
+    ``origin`` is the database that the template was made of, or the server's own when of none.
+    """
 
     def __init__(self, connection: Connection, server: DatabaseUrl, prefix: str) -> None:
         self.connection = connection
+        self.origin = server
         self._server = server
         self._prefix = prefix
         self._token = secrets.token_hex(_TOKEN_BYTES)
@@ -62,6 +66,8 @@ class Copies:
         """Drop what the dead have left, and make the template: of ``origin``, or empty."""
         await self._execute("SELECT pg_advisory_lock($1, $2)", *self._key(self._token))
         await self._drop_those_of_the_dead()
+        if origin is not None:
+            self.origin = self._server.with_name(origin)
         quoted = "" if origin is None else ' TEMPLATE "' + origin.replace('"', '""') + '"'
         await self._execute(f"CREATE DATABASE {self.template.name}{quoted}")
 
