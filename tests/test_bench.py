@@ -14,13 +14,14 @@ import anyio
 import psutil
 import pytest
 
-from aexp.bench.cell import Order
-from aexp.bench.child import Nursery, open_nursery
+from aexp.bench.cell import CellJob
+from aexp.bench.cells import open_cells
 from aexp.bench.record import read_result
 from aexp.bench.registry import find_workload, known_workloads
 from aexp.bench.rounds import Plan
 from aexp.bench.workload import Comparison, Variant, Workload
 from aexp.database import DatabaseUrl
+from aexp.processes.child import ForkServer
 from tests import bench_workloads
 from tests.cli import Cli, children_running, eventually, wait_until
 from tests.conftest import migrated_server
@@ -123,7 +124,7 @@ def test_a_cell_whose_check_fails_is_no_result(cli: Cli) -> None:
 
 def test_a_cell_that_does_not_end_is_killed(cli: Cli) -> None:
     bench = cli.start("bench", SLOW, "--rounds", "1")
-    wait_until(lambda: bool(children_running(bench.pid, "aexp.bench.nursery")))
+    wait_until(lambda: bool(children_running(bench.pid, "aexp.processes.forkserver")))
     started = psutil.Process(bench.pid).children(recursive=True)
     result = cli.wait(bench)
     assert result.code == 1
@@ -182,34 +183,36 @@ def test_a_killed_bench_leaves_no_process_and_the_next_one_drops_its_databases(c
 
 def test_when_somebody_kills_the_process_that_cells_come_from_the_bench_says_so(cli: Cli) -> None:
     bench, started = begin_stuck(cli)
-    (nursery,) = children_running(bench.pid, "aexp.bench.nursery")[:1]
-    nursery.kill()
+    (server,) = children_running(bench.pid, "aexp.processes.forkserver")[:1]
+    server.kill()
     result = cli.wait(bench)
     assert result.code == 1
-    assert result.error.startswith(f"worker process {nursery.pid} was killed by signal 9")
+    assert result.error.startswith(f"worker process {server.pid} was killed by signal 9")
     assert gone(started)
     assert bench_databases(cli) == []
 
 
 @pytest.mark.asyncio
-async def test_a_cell_of_which_nothing_was_heard_yet_ends_with_the_nursery(
+async def test_a_cell_of_which_nothing_was_heard_yet_ends_with_its_server(
     database: DatabaseUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hear_nothing(_: Nursery) -> None:
+    async def hear_nothing(self: ForkServer) -> None:
+        self._ready.set()
         await anyio.sleep_forever()
 
-    monkeypatch.setattr(Nursery, "_next", hear_nothing)
-    order = Order(
+    monkeypatch.setattr(ForkServer, "listen", hear_nothing)
+    job = CellJob(
         target=STUCK, variant="only", size={}, database_url=database.libpq, server_pid=None
     )
-    async with open_nursery(relay=False) as nursery, anyio.create_task_group() as group:
-        group.start_soon(nursery.carry_out, order, 60.0)
-        await eventually(lambda: bool(children_running(nursery.process.pid, HANGING)))
-        started = psutil.Process(nursery.process.pid).children(recursive=True)
+    async with open_cells(relay=False) as cells, anyio.create_task_group() as group:
+        process = cells.server.process
+        group.start_soon(cells.measure, job, 60.0)
+        await eventually(lambda: bool(children_running(process.pid, HANGING)))
+        started = psutil.Process(process.pid).children(recursive=True)
         group.cancel_scope.cancel()
 
     assert gone(started)
-    assert nursery.process.returncode == 0
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

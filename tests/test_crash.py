@@ -222,7 +222,7 @@ def exploring(cli: Cli) -> subprocess.Popen[str]:
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The workers: what the processes that fork have forked."""
     found = []
-    for forks in children_running(process.pid, "aexp.crash.forks"):
+    for forks in children_running(process.pid, "aexp.processes.forkserver"):
         # What is about to run something else looks like its parent, and may have ended since.
         with suppress(psutil.NoSuchProcess):
             found += forks.children()

@@ -1,11 +1,14 @@
-"""One cell: an order, and what comes of it in the process that calls :func:`carry_out`."""
+"""One cell: a job, and the process that does it."""
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+import os
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, cast
 
 import anyio
@@ -16,16 +19,17 @@ from aexp.bench.workload import Counted, Size, Variant
 from aexp.database import DatabaseUrl
 from aexp.execution import run_on_loop
 from aexp.lag import LagMonitor
+from aexp.log import configure_logging
 from aexp.settings import Settings, load_settings
 
-__all__ = ["Order", "carry_out"]
+__all__ = ["CellJob", "be_cell", "measure", "warm"]
 
 # So many of the lines that say what is wrong with a cell are told.
 _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class CellJob:
     """What a cell is to do. ``target`` finds the workload, ``server_pid`` is PostgreSQL's first
     process, None when it runs elsewhere."""
 
@@ -34,15 +38,6 @@ class Order:
     size: Size
     database_url: str
     server_pid: int | None
-
-    def as_line(self) -> bytes:
-        """The order as a cell reads it."""
-        return json.dumps(asdict(self)).encode() + b"\n"
-
-    @classmethod
-    def from_line(cls, line: bytes) -> Order:
-        """The order that a line tells."""
-        return cls(**json.loads(line))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +53,55 @@ class _Cell:
         return self.gauge.measuring()
 
 
-def carry_out(order: Order) -> dict[str, Any]:
-    """Carry out ``order`` in this process; what came of it, as JSON values."""
-    _, workload = find_workload(order.target)
-    variant = next(found for found in workload.variants if found.name == order.variant)
+def warm() -> None:
+    """Import what cells would import one after the other."""
+    for name in (
+        "psycopg",
+        "sqlalchemy.dialects.postgresql.asyncpg",
+        "sqlalchemy.dialects.postgresql.psycopg",
+        "uvloop",
+    ):
+        importlib.import_module(name)
+
+
+def be_cell(job: Mapping[str, Any]) -> int:
+    """Do ``job`` in this process and write on stdout, in JSON, its result or why there is none.
+
+    Returns the exit code.
+    """
+    told = os.dup(1)
+    # What a workload or a library prints is no part of it.
+    os.dup2(2, 1)
+    message: dict[str, Any]
+    try:
+        configure_logging("json", "warning")
+        message, code = {"result": measure(CellJob(**job))}, 0
+    except BaseException as error:
+        # An end of the process is one of the cell, and no result.
+        traceback.print_exc()
+        first = _first_error(error)
+        message, code = {"failed": f"{type(first).__name__}: {' '.join(str(first).split())}"}, 1
+    with os.fdopen(told, "w", encoding="utf-8") as output:
+        json.dump(message, output)
+    return code
+
+
+def _first_error(error: BaseException) -> BaseException:
+    """The error itself, or the first that a task group wrapped."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def measure(job: CellJob) -> dict[str, Any]:
+    """Do ``job`` in this process, and return what came of it, as JSON values."""
+    _, workload = find_workload(job.target)
+    variant = next(found for found in workload.variants if found.name == job.variant)
     lag = LagMonitor() if variant.loop is not None else None
-    gauge = Gauge(order.server_pid, lag)
-    settings = load_settings({"loop": variant.loop, "database_url": order.database_url})
-    url = DatabaseUrl.parse(order.database_url)
-    cell = _Cell(url, settings, order.size, gauge)
+    gauge = Gauge(job.server_pid, lag)
+    settings = load_settings({"loop": variant.loop, "database_url": job.database_url})
+    url = DatabaseUrl.parse(job.database_url)
+    cell = _Cell(url, settings, job.size, gauge)
     counted = _run(variant, cell, lag)
     measurement = gauge.measurement()
     return {

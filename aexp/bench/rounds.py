@@ -11,8 +11,8 @@ from typing import Any
 
 import anyio.to_thread
 
-from aexp.bench.cell import Order
-from aexp.bench.child import CellFailed, Nursery, open_nursery
+from aexp.bench.cell import CellJob
+from aexp.bench.cells import CellFailed, Cells, open_cells
 from aexp.bench.machine import describe_machine, describe_server, load, versions
 from aexp.bench.record import assemble
 from aexp.bench.result import CellResult, Result
@@ -150,22 +150,20 @@ class _Bench:
 
     async def _round(self, databases: Copies, round_no: int) -> None:
         """Measure every cell once."""
-        # A nursery each: what a process has by chance, such as the order of its sets, all cells of
+        # A server each: what a process has by chance, such as the order of its sets, all cells of
         # a round have in common and no two rounds.
-        async with open_nursery(relay=self.relay) as nursery:
+        async with open_cells(relay=self.relay) as cells:
             tasks = self.plan.tasks(round_no)
             for task in tasks:
                 self._tell(round_no, task, len(tasks) * self.plan.rounds)
-                self.cells.append(await self._cell(nursery, databases, round_no, task))
+                self.cells.append(await self._cell(cells, databases, round_no, task))
 
     def _tell(self, round_no: int, task: Task, total: int) -> None:
         failed = sum(cell.failure is not None for cell in self.cells)
         name = f"{task.workload.name} {task.variant.name}"
         self.tell(Where(round_no, len(self.cells), total, failed, name))
 
-    async def _cell(
-        self, nursery: Nursery, databases: Copies, round_no: int, task: Task
-    ) -> CellResult:
+    async def _cell(self, cells: Cells, databases: Copies, round_no: int, task: Task) -> CellResult:
         size = task.workload.sized(task.variant, quick=self.plan.quick)
 
         def came_to(**found: Any) -> CellResult:
@@ -178,7 +176,7 @@ class _Bench:
             )
 
         async with databases.copy() as url:
-            order = Order(
+            job = CellJob(
                 target=task.target,
                 variant=task.variant.name,
                 size=size,
@@ -186,7 +184,7 @@ class _Bench:
                 server_pid=self.server_pid,
             )
             try:
-                told = await nursery.carry_out(order, task.workload.timeout_s)
+                told = await cells.measure(job, task.workload.timeout_s)
             except CellFailed as error:
                 return came_to(failure=str(error))
         self.settings = told["settings"]

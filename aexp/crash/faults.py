@@ -10,8 +10,8 @@ import anyio
 
 from aexp.crash.evidence import Outage
 from aexp.crash.plan import Fault, Side
-from aexp.crash.workers import Worker
 from aexp.crash.writes import Write
+from aexp.processes.child import Child
 
 __all__ = ["Landed", "Seen", "Watch"]
 
@@ -56,7 +56,7 @@ class Watch:
     landed: list[Landed] = field(default_factory=list)
     life: int = 0
     active_at: float = 0.0
-    _worker: Worker | None = None
+    _worker: Child | None = None
     _known: anyio.Event = field(default_factory=anyio.Event)
     _down: bool = False
     stop_server: Callable[[], Awaitable[Outage]] | None = None
@@ -69,7 +69,7 @@ class Watch:
         self.life, self._worker, self._known, self._down = life, None, anyio.Event(), False
         self._under_way.clear()
 
-    def meet(self, worker: Worker) -> None:
+    def meet(self, worker: Child) -> None:
         """It is this one."""
         self._worker = worker
         self._known.set()

@@ -18,13 +18,14 @@ from aexp.crash.gather import CHECKPOINTS, read_workflows
 from aexp.crash.plan import Restart
 from aexp.crash.proxy import Proxy
 from aexp.crash.stranded import OTHER_EXECUTOR, OTHER_VERSION, find_causes
-from aexp.crash.workers import Order, Worker, Workers
+from aexp.crash.workers import WorkerJob, Workers
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, connect
+from aexp.processes.child import Child
 from aexp.runs import Run
 from aexp.settings import Settings
 
-__all__ = ["LAST_LINES", "Bench", "Lives", "Terms", "make_order", "read_log"]
+__all__ = ["LAST_LINES", "Bench", "Lives", "Terms", "make_job", "read_log"]
 
 # A worker that ends on its own after a lost acknowledgement, or because its server has gone, is
 # started again, as anything that supervises it would do; so often at most.
@@ -132,7 +133,7 @@ class Lives:
         )
 
     async def _one_life(self, life: int, wrong: Restart | None) -> LifeRecord:
-        order = make_order(
+        job = make_job(
             self.terms,
             self.bench,
             life,
@@ -142,20 +143,20 @@ class Lives:
         struck = len(self.watch.landed)
         given_up = False
         self.watch.expect(life)
-        worker = await self.terms.workers.start(order, self.first_life + life)
+        worker = await self.terms.workers.start(job, self.first_life + life)
         self.watch.meet(worker)
         try:
             with anyio.move_on_after(self.terms.deadline_s) as waiting:
                 given_up = await self._goes_quiet(worker, wrong)
             stranded = None
             if wrong is not None and (given_up or worker.code != 0):
-                stranded = await self._stranded(order, wrong)
+                stranded = await self._stranded(job, wrong)
         finally:
             worker.kill()
             with anyio.CancelScope(shield=True):
                 code = await worker.wait()
         await self.watch.calm()
-        log = await read_log(order, show=self.terms.show_logs)
+        log = await read_log(job, show=self.terms.show_logs)
         record = LifeRecord(
             pid=worker.pid,
             code=None if waiting.cancelled_caught else code,
@@ -167,7 +168,7 @@ class Lives:
         self.records.append(record)
         return record
 
-    async def _goes_quiet(self, worker: Worker, wrong: Restart | None) -> bool:
+    async def _goes_quiet(self, worker: Child, wrong: Restart | None) -> bool:
         """Wait for the end of ``worker``; True when it lives on to no purpose instead."""
         began_at = time.monotonic()
         while True:
@@ -179,17 +180,17 @@ class Lives:
             if in_doubt and quiet_s > self.terms.patience_s:
                 return True
 
-    async def _stranded(self, order: Order, wrong: Restart) -> Stranded:
+    async def _stranded(self, job: WorkerJob, wrong: Restart) -> Stranded:
         causes = find_causes(
             await read_workflows(self.bench.connection),
-            executor_id=order.settings.executor_id,
-            version=order.run.application_version,
-            log=await read_log(order),
+            executor_id=job.settings.executor_id,
+            version=job.run.application_version,
+            log=await read_log(job),
         )
         return Stranded(wrong, causes)
 
 
-def make_order(
+def make_job(
     terms: Terms,
     bench: Bench,
     life: int,
@@ -197,13 +198,13 @@ def make_order(
     url: DatabaseUrl | None = None,
     executor_id: str | None = None,
     instances: bool = True,
-) -> Order:
+) -> WorkerJob:
     """What the worker of the ``life``-th life is to do; unless told, by the settings' executor and
     through the proxy of ``bench``."""
     settings = terms.settings
     if executor_id is not None:
         settings = settings.model_copy(update={"executor_id": executor_id})
-    return Order(
+    return WorkerJob(
         run=terms.run,
         settings=settings,
         url=url or bench.proxy.url,
@@ -214,9 +215,9 @@ def make_order(
     )
 
 
-async def read_log(order: Order, *, show: bool = False) -> str:
+async def read_log(job: WorkerJob, *, show: bool = False) -> str:
     """What a worker has logged; ``show`` copies it to stderr."""
-    path = anyio.Path(order.log)
+    path = anyio.Path(job.log)
     log = await path.read_text(errors="replace") if await path.exists() else ""
     if show:
         sys.stderr.write(log)

@@ -41,19 +41,19 @@ def warm(target: str) -> None:
         find_scenario(target)
 
 
-def live(order: Mapping[str, Any]) -> int:
-    """Work on the run of ``order`` to its end; the exit code, 0 when all of it has ended."""
+def live(job: Mapping[str, Any]) -> int:
+    """Work on the run of ``job`` to its end; the exit code, 0 when all of it has ended."""
     tempfile.tempdir = None
-    settings = load_settings({**order["settings"], "database_url": order["url"]})
+    settings = load_settings({**job["settings"], "database_url": job["url"]})
     configure_logging(settings.log_format, settings.log_level)
     try:
-        run = Run(**order["run"])
+        run = Run(**job["run"])
         _, scenario = find_scenario(run.target)
         configure_logging(settings.log_format, settings.log_level)
-        _record_bodies(order["bodies"])
-        if order["instances"] is False:
+        _record_bodies(job["bodies"])
+        if job["instances"] is False:
             forget_instances()
-        return run_on_loop(settings.loop, partial(_work, run, scenario, settings, order["url"]))
+        return run_on_loop(settings.loop, partial(_work, run, scenario, settings, job["url"]))
     except (Exception, SystemExit) as error:
         cause = first_of_ours(error)
         if cause is None or settings.debug:

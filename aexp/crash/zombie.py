@@ -17,16 +17,17 @@ from dbos import DBOSClient
 from aexp.crash.changes import note_changes, read_changes, read_clock, read_numbers
 from aexp.crash.evidence import LifeRecord
 from aexp.crash.faults import Landed, Seen, Watch
-from aexp.crash.lives import LAST_LINES, Bench, Terms, make_order, read_log
+from aexp.crash.lives import LAST_LINES, Bench, Terms, make_job, read_log
 from aexp.crash.ownership import TakeOver
 from aexp.crash.plan import Side
 from aexp.crash.proxy import open_proxy
-from aexp.crash.workers import Order, Worker
+from aexp.crash.workers import WorkerJob
 from aexp.crash.writes import Write
 from aexp.database.connect import connected, psycopg_engine
 from aexp.database.copies import refusals_told
 from aexp.holds import session_name
 from aexp.hosting import release_claims
+from aexp.processes.child import Child
 
 __all__ = ["Standstill", "TwoLives"]
 
@@ -73,7 +74,7 @@ class Standstill(Watch):
         return True
 
 
-async def _stands_still(worker: Worker) -> bool:
+async def _stands_still(worker: Child) -> bool:
     """Whether it does; False when it has ended instead."""
     while worker.code is None:
         try:
@@ -109,9 +110,9 @@ class TwoLives:
     async def live(self) -> None:
         """Start the one; at the write stop it, start the other, and let both come to their end."""
         await note_changes(self.bench.connection)
-        order = make_order(self.terms, self.bench, 0)
+        job = make_job(self.terms, self.bench, 0)
         self.watch.expect(0)
-        async with self._worker(order, self.first_life, stops=True) as old:
+        async with self._worker(job, self.first_life, stops=True) as old:
             self.watch.meet(old)
             if not await self._is_reached(old):
                 return
@@ -155,7 +156,7 @@ class TwoLives:
         return session_name(self.terms.run.run_id, executor_id)
 
     @asynccontextmanager
-    async def _heir(self) -> AsyncIterator[Worker]:
+    async def _heir(self) -> AsyncIterator[Child]:
         folder = self.bench.folder / "heir"
         await anyio.Path(folder).mkdir()
         proxy = self.bench.proxy
@@ -166,17 +167,17 @@ class TwoLives:
             server=proxy.server,
             run_id=self.terms.run.run_id,
         ) as door:
-            order = make_order(self.terms, self.bench, 1, url=door.url, executor_id=self._heir_id)
+            job = make_job(self.terms, self.bench, 1, url=door.url, executor_id=self._heir_id)
             self._heir_watch.expect(1)
-            async with self._worker(order, self.first_life + 1) as heir:
+            async with self._worker(job, self.first_life + 1) as heir:
                 yield heir
 
     @asynccontextmanager
     async def _worker(
-        self, order: Order, life: int, *, stops: bool = False
-    ) -> AsyncIterator[Worker]:
+        self, job: WorkerJob, life: int, *, stops: bool = False
+    ) -> AsyncIterator[Child]:
         """A worker, which is dead and on record when the context ends."""
-        worker = await self.terms.workers.start(order, life)
+        worker = await self.terms.workers.start(job, life)
         place = len(self.records)
         try:
             yield worker
@@ -186,7 +187,7 @@ class TwoLives:
             self.watch.released.set()
             with anyio.CancelScope(shield=True):
                 code = await worker.wait()
-        log = await read_log(order, show=self.terms.show_logs)
+        log = await read_log(job, show=self.terms.show_logs)
         # The first one to start is the last to leave.
         self.records.insert(
             place,
@@ -199,7 +200,7 @@ class TwoLives:
             ),
         )
 
-    async def _is_reached(self, old: Worker) -> bool:
+    async def _is_reached(self, old: Child) -> bool:
         """Wait until it stands still at the write; False when it came to its end, or to none."""
         async with anyio.create_task_group() as group:
 
@@ -227,7 +228,7 @@ class TwoLives:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(engine.dispose)
 
-    async def _until_idle(self, heir: Worker) -> str | None:
+    async def _until_idle(self, heir: Child) -> str | None:
         """Wait until the other can do no more; what kept it from the end of the run, None if it
         came there."""
         began_at = time.monotonic()

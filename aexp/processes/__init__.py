@@ -1,0 +1,1 @@
+"""Processes that are forked, signalled, watched and waited for."""
