@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from aexp.audit import audit_run
-from aexp.cli.options import with_settings
 from aexp.cli.output import out
 from aexp.cli.render import print_json, print_table
 from aexp.cli.run import finish, load_run
@@ -20,14 +19,9 @@ from aexp.settings import Settings
 
 __all__ = ["audit", "describe", "list_scenarios", "runs"]
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
-
-@click.command("list")
-@_json_option
-@with_settings
-def list_scenarios(settings: Settings, as_json: bool) -> int:  # noqa: ARG001, FBT001
-    """List the scenarios, built in and installed."""
+def list_scenarios(settings: Settings, *, as_json: bool) -> int:  # noqa: ARG001
+    """Print the scenarios, built in and installed; the exit code."""
     found = {name: find_scenario(name)[1].summary for name in sorted(known_scenarios())}
     if as_json:
         print_json([{"name": name, "summary": summary} for name, summary in found.items()])
@@ -36,12 +30,8 @@ def list_scenarios(settings: Settings, as_json: bool) -> int:  # noqa: ARG001, F
     return 0
 
 
-@click.command
-@click.argument("target", metavar="SCENARIO|FILE.py:NAME|MODULE:NAME")
-@_json_option
-@with_settings
-def describe(settings: Settings, target: str, as_json: bool) -> int:  # noqa: ARG001, FBT001
-    """Describe a scenario: its parameters and its promises."""
+def describe(settings: Settings, target: str, *, as_json: bool) -> int:  # noqa: ARG001
+    """Print the parameters and promises of a scenario; the exit code."""
     _, scenario = find_scenario(target)
     schema = scenario.parameters.model_json_schema()
     if as_json:
@@ -104,12 +94,8 @@ def _bounds(field: dict[str, Any]) -> str:
     return f" {low:g} to {high:,}" if high is not None else f" from {low:g}"
 
 
-@click.command
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, help="How many (20).")
-@_json_option
-@with_settings
-def runs(settings: Settings, limit: int, as_json: bool) -> int:  # noqa: FBT001
-    """List the runs in the database, newest first."""
+def runs(settings: Settings, limit: int, *, as_json: bool) -> int:
+    """Print the newest runs, newest first; the exit code."""
     url = locate_database(settings)
 
     async def main() -> int:
@@ -147,12 +133,8 @@ def runs(settings: Settings, limit: int, as_json: bool) -> int:  # noqa: FBT001
     return run_on_loop(settings.loop, main)
 
 
-@click.command
-@click.argument("run_id")
-@_json_option
-@with_settings
-def audit(settings: Settings, run_id: str, as_json: bool) -> int:  # noqa: FBT001
-    """Print the account of a run from what stands in the database. Runs nothing."""
+def audit(settings: Settings, run_id: str | None, *, as_json: bool) -> int:
+    """Print the account of a run; the exit code."""
     url = locate_database(settings)
 
     async def main() -> int:
