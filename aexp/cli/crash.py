@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from aexp.cli.commands.crash import DEADLINE_S
+from aexp.cli.ending import UNWIND_S, end_with_databases
 from aexp.cli.files import check_place, write_whole
 from aexp.crash.plan import parse_point
 from aexp.database import locate_database
 from aexp.errors import Interrupted
-from aexp.execution import leave_terminal_clean, run_on_loop
+from aexp.execution import run_on_loop
 from aexp.log import configure_logging
 from aexp.scenarios import find_scenario
 from aexp.settings import Settings
-from aexp.stopping import stop_on_signals
+from aexp.stopping import unwind_on_signals
 
 if TYPE_CHECKING:
     from aexp.crash.request import Request
@@ -50,7 +50,8 @@ def crash(
     explorer = Explorer(request, settings, url)
 
     async def main() -> Exploration:
-        async with stop_on_signals(_end_at_once) as stop, show_tally(explorer):
+        give_up = partial(end_with_databases, "crash")
+        async with unwind_on_signals(give_up, UNWIND_S) as stop, show_tally(explorer):
             return await explorer.explore(stop)
 
     exploration = run_on_loop(settings.loop, main)
@@ -101,11 +102,3 @@ def _command(
         if value != Settings.model_fields[name].default:
             command += [f"--{name.replace('_', '-')}", value]
     return command
-
-
-def _end_at_once() -> None:
-    """A second signal. What was started ends with this process: the workers see that their parent's
-    stdin is closed; the next exploration drops the databases."""
-    leave_terminal_clean()
-    click.echo("aexp: error: interrupted", err=True)
-    os._exit(Interrupted.exit_code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,12 +11,13 @@ import anyio
 import click
 
 from aexp.audit import Report, audit_run
+from aexp.cli.ending import end_at_once
 from aexp.cli.live import show_progress
 from aexp.cli.output import out
 from aexp.database import DatabaseUrl, ensure_schema, locate_database
 from aexp.database.connect import connected
 from aexp.errors import Interrupted, RunEnded, UsageError
-from aexp.execution import execute, has_ended, leave_terminal_clean, run_on_loop
+from aexp.execution import execute, has_ended, run_on_loop
 from aexp.log import bind_process, configure_logging, watch_steps
 from aexp.progress import Progress, Snapshot
 from aexp.runs import (
@@ -182,20 +182,13 @@ def finish(report: Report, *, as_json: bool) -> int:
     return 0 if report.ok else 1
 
 
-def _end_at_once(run_id: str) -> None:
-    """A second signal: say how to go on, and end, whatever this process is doing."""
-    leave_terminal_clean()
-    click.echo(f"aexp: error: {Interrupted(run_id)}", err=True)
-    os._exit(Interrupted.exit_code)
-
-
 async def _in_this_process(
     begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
 ) -> Mapping[str, Any]:
     progress = Progress()
     async with (
-        stop_on_signals(partial(_end_at_once, begun.run_id)) as stop,
-        show_progress(begun.run_id, lambda: (progress.snapshot(), 0)),
+        show_progress(begun.run_id, lambda: (progress.snapshot(), 0)) as clear,
+        stop_on_signals(partial(end_at_once, begun.run_id, clear)) as stop,
     ):
         outcome = await execute(
             begun, scenario, settings, url, progress, stop, crash_after=order.crash_after
@@ -220,12 +213,14 @@ async def _supervised(
 
     supervisor = Supervisor(begun, settings, url, plan, remember)
 
-    def end_at_once() -> None:
-        supervisor.kill()
-        _end_at_once(begun.run_id)
+    async with show_progress(begun.run_id, lambda: latest[0]) as clear:
 
-    async with stop_on_signals(end_at_once) as stop, show_progress(begun.run_id, lambda: latest[0]):
-        supervision = await supervisor.supervise(stop)
+        def kill_and_end() -> None:
+            supervisor.kill()
+            end_at_once(begun.run_id, clear)
+
+        async with stop_on_signals(kill_and_end) as stop:
+            supervision = await supervisor.supervise(stop)
     if supervision.interrupted:
         raise Interrupted(begun.run_id)
     return {"kills": {"asked": order.kills, "landed": supervision.landed, "seed": order.seed}}
@@ -241,7 +236,7 @@ def work(settings: Settings, run_id: str, *, hosted: bool) -> int:
         progress = Progress()
         watch_steps(lambda *_step: progress.step_began())
         async with (
-            stop_on_signals(partial(_end_at_once, run_id)) as stop,
+            stop_on_signals(partial(end_at_once, run_id)) as stop,
             anyio.create_task_group() as group,
         ):
             group.start_soon(report_progress, progress, out())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from aexp.cli.ending import end_at_once
 from aexp.cli.output import out
 from aexp.database import ensure_schema, locate_database
 from aexp.errors import UsageError
@@ -73,7 +74,7 @@ def serve(
 
         async def main() -> None:
             await ensure_schema(url, create=True)
-            await serve_on(options, scenarios, [listening], ready)
+            await serve_on(options, scenarios, [listening], ready, end_at_once)
 
         run_on_loop(settings.loop, main)
     return 0

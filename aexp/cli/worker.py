@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import platform
 
 import anyio.to_thread
 import click
 from dbos import DBOSClient
 
+from aexp.cli.ending import end_at_once
 from aexp.cli.output import out
 from aexp.cli.render import print_json, print_table
 from aexp.database import ensure_schema, locate_database, require_schema
 from aexp.database.connect import connected, psycopg_engine
-from aexp.errors import Interrupted
 from aexp.execution import run_on_loop
 from aexp.hosting import Executor, Host, hand_over, list_executors, open_host
 from aexp.settings import Settings
@@ -31,14 +30,14 @@ def worker(settings: Settings, max_active_runs: int) -> int:
     async def main() -> int:
         opened: list[Host] = []
 
-        def end_at_once() -> None:
+        def kill_and_end() -> None:
             for host in opened:
                 host.kill()
-            os._exit(Interrupted.exit_code)
+            end_at_once()
 
         await ensure_schema(url, create=True)
         async with (
-            stop_on_signals(end_at_once) as stop,
+            stop_on_signals(kill_and_end) as stop,
             open_host(
                 settings, url, scenarios={}, max_active_runs=max_active_runs, serves="worker"
             ) as host,
