@@ -265,5 +265,5 @@ def test_an_interrupt_at_the_question_is_an_interrupt(cli: Cli) -> None:
             while not told.endswith(b"[y/N]: "):
                 told += os.read(process.stderr.fileno(), 1)
             process.send_signal(signal.SIGINT)
-            assert process.stderr.read() == b"\naexp: error: interrupted\n"
+            assert process.stderr.read() == b"aexp: error: interrupted\n"
     assert process.returncode == 130

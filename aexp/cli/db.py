@@ -91,13 +91,8 @@ def reset(settings: Settings, *, yes: bool) -> int:
 def _confirms(question: str) -> bool:
     """Whether a person says yes; anything else, and the end of input, is a no."""
     # Not click's own, which takes the end of input for an interrupt.
-    try:
-        click.echo(f"{question} [y/N]: ", nl=False, err=True)
-        answer = sys.stdin.readline()
-    except KeyboardInterrupt:
-        # The terminal shows ^C in the line of the question.
-        click.echo(err=True)
-        raise
+    click.echo(f"{question} [y/N]: ", nl=False, err=True)
+    answer = sys.stdin.readline()
     if not answer.endswith("\n"):
         click.echo(err=True)
     return answer.strip().lower() in {"y", "yes"}

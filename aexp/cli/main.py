@@ -117,6 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as ended:
         code = ended.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
+        if sys.stderr.isatty():
+            # The terminal shows ^C in the line.
+            click.echo(err=True)
         code = _fail("interrupted", 130)
     except click.ClickException as error:
         code = _fail(_one_line(error.format_message()), error.exit_code)
