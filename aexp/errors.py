@@ -25,7 +25,7 @@ __all__ = [
     "Interrupted",
     "InvalidParameter",
     "InvalidTarget",
-    "NoRuns",
+    "NoLastRun",
     "OriginGone",
     "OutputClosed",
     "ProcessEnded",
@@ -108,7 +108,7 @@ class UnknownRun(UsageError):
         super().__init__(f"no run {run_id!r} in this database; `aexp runs` lists them")
 
 
-class NoRuns(UsageError):
+class NoLastRun(UsageError):
     """The last run is asked for, and there is none."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from aexp.database.connect import Connection
-from aexp.errors import NoRuns, RunMismatch, UnknownRun, UsageError
+from aexp.errors import NoLastRun, RunMismatch, UnknownRun, UsageError
 
 __all__ = [
     "RUN_COLUMNS",
@@ -148,10 +148,10 @@ async def list_runs(connection: Connection, limit: int) -> Sequence[Run]:
 
 
 async def last_run(connection: Connection) -> Run:
-    """The run that was begun last; raises NoRuns."""
+    """The run that was begun last; raises NoLastRun."""
     newest = await list_runs(connection, 1)
     if not newest:
-        raise NoRuns
+        raise NoLastRun
     return newest[0]
 
 
