@@ -104,7 +104,7 @@ def completed(
         timeout=TIMEOUT_S,
     )
     assert told.stderr == ""
-    return told.stdout.splitlines()
+    return list(filter(None, told.stdout.splitlines()))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
