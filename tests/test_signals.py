@@ -123,9 +123,8 @@ def test_impatience_leaves_no_database_and_no_process(cli: Cli, pause_s: float) 
             "SELECT 1 FROM pg_database WHERE datname ~ '^aexp_crash_'",
             "interrupted",
         ),
-        (["worker"], "SELECT 1 FROM aexp.executors", "interrupted"),
     ],
-    ids=["run", "kills", "crash", "worker"],
+    ids=["run", "kills", "crash"],
 )
 def test_impatience_at_a_terminal_ends_in_a_clean_line(
     cli: Cli, command: list[str], begun: str, last: str
