@@ -16,7 +16,8 @@ def main() -> NoReturn:
         # Absolute: a relative import here breaks anyio.to_process, which imports this module again.
         from aexp.cli import main as run  # noqa: PLC0415
     except KeyboardInterrupt:
-        sys.stderr.write("aexp: error: interrupted\n")
+        # The terminal shows ^C in the line.
+        sys.stderr.write("\n" * sys.stderr.isatty() + "aexp: error: interrupted\n")
         sys.exit(130)
     run()
 

@@ -21,13 +21,17 @@ __all__ = [
     "DatabaseUnreachable",
     "EmbeddedServerError",
     "ExecutorAlive",
+    "ExecutorWorking",
     "ForkRefused",
     "InputChanged",
     "Interrupted",
     "InvalidParameter",
     "InvalidTarget",
+    "NoLastRun",
     "NoRuns",
     "OriginGone",
+    "OutputClosed",
+    "ProcessEnded",
     "ProtocolViolation",
     "RunActive",
     "RunBusy",
@@ -107,6 +111,13 @@ class UnknownRun(UsageError):
         super().__init__(f"no run {run_id!r} in this database; `aexp runs` lists them")
 
 
+class NoLastRun(UsageError):
+    """The last run is asked for, and there is none."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no run in this database: `aexp run SCENARIO` begins one")
+
+
 class RunMismatch(UsageError):
     """A run id that belongs to another scenario or was begun with other parameters."""
 
@@ -152,6 +163,17 @@ class ExecutorAlive(UsageError):
         super().__init__(
             f"executor {executor_id!r} is alive: two of one name would take each other's work;"
             " give another --executor-id, or end that process"
+        )
+
+
+class ExecutorWorking(UsageError):
+    """The work of an executor is to be handed over, but a process of it lives."""
+
+    def __init__(self, executor_id: str) -> None:
+        self.executor_id = executor_id
+        super().__init__(
+            f"executor {executor_id!r} is alive and does its work itself: there is nothing to"
+            " recover; to hand the work over all the same, end that process first"
         )
 
 
@@ -279,6 +301,22 @@ class WorkerFailed(AexpError):
         else:
             ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
             super().__init__(f"worker process {pid} {ended}: {reason}")
+
+
+class ProcessEnded(AexpError):
+    """A workflow, or the module that it is in, asked for the end of the process."""
+
+    def __init__(self, code: object) -> None:
+        super().__init__(f"the workflow or its module ended the process: SystemExit({code})")
+
+
+class OutputClosed(AexpError):
+    """Whoever reads stdout has read enough, which needs no word (exit code 141).
+
+    A shell gives that code, 128 + 13, to a program that SIGPIPE has ended.
+    """
+
+    exit_code = 141
 
 
 class Interrupted(AexpError):

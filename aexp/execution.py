@@ -329,9 +329,10 @@ class _Work:
 
 
 def leave_terminal_clean() -> None:
-    """Show the cursor again, which a progress bar has hidden, before this process just ends."""
+    """Erase the line in which a progress bar or ^C stands, and show the cursor, which the bar has
+    hidden, before this process just ends."""
     if sys.stderr.isatty():
-        sys.stderr.write("\x1b[?25h\n")
+        sys.stderr.write("\r\x1b[2K\x1b[?25h")
         sys.stderr.flush()
 
 

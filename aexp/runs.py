@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from aexp.database.connect import Connection
-from aexp.errors import RunMismatch, UnknownRun, UsageError
+from aexp.errors import NoLastRun, RunMismatch, UnknownRun, UsageError
 
 __all__ = [
     "RUN_COLUMNS",
@@ -26,6 +26,7 @@ __all__ = [
     "check_same",
     "find_run",
     "get_run",
+    "last_run",
     "list_processes",
     "list_runs",
     "new_run_id",
@@ -144,6 +145,14 @@ async def list_runs(connection: Connection, limit: int) -> Sequence[Run]:
         limit,
     )
     return [Run(**dict(row)) for row in rows]
+
+
+async def last_run(connection: Connection) -> Run:
+    """The run that was begun last; raises NoLastRun."""
+    newest = await list_runs(connection, 1)
+    if not newest:
+        raise NoLastRun
+    return newest[0]
 
 
 async def begin_run(connection: Connection, run: Run) -> Run:

@@ -1,17 +1,15 @@
 """Settings: flag > environment > ``dbos-config.yaml`` > default.
 
-This is the only module that reads the environment.
+Nothing but this module and ``aexp.environment`` reads the environment.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -20,6 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from aexp.environment import DEFAULT_HOME, URL_VARIABLES, configured_url
 from aexp.errors import UsageError
 
 __all__ = [
@@ -29,9 +28,6 @@ __all__ = [
     "psql_environment",
     "user_environment",
 ]
-
-CONFIG_FILE = Path("dbos-config.yaml")
-_VARIABLE = re.compile(r"\$\{([^}]+)\}")
 
 
 class DbosConfigSource(PydanticBaseSettingsSource):
@@ -45,26 +41,8 @@ class DbosConfigSource(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        if not CONFIG_FILE.is_file():
-            return {}
-        try:
-            text = CONFIG_FILE.read_text(encoding="utf-8")
-            text = _VARIABLE.sub(lambda match: os.environ.get(match[1], ""), text)
-            document = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError) as error:
-            raise UsageError(f"{CONFIG_FILE} is not YAML: {_reason(error)}") from error
-        if not isinstance(document, Mapping):
-            raise UsageError(f"{CONFIG_FILE} must hold a mapping, see the README")
-        url = document.get("system_database_url")
+        url = configured_url()
         return {"database_url": url} if url else {}
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong and in which line, without the text there, which may hold a password."""
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None)
-    mark = getattr(error, "problem_mark", None)
-    where = f" in line {mark.line + 1}" if mark is not None else ""
-    return f"{problem or type(error).__name__}{where}"
 
 
 class Settings(BaseSettings):
@@ -81,13 +59,11 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = Field(
         None,
-        validation_alias=AliasChoices(
-            "database_url", "AEXP_DATABASE_URL", "DBOS_SYSTEM_DATABASE_URL"
-        ),
+        validation_alias=AliasChoices("database_url", *URL_VARIABLES),
         description="PostgreSQL URL; without one, the embedded server",
     )
     home: Path = Field(
-        Path(".aexp"), description="folder of the embedded server, below the working folder"
+        DEFAULT_HOME, description="folder of the embedded server, below the working folder"
     )
     executor_id: str = Field(
         "local",

@@ -1,8 +1,9 @@
-"""SIGINT and SIGTERM: the first asks to stop, a second one ends the process at once."""
+"""SIGINT and SIGTERM: the first asks to stop, a second one ends what is done at once."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from dataclasses import dataclass, field
 import anyio
 import structlog
 
-__all__ = ["Stop", "stop_on_signals", "until_stopped"]
+from aexp.errors import Interrupted
+
+__all__ = ["Stop", "stop_on_signals", "until_stopped", "unwind_on_signals"]
 
 log = structlog.stdlib.get_logger("aexp.stopping")
 
@@ -47,6 +50,33 @@ async def stop_on_signals(at_once: Callable[[], None]) -> AsyncIterator[Stop]:
             group.start_soon(watch)
             yield stop
             group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def unwind_on_signals(give_up: Callable[[], None], limit_s: float) -> AsyncIterator[Stop]:
+    """Turn signals into a Stop while the context lives; a second one cuts short what is done there.
+
+    What was opened is closed then: databases are dropped, processes end. Further signals change
+    nothing, since somebody impatient sends several. When it takes longer than ``limit_s``,
+    ``give_up`` is called in a thread. Raises Interrupted at the end, which is to be that of the
+    process: it hears no signal any more.
+    """
+    last_resort = threading.Timer(limit_s, give_up)
+    last_resort.daemon = True
+    with anyio.CancelScope() as cut:
+
+        def unwind() -> None:
+            if not cut.cancel_called:
+                last_resort.start()
+                cut.cancel()
+
+        async with stop_on_signals(unwind) as stop:
+            yield stop
+    if cut.cancel_called:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        last_resort.cancel()
+        raise Interrupted
 
 
 @asynccontextmanager

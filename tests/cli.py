@@ -79,7 +79,7 @@ class Cli(AbstractContextManager["Cli"]):
         process = commands.start(
             arguments,
             folder=self.folder,
-            environment=self._environment(),
+            environment=self.all_variables(),
             stderr=subprocess.PIPE,
         )
         self.started.append(process)
@@ -105,7 +105,8 @@ class Cli(AbstractContextManager["Cli"]):
         """Return when ``statement`` finds a row; fails when it has not within TIMEOUT_S."""
         wait_until(lambda: bool(self.query(statement, parameters)))
 
-    def _environment(self) -> dict[str, str]:
+    def all_variables(self) -> dict[str, str]:
+        """The environment of the commands."""
         environment = {**os.environ, **self.environment}
         if self.url is not None:
             environment["DBOS_SYSTEM_DATABASE_URL"] = self.url.libpq

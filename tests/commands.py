@@ -28,7 +28,14 @@ __all__ = ["start"]
 # What commands import sooner or later. Those that begin threads are left to each command.
 _PRELOADED = (
     "aexp.__main__",
-    "aexp.cli.bench",
+    "aexp.cli.bench_run",
+    "aexp.cli.commands.bench",
+    "aexp.cli.commands.crash",
+    "aexp.cli.commands.db",
+    "aexp.cli.commands.run",
+    "aexp.cli.commands.serve",
+    "aexp.cli.commands.show",
+    "aexp.cli.commands.worker",
     "aexp.cli.crash",
     "aexp.cli.db",
     "aexp.cli.report",

@@ -93,7 +93,7 @@ def serving(
         process = commands.start(
             ["serve", "--port", "0", *arguments],
             folder=cli.folder,
-            environment=cli._environment(),
+            environment=cli.all_variables(),
             # Nobody reads it meanwhile: a pipe would fill.
             stderr=stderr,
         )

@@ -141,6 +141,21 @@ def test_a_signal_leaves_no_process_and_no_database(cli: Cli) -> None:
     assert bench_databases(cli) == []
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 0.005])
+def test_impatience_leaves_no_process_and_no_database(cli: Cli, pause_s: float) -> None:
+    bench, started = begin_stuck(cli)
+
+    def has_ended() -> bool:
+        bench.send_signal(signal.SIGINT)
+        return bench.poll() is not None
+
+    wait_until(has_ended, poll_s=pause_s)
+    result = cli.wait(bench)
+    assert (result.code, result.error, result.stdout) == (130, "interrupted", "")
+    assert gone(started)
+    assert bench_databases(cli) == []
+
+
 def stuck_is_last(seed: int) -> bool:
     workloads = [find_workload(target) for target in (STUCK, TINY)]
     plan = Plan(workloads=workloads, rounds=1, seed=seed, quick=True)

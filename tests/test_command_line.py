@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from aexp.cli.files import check_place
 from aexp.database import DatabaseUrl
+from aexp.errors import UsageError
 from aexp.scenarios import BUILT_IN
 from tests.cli import Cli
 
@@ -214,3 +218,113 @@ def test_looking_needs_no_more_than_reading(cli: Cli, database: DatabaseUrl) -> 
     cli.query(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
     assert cli("runs").code == 0
     assert cli("audit", "x").code == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("missing/page.html", "there is no folder"),
+        (".", "is a folder"),
+        ("file/page.html", "there is no folder"),
+        ("gone", "there is no folder"),
+        ("round", "cannot write round"),
+        # Where nothing can be made, not even by root.
+        ("/proc/page.html", "cannot write in /proc"),
+        ("n" * 300, "File name too long"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_found_before_the_work(
+    cli: Cli, place: str, reason: str
+) -> None:
+    (cli.folder / "file").write_text("")
+    (cli.folder / "gone").symlink_to(cli.folder / "missing" / "page.html")
+    (cli.folder / "round").symlink_to(cli.folder / "round")
+    for command in (
+        ["crash", "nested", "--report", place],
+        ["bench", "publish", "--json", place],
+        ["bench", "publish", "--report", place],
+        # It would say that there is no such run.
+        ["report", "nothing", "-o", place],
+    ):
+        refused = cli(*command)
+        assert refused.code == 2, command
+        assert reason in refused.error
+    assert sorted(path.name for path in cli.folder.iterdir()) == ["file", "gone", "round"]
+
+
+def test_looking_whether_a_file_can_be_written_leaves_it_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("mine")
+    before = page.stat()
+    check_place(page, "page.html")
+    check_place(tmp_path / "new.html", "page.html")
+    check_place(Path("/dev/null"), "page.html")
+    assert page.read_text() == "mine"
+    assert page.stat().st_mtime_ns == before.st_mtime_ns
+    assert list(tmp_path.iterdir()) == [page]
+
+
+def test_a_file_without_permission_is_found_before_the_work(short_folder: Path) -> None:
+    short_folder.chmod(0o755)
+    (closed := short_folder / "closed").mkdir(0o555)
+    (opened := short_folder / "opened").mkdir()
+    opened.chmod(0o777)
+    (taken := opened / "page.html").write_text("theirs")
+    taken.chmod(0o444)
+    os.mkfifo(pipe := opened / "pipe", 0o444)
+    with as_somebody():
+        for path, reason in (
+            (closed / "page.html", f"cannot write in {closed}: Permission denied"),
+            (taken, f"cannot write {taken}: Permission denied"),
+            (pipe, f"cannot write {pipe}: Permission denied"),
+        ):
+            with pytest.raises(UsageError, match=reason):
+                check_place(path, "page.html")
+        check_place(opened / "new.html", "page.html")
+    assert taken.read_text() == "theirs"
+
+
+@contextmanager
+def as_somebody() -> Iterator[None]:
+    """Without the rights of root, which may write anywhere."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+def test_a_run_that_has_ended_is_told_again_and_nothing_runs(cli: Cli) -> None:
+    ran = cli("run", "resume", "--run-id", "x", "--set", "messages=2", "--json")
+    assert "nothing ran" not in ran.stderr
+    for command in (["run", "resume", "--run-id", "x"], ["resume", "x"], ["resume", "--last"]):
+        again = cli(*command, "--json")
+        assert again.code == 0
+        assert "aexp: nothing ran: run x has ended already" in again.stderr
+        assert again.json == ran.json
+    assert cli.query("SELECT count(*) FROM aexp.processes") == [(1,)]
+    refused = cli("resume", "x", "--crash-after", "1")
+    assert refused.code == 2
+    assert "there is nothing to kill" in refused.error
+
+
+def test_the_last_run_has_no_need_of_a_name(cli: Cli) -> None:
+    for command in (["audit"], ["resume"], ["report", "-o", "page.html"]):
+        none = cli(*command, "--last")
+        assert none.code == 2
+        assert "there is no run in this database" in none.error
+        assert "name a run, or give --last" in cli(*command).error
+        assert "not both" in cli(*command, "x", "--last").error
+    for run_id in ("b", "a"):
+        assert cli("run", "resume", "--run-id", run_id, "--crash-after", "1").code == -9
+
+    audited = cli("audit", "--last", "--json")
+    assert audited.json["run_id"] == "a"
+    assert "aexp: the last run is a" in audited.stderr
+    assert cli("report", "--last", "-o", "page.html").code == 0
+    assert "a" in (cli.folder / "page.html").read_text()
+    assert cli("resume", "--last", "--json").json["run_id"] == "a"
+    assert cli("audit", "a").code == 0
+    assert cli("audit", "b").code == 1

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import yaml
 
-from aexp.cli.worker import worker
+from aexp.cli.commands.worker import worker
 from aexp.database import DatabaseUrl, embedded
 from aexp.hosting.opening import POOL_SIZE
 from aexp.service.server import GRACE_S

@@ -245,7 +245,13 @@ async def test_a_service_whose_host_fails_ends_and_says_why(
         anyio.fail_after(TIMEOUT_S),
         pytest.raises(BaseExceptionGroup) as failed,
     ):
-        await serve(options, {}, [listening], lambda: anyio.from_thread.run_sync(serving.set))
+        await serve(
+            options,
+            {},
+            [listening],
+            lambda: anyio.from_thread.run_sync(serving.set),
+            lambda: pytest.fail("nobody has sent a signal"),
+        )
     assert failed.value.subgroup(ZeroDivisionError) is not None
 
 

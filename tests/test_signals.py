@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
 import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
 
 import psutil
 import pytest
 
 from tests.cli import TIMEOUT_S, Cli, children_running, wait_until
 
+PUBLISHING = "SELECT 1 FROM aexp.publications"
 LONG = ("--set", "messages=120", "--set", "concurrency=4", "--set", "latency_s=0.1")
 
 
@@ -70,6 +78,116 @@ def test_a_second_signal_ends_at_once(cli: Cli) -> None:
 
     assert cli.wait(process).code == 130
     assert set(statuses(cli)) <= {"PENDING", "ENQUEUED"}
+
+
+def throwaway(cli: Cli) -> list[str]:
+    """The databases that somebody made to throw them away."""
+    rows = cli.query("SELECT datname FROM pg_database WHERE datname ~ '^aexp_crash_'")
+    return [name for (name,) in rows]
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.005])
+def test_impatience_leaves_no_database_and_no_process(cli: Cli, pause_s: float) -> None:
+    process = cli.start("crash", "resume", "--set", "messages=40")
+    # The template, and a copy that somebody works on.
+    wait_until(lambda: len(throwaway(cli)) >= 2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+
+    def has_ended() -> bool:
+        process.send_signal(signal.SIGINT)
+        return process.poll() is not None
+
+    wait_until(has_ended, poll_s=pause_s)
+    result = cli.wait(process)
+
+    assert result.code == 130, result.stderr
+    assert result.error == "interrupted"
+    assert throwaway(cli) == []
+    _, alive = psutil.wait_procs(children, timeout=TIMEOUT_S)
+    assert not alive
+
+
+@pytest.mark.parametrize(
+    ("command", "begun", "last"),
+    [
+        (["run", "resume", "--run-id", "s", *LONG], PUBLISHING, "`aexp resume s` goes on"),
+        (
+            ["run", "resume", "--run-id", "s", "--kills", "1", *LONG],
+            PUBLISHING,
+            "`aexp resume s` goes on",
+        ),
+        (
+            ["crash", "resume"],
+            "SELECT 1 FROM pg_database WHERE datname ~ '^aexp_crash_'",
+            "interrupted",
+        ),
+    ],
+    ids=["run", "kills", "crash"],
+)
+def test_impatience_at_a_terminal_ends_in_a_clean_line(
+    cli: Cli, command: list[str], begun: str, last: str
+) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "aexp", *command],
+        cwd=cli.folder,
+        env={**cli.all_variables(), "TERM": "xterm-256color", "COLUMNS": "100"},
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        shown = Shown(ours)
+        cli.await_row(begun)
+
+        def has_ended() -> bool:
+            # What a terminal shows of it.
+            process.send_signal(signal.SIGINT)
+            return process.poll() is not None
+
+        wait_until(has_ended, poll_s=0.05)
+    assert process.returncode == 130
+    lines = shown.lines()
+    assert lines[-1] == ""
+    assert lines[-2].startswith("aexp: error: interrupted")
+    assert lines[-2].endswith(last)
+    assert not any("━" in line for line in lines)
+
+
+class Shown:
+    """What a terminal shows that is read to its end in a thread."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._read = b""
+        self._descriptor = descriptor
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        # Linux says so of a terminal that everybody else has closed.
+        with suppress(OSError):
+            while part := os.read(self._descriptor, 65536):
+                self._read += part
+        os.close(self._descriptor)
+
+    def lines(self) -> list[str]:
+        """Its lines, as the few control sequences of a progress bar leave them."""
+        self._thread.join()
+        lines, row = [""], 0
+        for part in re.split(r"(\r?\n|\r|\x1b\[[0-9;?]*[A-Za-z])", self._read.decode()):
+            if part.endswith("\n"):
+                row += 1
+                lines += [""] * (row == len(lines))
+            elif part == "\x1b[1A":
+                row -= 1
+            elif part == "\x1b[2K":
+                lines[row] = ""
+            elif not part.startswith(("\r", "\x1b")):
+                lines[row] += part
+        return lines
 
 
 def test_a_signal_to_a_supervisor_drains_its_child_and_leaves_no_process(cli: Cli) -> None:

@@ -86,7 +86,10 @@ def test_the_dead_ones_work_is_handed_to_the_living(cli: Cli) -> None:
     await_bodies(cli, "a")
     follower = cli.start("resume", "r", "--executor-id", "b", "--json", *QUIET)
     await_bodies(cli, "b")
-    assert "executor 'a' is alive" in cli("recover", "a").error
+    refused = cli("recover", "a")
+    assert refused.code == 2
+    assert "executor 'a' is alive and does its work itself" in refused.error
+    assert "--executor-id" not in refused.error
     kill(leader)
     found = executors(cli)
     assert (found["a"]["alive"], found["b"]["alive"]) == (False, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from aexp.audit.gather import read_ending, read_history
 from aexp.audit.promises import PROMISES
@@ -55,6 +55,12 @@ class Report:
         return self.status == "SUCCESS" and all(
             verdict.held is not False for verdict in self.verdicts
         )
+
+    @property
+    def verdict(self) -> Literal["held", "broken", "not judged"]:
+        """All verdicts in a word: one broken promise breaks it, and one that is held holds it."""
+        found = {verdict.held for verdict in self.verdicts}
+        return "broken" if False in found else "held" if True in found else "not judged"
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values, in the order in which it is written."""

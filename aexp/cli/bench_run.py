@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import click
 from rich.progress import TextColumn, TimeRemainingColumn
 
 from aexp.bench.registry import find_workload, growth_workloads, known_workloads
@@ -19,14 +18,15 @@ from aexp.bench.result import Result
 from aexp.bench.rounds import Plan, Teller, Where, measure
 from aexp.cli.bar import make_bar
 from aexp.cli.bench_table import print_result
+from aexp.cli.ending import UNWIND_S, end_with_databases
 from aexp.cli.files import check_place, write_whole
 from aexp.cli.live import REFRESH_S
 from aexp.cli.output import out
 from aexp.database import DatabaseUrl, locate_database
-from aexp.errors import Interrupted, UsageError
-from aexp.execution import leave_terminal_clean, run_on_loop
+from aexp.errors import UsageError
+from aexp.execution import run_on_loop
 from aexp.settings import Settings
-from aexp.stopping import stop_on_signals
+from aexp.stopping import unwind_on_signals
 
 __all__ = ["Order", "carry_out"]
 
@@ -102,17 +102,11 @@ def _write(path: Path, text: str) -> None:
 def _measure(plan: Plan, settings: Settings, server: DatabaseUrl) -> Result:
     async def main() -> Result:
         with _bar() as tell:
-            async with stop_on_signals(_end_at_once) as stop:
+            give_up = partial(end_with_databases, "bench")
+            async with unwind_on_signals(give_up, UNWIND_S) as stop:
                 return await measure(plan, settings, server, tell, stop)
 
     return run_on_loop(settings.loop, main)
-
-
-def _end_at_once() -> None:
-    """A second signal. The cell's process ends by itself; the next bench drops the databases."""
-    leave_terminal_clean()
-    click.echo("aexp: error: interrupted", err=True)
-    os._exit(Interrupted.exit_code)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from aexp.cli.options import with_settings
 from aexp.cli.output import out, restore_stdout
 from aexp.database import (
     DatabaseUrl,
@@ -25,12 +24,7 @@ from aexp.errors import DatabaseMissing, UsageError
 from aexp.execution import run_on_loop
 from aexp.settings import Settings, psql_environment
 
-__all__ = ["db"]
-
-
-@click.group
-def db() -> None:
-    """The database: where it is, start and stop the embedded one, migrate, look inside."""
+__all__ = ["migrate", "psql", "reset", "start", "stop", "url"]
 
 
 def _embedded_home(settings: Settings, what: str) -> Path:
@@ -52,17 +46,12 @@ def _is_same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
-@db.command
-@with_settings
 def url(settings: Settings) -> int:
     """Print the database's URL, password included; starts the embedded server."""
     click.echo(locate_database(settings).libpq, file=out())
     return 0
 
 
-@db.command(context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@with_settings
 def psql(settings: Settings, arguments: tuple[str, ...]) -> int:
     """Open psql on the database; ARGUMENTS go to psql."""
     located = locate_database(settings)
@@ -78,8 +67,6 @@ def psql(settings: Settings, arguments: tuple[str, ...]) -> int:
     )
 
 
-@db.command
-@with_settings
 def start(settings: Settings) -> int:
     """Start the embedded server; it stays up until `aexp db stop`."""
     home = _embedded_home(settings, "start")
@@ -88,8 +75,6 @@ def start(settings: Settings) -> int:
     return 0
 
 
-@db.command
-@with_settings
 def stop(settings: Settings) -> int:
     """Stop the embedded server. Its data stays."""
     stopped = embedded.stop(_embedded_home(settings, "stop"))
@@ -97,10 +82,7 @@ def stop(settings: Settings) -> int:
     return 0
 
 
-@db.command
-@click.option("--create", is_flag=True, help="Make the database when the server has none such.")
-@with_settings
-def migrate(settings: Settings, create: bool) -> int:  # noqa: FBT001
+def migrate(settings: Settings, *, create: bool) -> int:
     """Bring the tables of DBOS and of aexp to this version."""
     located = locate_database(settings)
 
@@ -119,17 +101,25 @@ def migrate(settings: Settings, create: bool) -> int:  # noqa: FBT001
     return 0
 
 
-@db.command
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@with_settings
-def reset(settings: Settings, yes: bool) -> int:  # noqa: FBT001
+def reset(settings: Settings, *, yes: bool) -> int:
     """Drop every run and workflow: schemas aexp and dbos, made anew and empty."""
     located = locate_database(settings, only_known=True)
-    if not yes:
-        click.confirm(f"Drop all runs and workflows in {located}?", abort=True)
+    if not yes and not _confirms(f"Drop all runs and workflows in {located}?"):
+        click.echo("aexp: nothing was dropped", err=True)
+        return 1
     run_on_loop(settings.loop, lambda: _reset(located))
     click.echo(f"{located} is empty", file=out())
     return 0
+
+
+def _confirms(question: str) -> bool:
+    """Whether a person says yes; anything else, and the end of input, is a no."""
+    # Not click's own, which takes the end of input for an interrupt.
+    click.echo(f"{question} [y/N]: ", nl=False, err=True)
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        click.echo(err=True)
+    return answer.strip().lower() in {"y", "yes"}
 
 
 async def _reset(located: DatabaseUrl) -> None:

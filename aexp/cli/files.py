@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from contextlib import suppress
@@ -11,13 +12,41 @@ from aexp.errors import UsageError
 
 __all__ = ["check_place", "write_whole"]
 
+_EFFECTIVE_IDS = os.access in os.supports_effective_ids
+
 
 def check_place(path: Path, example: str) -> None:
-    """Say what is wrong with ``path`` before any work is done."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder: name a file in it, such as {path / example}")
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent}: make it, or name another")
+    """Say what is wrong with ``path`` before any work is done. Leaves and changes nothing."""
+    try:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: name a file in it, such as {path / example}")
+        # Where a link points, there is the file written.
+        place = path.resolve()
+        if not place.parent.is_dir():
+            raise UsageError(f"there is no folder {place.parent}: make it, or name another")
+        _require_writable(place)
+        if place.exists() and not place.is_file():
+            return
+    except (OSError, RuntimeError) as error:
+        # RuntimeError: links that lead round in a ring.
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot write {path}: {reason}") from error
+    try:
+        # It has no name, and is gone when it is closed.
+        with tempfile.TemporaryFile(dir=place.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write in {place.parent}: {error.strerror}") from error
+
+
+def _require_writable(path: Path) -> None:
+    """Raise OSError when there is a file that cannot be written."""
+    if path.is_file():
+        # Not by its mode: a file system may be read-only, and root may do what no mode says.
+        os.close(os.open(path, os.O_WRONLY))
+    elif path.exists() and not os.access(path, os.W_OK, effective_ids=_EFFECTIVE_IDS):
+        # A pipe would wait for its reader.
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -18,13 +18,14 @@ REFRESH_S = 0.1
 @asynccontextmanager
 async def show_progress(
     title: str, read: Callable[[], tuple[Snapshot, int]]
-) -> AsyncIterator[None]:
-    """Draw what ``read`` returns (state, restarts) while the context lives.
+) -> AsyncIterator[Callable[[], None]]:
+    """Draw what ``read`` returns (state, restarts) while the context lives, or until what it yields
+    is called.
 
     Draws nothing unless stderr is a terminal.
     """
     if not sys.stderr.isatty():
-        yield
+        yield lambda: None
         return
     # Not at the top: only a person at a terminal waits for it.
     from rich.progress import TextColumn, TimeRemainingColumn  # noqa: PLC0415
@@ -44,6 +45,6 @@ async def show_progress(
         async with anyio.create_task_group() as group:
             group.start_soon(draw)
             try:
-                yield
+                yield bar.stop
             finally:
                 group.cancel_scope.cancel()

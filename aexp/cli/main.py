@@ -3,72 +3,90 @@
 from __future__ import annotations
 
 import errno
-import gc
 import importlib
 import os
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 import click
 
 import aexp
-from aexp.cli.output import out
+from aexp.cli.groups import Group
+from aexp.cli.output import give_up_stdout, is_reserved, open_missing_streams, out
 from aexp.cli.state import State
-from aexp.errors import first_of_ours
+from aexp.errors import OutputClosed, first_of_ours
 
-__all__ = ["main"]
+__all__ = ["cli", "main"]
 
-# Where each command is. Its module is imported when it is asked for: what they need takes most of
-# a second, and `aexp --version` needs none of it.
+_COMPLETION = "_AEXP_COMPLETE"
+# The first sentence of a command's help is shown whole.
+_SENTENCE = 1000
+
+# Where each command is, in the order in which somebody new needs them.
+_SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Run workflows": {
+        "list": "aexp.cli.commands.show:list_scenarios",
+        "describe": "aexp.cli.commands.show:describe",
+        "run": "aexp.cli.commands.run:run",
+        "resume": "aexp.cli.commands.run:resume",
+    },
+    "See what they did": {
+        "runs": "aexp.cli.commands.show:runs",
+        "audit": "aexp.cli.commands.show:audit",
+        "report": "aexp.cli.commands.show:report",
+    },
+    "Test and measure": {
+        "crash": "aexp.cli.commands.crash:crash",
+        "bench": "aexp.cli.commands.bench:bench",
+    },
+    "Serve": {
+        "serve": "aexp.cli.commands.serve:serve",
+        "worker": "aexp.cli.commands.worker:worker",
+        "workers": "aexp.cli.commands.worker:workers",
+        "recover": "aexp.cli.commands.worker:recover",
+    },
+    "Look inside": {
+        "db": "aexp.cli.commands.db:db",
+    },
+}
 _HOMES = {
-    "run": "aexp.cli.run:run",
-    "resume": "aexp.cli.run:resume",
-    "audit": "aexp.cli.show:audit",
-    "report": "aexp.cli.report:report",
-    "list": "aexp.cli.show:list_scenarios",
-    "describe": "aexp.cli.show:describe",
-    "runs": "aexp.cli.show:runs",
-    "bench": "aexp.cli.bench:bench",
-    "crash": "aexp.cli.crash:crash",
-    "serve": "aexp.cli.serve:serve",
-    "worker": "aexp.cli.worker:worker",
-    "workers": "aexp.cli.worker:workers",
-    "recover": "aexp.cli.worker:recover",
-    "db": "aexp.cli.db:db",
-    "work": "aexp.cli.run:work",
+    **{name: home for section in _SECTIONS.values() for name, home in section.items()},
+    "work": "aexp.cli.commands.run:work",
 }
 
 
-@contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    """Imports: what they make stays, so that the collector need not look through it, now or later.
-
-    It would take a quarter of the time that DBOS and SQLAlchemy take to be imported.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-class _Commands(click.Group):
-    """The commands of ``_HOMES``."""
+class _Commands(Group):
+    """The commands of ``_HOMES``, each imported when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return sorted(_HOMES)
+        return list(_HOMES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _HOMES:
             return None
         module, _, name = _HOMES[cmd_name].partition(":")
-        with _collector_at_rest():
-            command: click.Command = getattr(importlib.import_module(module), name)
+        command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, _HOMES))
+        for section, names in _SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl(
+                    [
+                        (name.ljust(width), command.get_short_help_str(_SENTENCE))
+                        for name, command in self._commands(ctx, names)
+                    ]
+                )
+
+    def _commands(
+        self, ctx: click.Context, names: Mapping[str, str]
+    ) -> Iterator[tuple[str, click.Command]]:
+        for name in names:
+            command = self.get_command(ctx, name)
+            assert command is not None
+            yield name, command
 
 
 @click.group(
@@ -82,16 +100,27 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit: 0 well, 1 broken promise, 2 usage, 3 database, 130 interrupted."""
+    """Run the command and exit: 0 well, 1 broken promise, 2 usage, 3 database, 130 interrupted.
+
+    Without a command the help goes to stdout, and the code is 2. When whoever reads stdout has read
+    enough, the code is 141 without a word: a shell says so of a program that SIGPIPE ended.
+    """
+    open_missing_streams()
+    if _COMPLETION in os.environ:
+        # Not at the top: of use to nobody else.
+        from aexp.cli.completion import complete  # noqa: PLC0415
+
+        sys.exit(complete(cli, _COMPLETION))
     state = State()
     try:
-        code = cli.main(args=arguments, prog_name="aexp", obj=state, standalone_mode=False)
-    except click.exceptions.Abort:
+        code = _run(sys.argv[1:] if arguments is None else arguments, state)
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        if sys.stderr.isatty():
+            # The terminal shows ^C in the line.
+            click.echo(err=True)
         code = _fail("interrupted", 130)
-    except KeyboardInterrupt:
-        code = _fail("interrupted", 130)
-    except SystemExit as error:
-        code = _fail(f"the workflow or its module ended the process: SystemExit({error.code})", 1)
     except click.ClickException as error:
         code = _fail(_one_line(error.format_message()), error.exit_code)
     except Exception as error:
@@ -105,18 +134,34 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
+def _run(arguments: Sequence[str], state: State) -> int:
+    """Run the command; its exit code."""
+    try:
+        with cli.make_context("aexp", list(arguments), obj=state) as context:
+            code: int = cli.invoke(context)
+            return code
+    except click.exceptions.NoArgsIsHelpError as bare:
+        # Its message is the help.
+        click.echo(bare.format_message())
+        return bare.exit_code
+
+
 def _explain(error: Exception, state: State) -> int:
     """Print ``error`` in one line, or whole with --debug; the exit code that it maps to."""
-    if state.debug:
-        traceback.print_exception(error)
     cause = first_of_ours(error)
+    if cause is None and isinstance(error, BrokenPipeError) and not is_reserved():
+        cause = OutputClosed()
+    if isinstance(cause, OutputClosed):
+        give_up_stdout()
+        return cause.exit_code
+    if state.debug:
+        import traceback  # noqa: PLC0415
+
+        traceback.print_exception(error)
     if cause is not None:
         return _fail(_one_line(str(cause)), cause.exit_code)
-    if isinstance(error, BrokenPipeError):
-        # Whoever read our stdout has read enough. Python must not try to flush it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out().fileno())
-        return 1
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        give_up_stdout()
         return _fail(f"cannot write: {error.strerror}", 1)
     what = f"{type(error).__name__}: {_one_line(str(error))}"
     return _fail(f"{what} (a bug in aexp: --debug shows where)", 1)

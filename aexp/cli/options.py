@@ -5,16 +5,25 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from aexp.cli.output import reserve_stdout
 from aexp.cli.state import State
-from aexp.log import configure_logging
-from aexp.settings import Settings, load_settings
+from aexp.errors import ProcessEnded
 
-__all__ = ["with_settings", "with_target"]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = [
+    "TARGET",
+    "complete_run_id",
+    "json_option",
+    "with_run_id",
+    "with_settings",
+    "with_target",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,18 +61,70 @@ def with_settings(command: F) -> F:
     @functools.wraps(command)
     @click.pass_obj
     def wrapper(state: State | None, /, **options: Any) -> Any:
+        # What is slow to import is imported once a command is called, and not for its help.
+        from aexp.log import configure_logging  # noqa: PLC0415
+        from aexp.settings import Settings, load_settings  # noqa: PLC0415
+
         flags = {name: options.pop(name) for name in Settings.model_fields if name in options}
         if state is not None:
             state.debug = bool(flags["debug"])
-        settings: Settings = load_settings(flags)
+        settings = load_settings(flags)
         if state is not None:
             state.debug = settings.debug
         configure_logging(settings.log_format, settings.log_level)
         reserve_stdout()
-        return command(settings, **options)
+        try:
+            return command(settings, **options)
+        except SystemExit as error:
+            raise ProcessEnded(error.code) from error
 
     for option in reversed(_OPTIONS):
         wrapper = option(wrapper)
+    return wrapper  # type: ignore[return-value]
+
+
+def json_option(what: str) -> Callable[[F], F]:
+    """The option ``as_json``, by which a command tells ``what`` it says to programs."""
+    return click.option("--json", "as_json", is_flag=True, help=what)
+
+
+def complete_scenario(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    """What a shell may put there for a scenario."""
+    from aexp.cli.completion import scenarios  # noqa: PLC0415 - of use to a shell alone
+
+    return scenarios(incomplete)
+
+
+def complete_run_id(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    """What a shell may put there for a RUN_ID."""
+    from aexp.cli.completion import run_ids  # noqa: PLC0415 - of use to a shell alone
+
+    return run_ids(context.params, incomplete)
+
+
+_RUN_ID = (
+    click.argument("run_id", required=False, shell_complete=complete_run_id),
+    click.option("--last", is_flag=True, help="The run that was begun last."),
+)
+
+
+def with_run_id(command: F) -> F:
+    """Give ``command`` a ``run_id``: what is given, or None for --last."""
+
+    @functools.wraps(command)
+    def wrapper(*, last: bool, run_id: str | None, **options: Any) -> Any:
+        if last and run_id is not None:
+            raise click.UsageError("give a RUN_ID or --last, not both")
+        if not last and run_id is None:
+            raise click.UsageError("Missing argument 'RUN_ID': name a run, or give --last")
+        return command(run_id=run_id, **options)
+
+    for parameter in reversed(_RUN_ID):
+        wrapper = parameter(wrapper)
     return wrapper  # type: ignore[return-value]
 
 
@@ -82,8 +143,11 @@ def _assignments(
     return read
 
 
-_TARGET = (
-    click.argument("target", metavar="SCENARIO|FILE.py:NAME|MODULE:NAME"),
+TARGET = click.argument(
+    "target", metavar="SCENARIO|FILE.py:NAME|MODULE:NAME", shell_complete=complete_scenario
+)
+_WITH_TARGET = (
+    TARGET,
     click.option(
         "--set",
         "given",
@@ -97,6 +161,6 @@ _TARGET = (
 
 def with_target(command: F) -> F:
     """Give ``command`` a ``target``, and what is ``given`` to it by --set."""
-    for parameter in reversed(_TARGET):
+    for parameter in reversed(_WITH_TARGET):
         command = parameter(command)
     return command

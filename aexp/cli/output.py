@@ -6,18 +6,59 @@ the report and nothing else.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-__all__ = ["out", "reserve_stdout", "restore_stdout"]
+from aexp.errors import OutputClosed
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = [
+    "give_up_stdout",
+    "is_reserved",
+    "open_missing_streams",
+    "out",
+    "reserve_stdout",
+    "restore_stdout",
+]
 
 _reserved: TextIO | None = None
 
 
+class _Stdout(io.FileIO):
+    """A file whose reader may leave: that is an OutputClosed, and no other broken pipe is."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError as error:
+            raise OutputClosed from error
+
+
 def out() -> TextIO:
-    """Where a command writes its result."""
+    """Where a command writes its result. Raises OutputClosed when nobody reads it any more."""
     return _reserved if _reserved is not None else sys.stdout
+
+
+def is_reserved() -> bool:
+    """Whether :func:`reserve_stdout` was called."""
+    return _reserved is not None
+
+
+def open_missing_streams() -> None:
+    """Open /dev/null in place of standard streams that whoever started this process has closed.
+
+    Else the next file that is opened would get their numbers, and what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free.
+            opened = os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+            assert opened == number
+            setattr(sys, name, os.fdopen(opened, "r" if number == 0 else "w"))
 
 
 def reserve_stdout() -> None:
@@ -25,8 +66,18 @@ def reserve_stdout() -> None:
     global _reserved  # noqa: PLW0603 - a process has one stdout
     if _reserved is None:
         sys.stdout.flush()
-        _reserved = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        raw = _Stdout(os.dup(1), "w")
+        _reserved = io.TextIOWrapper(
+            io.BufferedWriter(raw), encoding="utf-8", line_buffering=raw.isatty()
+        )
         os.dup2(2, 1)
+
+
+def give_up_stdout() -> None:
+    """Let what could not be written go nowhere: Python would try again when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, out().fileno())
+    os.close(nowhere)
 
 
 def restore_stdout() -> None:

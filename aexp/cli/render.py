@@ -12,18 +12,21 @@ from rich.text import Text
 from rich.tree import Tree
 
 from aexp.audit import Report
+from aexp.audit.overview import Outcome
 from aexp.cli.output import out
 from aexp.errors import NoRuns
 
-__all__ = ["print_json", "print_none", "print_report", "print_table", "section"]
+__all__ = ["mark", "print_json", "print_none", "print_report", "print_table", "section"]
 
 # Rows of an anomaly that the terminal shows; --json has all that were gathered.
 SHOWN = 5
 _MARKS = {
-    True: Text("held", "green"),
-    False: Text("BROKEN", "bold red"),
-    None: Text("not judged", "yellow"),
+    "held": Text("held", "green"),
+    "broken": Text("BROKEN", "bold red"),
+    "not judged": Text("not judged", "yellow"),
+    "unknown": Text("unknown", "dim"),
 }
+_OUTCOMES: Mapping[bool | None, Outcome] = {True: "held", False: "broken", None: "not judged"}
 
 
 def print_json(value: Any) -> None:
@@ -44,13 +47,22 @@ def print_none(reason: NoRuns, *, as_json: bool) -> int:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A plain table on stdout."""
+    """A plain table on stdout; cells that are Text keep their style."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(_plain(cell)) for cell in row))
     console().print(table)
+
+
+def _plain(cell: Any) -> str:
+    return "" if cell is None else str(cell)
+
+
+def mark(outcome: Outcome) -> Text:
+    """An outcome as it stands in tables."""
+    return _MARKS[outcome]
 
 
 def console() -> Console:
@@ -166,5 +178,5 @@ def _promises(report: Report) -> Table:
     table.add_column()
     for verdict in report.verdicts:
         why = f" ({verdict.reason})" if verdict.reason is not None else ""
-        table.add_row(_MARKS[verdict.held], verdict.name, Text(verdict.statement + why))
+        table.add_row(mark(_OUTCOMES[verdict.held]), verdict.name, Text(verdict.statement + why))
     return table

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from aexp.audit import audit_run
 from aexp.cli.files import check_place, write_whole
-from aexp.cli.options import with_settings
 from aexp.cli.output import out
 from aexp.cli.run import load_run
 from aexp.database import locate_database, require_schema
@@ -22,23 +19,8 @@ __all__ = ["report"]
 _STDOUT = Path("-")
 
 
-@click.command
-@click.argument("run_id")
-@click.option(
-    "-o",
-    "--output",
-    "path",
-    type=click.Path(path_type=Path, allow_dash=True),
-    required=True,
-    metavar="FILE",
-    help="The file to write, or - for stdout.",
-)
-@with_settings
-def report(settings: Settings, run_id: str, path: Path) -> int:
-    """Write a run's account and timeline as one HTML file, to be opened offline. Runs nothing.
-
-    The exit code tells whether it was written, not whether the promises held.
-    """
+def report(settings: Settings, run_id: str | None, path: Path) -> int:
+    """Write the page; the exit code."""
     if path != _STDOUT:
         check_place(path, "run.html")
     url = locate_database(settings, only_known=True)

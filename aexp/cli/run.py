@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,16 +11,25 @@ import anyio
 import click
 
 from aexp.audit import Report, audit_run
+from aexp.cli.ending import end_at_once
 from aexp.cli.live import show_progress
-from aexp.cli.options import with_settings, with_target
 from aexp.cli.output import out
 from aexp.database import DatabaseUrl, ensure_schema, locate_database
 from aexp.database.connect import connected
 from aexp.errors import Interrupted, RunEnded, UsageError
-from aexp.execution import execute, has_ended, leave_terminal_clean, run_on_loop
+from aexp.execution import execute, has_ended, run_on_loop
 from aexp.log import bind_process, configure_logging, watch_steps
 from aexp.progress import Progress, Snapshot
-from aexp.runs import Run, begin_run, check_run_id, check_same, find_run, get_run, new_run_id
+from aexp.runs import (
+    Run,
+    begin_run,
+    check_run_id,
+    check_same,
+    find_run,
+    get_run,
+    last_run,
+    new_run_id,
+)
 from aexp.runtime import application_version
 from aexp.scenario import Scenario, scenario_code
 from aexp.scenarios import find_scenario
@@ -29,36 +37,7 @@ from aexp.settings import Settings
 from aexp.stopping import stop_on_signals
 from aexp.supervisor import KillPlan, Supervisor, await_supervisor_gone, report_progress
 
-__all__ = ["resume", "run", "work"]
-
-# DBOS dead-letters a workflow after 100 recoveries.
-MOST_KILLS = 90
-
-_EXECUTION_OPTIONS = (
-    click.option(
-        "--kills",
-        type=click.IntRange(0, MOST_KILLS),
-        default=0,
-        metavar="N",
-        help="Run in a child process, kill it N times with SIGKILL, start it again.",
-    ),
-    click.option(
-        "--seed", type=int, default=0, metavar="S", help="Chooses the moments of the kills (0)."
-    ),
-    click.option(
-        "--crash-after",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Kill this very process after its N-th unit of work.",
-    ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
-)
-
-
-def _with_execution_options(command: Any) -> Any:
-    for option in reversed(_EXECUTION_OPTIONS):
-        command = option(command)
-    return command
+__all__ = ["Order", "finish", "load_run", "resume", "run", "work"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +54,10 @@ class Order:
             raise UsageError("--kills and --crash-after exclude each other: give one of them")
 
 
-@click.command
-@with_target
-@click.option("--run-id", metavar="ID", help="Begin the run under this id, or go on with it.")
-@_with_execution_options
-@with_settings
 def run(
-    settings: Settings, target: str, given: Mapping[str, str], run_id: str | None, **order: Any
+    settings: Settings, target: str, given: Mapping[str, str], run_id: str | None, order: Order
 ) -> int:
-    """Run a scenario, or a workflow of your own, and print its account.
-
-    With the --run-id of an earlier run it goes on where that one stopped.
-    """
-    carry_out = Order(**order)
+    """Begin a run, or go on with the one of this id, and print its account; the exit code."""
     normal, scenario = find_scenario(target)
     # A module that makes a DBOS of its own has given its logger a handler of its own.
     configure_logging(settings.log_format, settings.log_level)
@@ -107,10 +77,10 @@ def run(
     async def main() -> tuple[Run, Mapping[str, Any]]:
         await ensure_schema(url)
         begun = await _begin(url, scenario, wanted, explicit, parameters)
-        return begun, await _carry_out(begun, scenario, settings, url, carry_out)
+        return begun, await _carry_out(begun, scenario, settings, url, order)
 
     begun, extra = run_on_loop(settings.loop, main)
-    return _report(begun, scenario, settings, url, carry_out, extra)
+    return _report(begun, scenario, settings, url, order, extra)
 
 
 async def _begin(
@@ -131,29 +101,28 @@ async def _begin(
         return await begin_run(connection, replace(wanted, facts=facts))
 
 
-@click.command
-@click.argument("run_id")
-@_with_execution_options
-@with_settings
-def resume(settings: Settings, run_id: str, **order: Any) -> int:
-    """Go on with a run: what is unfinished is finished, what is done is not done again."""
-    carry_out = Order(**order)
+def resume(settings: Settings, run_id: str | None, order: Order) -> int:
+    """Go on with a run, and print its account; the exit code."""
     url = locate_database(settings, only_known=True)
 
     async def main() -> tuple[Run, Scenario[Any], Mapping[str, Any]]:
         await ensure_schema(url)
         known, scenario = await load_run(url, run_id)
         configure_logging(settings.log_format, settings.log_level)
-        return known, scenario, await _carry_out(known, scenario, settings, url, carry_out)
+        return known, scenario, await _carry_out(known, scenario, settings, url, order)
 
     known, scenario, extra = run_on_loop(settings.loop, main)
-    return _report(known, scenario, settings, url, carry_out, extra)
+    return _report(known, scenario, settings, url, order, extra)
 
 
-async def load_run(url: DatabaseUrl, run_id: str) -> tuple[Run, Scenario[Any]]:
-    """A recorded run and its scenario."""
+async def load_run(url: DatabaseUrl, run_id: str | None) -> tuple[Run, Scenario[Any]]:
+    """A recorded run, without an id the one that was begun last, and its scenario."""
     async with connected(url, read_only=True) as connection:
-        known = await get_run(connection, run_id)
+        if run_id is not None:
+            known = await get_run(connection, run_id)
+        else:
+            known = await last_run(connection)
+            click.echo(f"aexp: the last run is {known.run_id}", err=True)
     _, scenario = find_scenario(known.target)
     return known, scenario
 
@@ -161,8 +130,17 @@ async def load_run(url: DatabaseUrl, run_id: str) -> tuple[Run, Scenario[Any]]:
 async def _carry_out(
     begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
 ) -> Mapping[str, Any]:
-    """Carry the run out; what is to be added to its account."""
+    """Carry the run out, unless it has ended; what is to be added to its account."""
     bind_process(run_id=begun.run_id, scenario=begun.scenario)
+    async with connected(url) as connection:
+        if await has_ended(connection, begun):
+            if order.kills or order.crash_after is not None:
+                raise RunEnded(begun.run_id)
+            click.echo(
+                f"aexp: nothing ran: run {begun.run_id} has ended already, with this account",
+                err=True,
+            )
+            return {}
     if order.kills:
         return await _supervised(begun, scenario, settings, url, order)
     return await _in_this_process(begun, scenario, settings, url, order)
@@ -204,20 +182,13 @@ def finish(report: Report, *, as_json: bool) -> int:
     return 0 if report.ok else 1
 
 
-def _end_at_once(run_id: str) -> None:
-    """A second signal: say how to go on, and end, whatever this process is doing."""
-    leave_terminal_clean()
-    click.echo(f"aexp: error: {Interrupted(run_id)}", err=True)
-    os._exit(Interrupted.exit_code)
-
-
 async def _in_this_process(
     begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
 ) -> Mapping[str, Any]:
     progress = Progress()
     async with (
-        stop_on_signals(partial(_end_at_once, begun.run_id)) as stop,
-        show_progress(begun.run_id, lambda: (progress.snapshot(), 0)),
+        show_progress(begun.run_id, lambda: (progress.snapshot(), 0)) as clear,
+        stop_on_signals(partial(end_at_once, begun.run_id, clear)) as stop,
     ):
         outcome = await execute(
             begun, scenario, settings, url, progress, stop, crash_after=order.crash_after
@@ -233,9 +204,6 @@ async def _in_this_process(
 async def _supervised(
     begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
 ) -> Mapping[str, Any]:
-    async with connected(url) as connection:
-        if await has_ended(connection, begun):
-            raise RunEnded(begun.run_id)
     parameters = scenario.validate(begun.parameters)
     plan = KillPlan(order.kills, order.seed, scenario.steps(parameters, begun.facts))
     latest: list[tuple[Snapshot, int]] = [(Snapshot(0, None, 0, None), 0)]
@@ -245,23 +213,21 @@ async def _supervised(
 
     supervisor = Supervisor(begun, settings, url, plan, remember)
 
-    def end_at_once() -> None:
-        supervisor.kill()
-        _end_at_once(begun.run_id)
+    async with show_progress(begun.run_id, lambda: latest[0]) as clear:
 
-    async with stop_on_signals(end_at_once) as stop, show_progress(begun.run_id, lambda: latest[0]):
-        supervision = await supervisor.supervise(stop)
+        def kill_and_end() -> None:
+            supervisor.kill()
+            end_at_once(begun.run_id, clear)
+
+        async with stop_on_signals(kill_and_end) as stop:
+            supervision = await supervisor.supervise(stop)
     if supervision.interrupted:
         raise Interrupted(begun.run_id)
     return {"kills": {"asked": order.kills, "landed": supervision.landed, "seed": order.seed}}
 
 
-@click.command(hidden=True)
-@click.argument("run_id")
-@click.option("--hosted", is_flag=True, help="For a host, which waits for other executors.")
-@with_settings
-def work(settings: Settings, run_id: str, hosted: bool) -> int:  # noqa: FBT001
-    """Work on a run for a supervisor, telling it on stdout how far it has come."""
+def work(settings: Settings, run_id: str, *, hosted: bool) -> int:
+    """Work on a run for a supervisor, telling it on stdout how far it has come; the exit code."""
     url = locate_database(settings, only_known=True)
 
     async def main() -> int:
@@ -270,7 +236,7 @@ def work(settings: Settings, run_id: str, hosted: bool) -> int:  # noqa: FBT001
         progress = Progress()
         watch_steps(lambda *_step: progress.step_began())
         async with (
-            stop_on_signals(partial(_end_at_once, run_id)) as stop,
+            stop_on_signals(partial(end_at_once, run_id)) as stop,
             anyio.create_task_group() as group,
         ):
             group.start_soon(report_progress, progress, out())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from aexp.cli.options import with_settings
+from aexp.cli.ending import end_at_once
 from aexp.cli.output import out
 from aexp.database import ensure_schema, locate_database
 from aexp.errors import UsageError
@@ -20,60 +20,16 @@ __all__ = ["serve"]
 LEAST_TOKEN = 16
 
 
-@click.command
-@click.option("--host", "listen_host", metavar="ADDRESS", help="Listen there (127.0.0.1).")
-@click.option(
-    "--port",
-    "listen_port",
-    type=click.IntRange(0, 65535),
-    help="Listen on this port (8000); 0 lets the system choose.",
-)
-@click.option(
-    "--max-active-runs",
-    type=click.IntRange(1, 1000),
-    default=4,
-    metavar="N",
-    help="Work on so many runs at a time at most (4).",
-)
-@click.option(
-    "--input-root",
-    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
-    metavar="FOLDER",
-    help="Inputs that requests name lie below it; without it they may name none.",
-)
-@click.option(
-    "--allow-outbound",
-    is_flag=True,
-    help="Let requests name servers and buckets that runs then talk to.",
-)
-@click.option(
-    "--request-deadline",
-    "request_deadline_s",
-    type=click.FloatRange(0.1, 3600),
-    default=10.0,
-    metavar="S",
-    help="Seconds in which a request must have arrived (10).",
-)
-@click.option(
-    "--heartbeat",
-    "heartbeat_s",
-    type=int,
-    metavar="EVERY_S",
-    help="Tick every so many seconds while the service is up.",
-)
-@with_settings
 def serve(
     settings: Settings,
     max_active_runs: int,
     input_root: Path | None,
-    allow_outbound: bool,  # noqa: FBT001
+    *,
+    allow_outbound: bool,
     request_deadline_s: float,
     heartbeat_s: int | None,
 ) -> int:
-    """Serve scenarios over HTTP until a signal or POST /shutdown ends it.
-
-    On any address but a loopback one it needs AEXP_API_TOKEN, which every request then bears.
-    """
+    """Serve until a signal or a request ends it; the exit code."""
     # The web framework takes half a second to import, which no other command pays.
     from aexp.service.app import load_scenarios  # noqa: PLC0415
     from aexp.service.heartbeat import heartbeat_of  # noqa: PLC0415
@@ -118,7 +74,7 @@ def serve(
 
         async def main() -> None:
             await ensure_schema(url)
-            await serve_on(options, scenarios, [listening], ready)
+            await serve_on(options, scenarios, [listening], ready, end_at_once)
 
         run_on_loop(settings.loop, main)
     return 0

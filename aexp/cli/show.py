@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import click
+from rich.text import Text
 
 from aexp.audit import audit_run
-from aexp.cli.options import with_settings
+from aexp.audit.overview import Standing, find_scenarios, judge_runs, list_standings
 from aexp.cli.output import out
-from aexp.cli.render import print_json, print_none, print_table
+from aexp.cli.render import mark, print_json, print_none, print_table
 from aexp.cli.run import finish, load_run
 from aexp.database import locate_database, require_schema
 from aexp.database.connect import connected
 from aexp.errors import NoRuns
 from aexp.execution import run_on_loop
-from aexp.runs import list_runs
+from aexp.log import configure_logging
 from aexp.scenarios import find_scenario, known_scenarios
 from aexp.settings import Settings
 
 __all__ = ["audit", "describe", "list_scenarios", "runs"]
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
-
-@click.command("list")
-@_json_option
-@with_settings
-def list_scenarios(settings: Settings, as_json: bool) -> int:  # noqa: ARG001, FBT001
-    """List the scenarios, built in and installed."""
+def list_scenarios(settings: Settings, *, as_json: bool) -> int:  # noqa: ARG001
+    """Print the scenarios, built in and installed; the exit code."""
     found = {name: find_scenario(name)[1].summary for name in sorted(known_scenarios())}
     if as_json:
         print_json([{"name": name, "summary": summary} for name, summary in found.items()])
@@ -37,12 +35,8 @@ def list_scenarios(settings: Settings, as_json: bool) -> int:  # noqa: ARG001, F
     return 0
 
 
-@click.command
-@click.argument("target", metavar="SCENARIO|FILE.py:NAME|MODULE:NAME")
-@_json_option
-@with_settings
-def describe(settings: Settings, target: str, as_json: bool) -> int:  # noqa: ARG001, FBT001
-    """Describe a scenario: its parameters and its promises."""
+def describe(settings: Settings, target: str, *, as_json: bool) -> int:  # noqa: ARG001
+    """Print the parameters and promises of a scenario; the exit code."""
     _, scenario = find_scenario(target)
     schema = scenario.parameters.model_json_schema()
     if as_json:
@@ -105,58 +99,59 @@ def _bounds(field: dict[str, Any]) -> str:
     return f" {low:g} to {high:,}" if high is not None else f" from {low:g}"
 
 
-@click.command
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, help="How many (20).")
-@_json_option
-@with_settings
-def runs(settings: Settings, limit: int, as_json: bool) -> int:  # noqa: FBT001
-    """List the runs in the database, newest first."""
+def runs(settings: Settings, limit: int, *, as_json: bool) -> int:
+    """Print the newest runs, newest first, and how they stand; the exit code."""
     try:
         url = locate_database(settings, only_known=True)
     except NoRuns as none:
         return print_none(none, as_json=as_json)
 
-    async def main() -> int:
+    async def look() -> Sequence[Standing]:
         await require_schema(url)
         async with connected(url, read_only=True) as connection:
-            found = await list_runs(connection, limit)
-        if as_json:
-            print_json(
-                [
-                    {
-                        "run_id": run.run_id,
-                        "scenario": run.scenario,
-                        "parameters": dict(run.parameters),
-                        "created_at": run.created_at,
-                        "forked_from": run.forked_from,
-                    }
-                    for run in found
-                ]
-            )
-        else:
-            print_table(
-                ["run", "scenario", "begun", "forked from"],
-                [
-                    (
-                        run.run_id,
-                        run.scenario,
-                        f"{run.created_at:%Y-%m-%d %H:%M:%S}",
-                        run.forked_from,
-                    )
-                    for run in found
-                ],
-            )
-        return 0
+            return await list_standings(connection, limit)
 
-    return run_on_loop(settings.loop, main)
+    found = run_on_loop(settings.loop, look)
+    scenarios = find_scenarios(found)
+    # A module that makes a DBOS of its own has given its logger a handler of its own.
+    configure_logging(settings.log_format, settings.log_level)
+    verdicts = run_on_loop(settings.loop, partial(judge_runs, url, found, scenarios))
+    if as_json:
+        print_json(
+            [
+                {
+                    "run_id": standing.run.run_id,
+                    "scenario": standing.run.scenario,
+                    "status": standing.status,
+                    "verdict": verdicts[standing.run.run_id],
+                    "parameters": dict(standing.run.parameters),
+                    "created_at": standing.run.created_at,
+                    "forked_from": standing.run.forked_from,
+                }
+                for standing in found
+            ]
+        )
+    else:
+        print_table(
+            ["run", "verdict", "status", "scenario", "begun", "forked from"],
+            [
+                (
+                    standing.run.run_id,
+                    mark(verdict := verdicts[standing.run.run_id]),
+                    # What is broken matters more than that it has ended well.
+                    Text(standing.status, "dim" if verdict == "broken" else ""),
+                    standing.run.scenario,
+                    f"{standing.run.created_at:%Y-%m-%d %H:%M:%S}",
+                    standing.run.forked_from,
+                )
+                for standing in found
+            ],
+        )
+    return 0
 
 
-@click.command
-@click.argument("run_id")
-@_json_option
-@with_settings
-def audit(settings: Settings, run_id: str, as_json: bool) -> int:  # noqa: FBT001
-    """Print the account of a run from what stands in the database. Runs nothing."""
+def audit(settings: Settings, run_id: str | None, *, as_json: bool) -> int:
+    """Print the account of a run; the exit code."""
     url = locate_database(settings, only_known=True)
 
     async def main() -> int:

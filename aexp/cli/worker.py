@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import platform
 
 import anyio.to_thread
 import click
 from dbos import DBOSClient
 
-from aexp.cli.options import with_settings
+from aexp.cli.ending import end_at_once
 from aexp.cli.output import out
 from aexp.cli.render import print_json, print_none, print_table
 from aexp.database import ensure_schema, locate_database, require_schema
 from aexp.database.connect import connected, psycopg_engine
-from aexp.errors import Interrupted, NoRuns
+from aexp.errors import NoRuns
 from aexp.execution import run_on_loop
 from aexp.hosting import Executor, Host, hand_over, list_executors, open_host
 from aexp.settings import Settings
@@ -22,24 +21,9 @@ from aexp.stopping import stop_on_signals
 
 __all__ = ["recover", "worker", "workers"]
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
-
-@click.command
-@click.option(
-    "--max-active-runs",
-    type=click.IntRange(1, 1000),
-    default=4,
-    metavar="N",
-    help="Work on so many runs at a time at most (4).",
-)
-@with_settings
 def worker(settings: Settings, max_active_runs: int) -> int:
-    """Work on the runs of a service, beside it, until a signal ends it.
-
-    Its executor is named after the host unless --executor-id says otherwise: a worker that is
-    started again under its name recovers its own work.
-    """
+    """Work on the runs of a service until a signal ends it; the exit code."""
     if "executor_id" not in settings.model_fields_set:
         settings = settings.model_copy(update={"executor_id": platform.node()[:100]})
     url = locate_database(settings)
@@ -47,14 +31,14 @@ def worker(settings: Settings, max_active_runs: int) -> int:
     async def main() -> int:
         opened: list[Host] = []
 
-        def end_at_once() -> None:
+        def kill_and_end() -> None:
             for host in opened:
                 host.kill()
-            os._exit(Interrupted.exit_code)
+            end_at_once()
 
         await ensure_schema(url)
         async with (
-            stop_on_signals(end_at_once) as stop,
+            stop_on_signals(kill_and_end) as stop,
             open_host(
                 settings, url, scenarios={}, max_active_runs=max_active_runs, serves="worker"
             ) as host,
@@ -68,11 +52,8 @@ def worker(settings: Settings, max_active_runs: int) -> int:
     return run_on_loop(settings.loop, main)
 
 
-@click.command
-@_json_option
-@with_settings
-def workers(settings: Settings, as_json: bool) -> int:  # noqa: FBT001
-    """List the executors: which are alive, what they have claimed, when they last wrote."""
+def workers(settings: Settings, *, as_json: bool) -> int:
+    """Print the executors; the exit code."""
     try:
         url = locate_database(settings, only_known=True)
     except NoRuns as none:
@@ -120,16 +101,8 @@ def _as_json(executor: Executor) -> dict[str, object]:
     }
 
 
-@click.command
-@click.argument("executor", metavar="EXECUTOR_ID")
-@_json_option
-@with_settings
-def recover(settings: Settings, executor: str, as_json: bool) -> int:  # noqa: FBT001
-    """Hand the work of an executor that is dead to the living.
-
-    What it has claimed goes back to its queues. Refused while a process of it lives; one that is
-    only started again under its name recovers its own work and needs no help.
-    """
+def recover(settings: Settings, executor: str, *, as_json: bool) -> int:
+    """Hand over what a dead executor has claimed, and print it by run; the exit code."""
     url = locate_database(settings, only_known=True)
 
     async def main() -> int:

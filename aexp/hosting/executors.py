@@ -6,7 +6,7 @@ import os
 import platform
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -18,7 +18,7 @@ from dbos import DBOSClient
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
-from aexp.errors import AexpError, ExecutorAlive, UnknownExecutor
+from aexp.errors import AexpError, ExecutorAlive, ExecutorWorking, UnknownExecutor
 from aexp.holds import hold_executor, hold_run, holders, living_executors
 from aexp.hosting.records import batches
 
@@ -157,17 +157,17 @@ async def hand_over(url: DatabaseUrl, client: DBOSClient, executor_id: str) -> S
     """Put what a dead executor has claimed back on its queues, for the living to claim; by run.
 
     By DBOS's own means (``DBOSClient.resume_workflows``), which count recoveries anew and clear the
-    workflows' deadlines. Raises ExecutorAlive while a process of the executor lives, and
+    workflows' deadlines. Raises ExecutorWorking while a process of the executor lives, and
     UnknownExecutor.
     """
-    async with hold_executor(url, executor_id) as connection:
+    async with _hold_dead_executor(url, executor_id) as connection:
         known = await _known(connection)
         if executor_id not in known:
             raise UnknownExecutor(executor_id)
         runs = (await _claimed(connection, executor_id)).keys()
         for run_id in runs:
             if await holders(connection, run_id, [executor_id]):
-                raise ExecutorAlive(executor_id)
+                raise ExecutorWorking(executor_id)
         handed_over = []
         for run_id in runs:
             # Held, so that it does not come back while we take from it.
@@ -178,6 +178,16 @@ async def hand_over(url: DatabaseUrl, client: DBOSClient, executor_id: str) -> S
             handed_over.append(HandedOver(run_id, len(released), living))
         log.info("hosting.executor_recovered", recovered=executor_id, runs=sorted(runs))
         return handed_over
+
+
+@asynccontextmanager
+async def _hold_dead_executor(url: DatabaseUrl, executor_id: str) -> AsyncIterator[Connection]:
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(hold_executor(url, executor_id))
+        except ExecutorAlive as error:
+            raise ExecutorWorking(executor_id) from error
+        yield connection
 
 
 async def release_claims(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aexp.errors import InvalidTarget
-from aexp.scenario import Scenario
-from aexp.target import is_path, load_object, nearest, normalise
 
-__all__ = ["find_scenario", "known_scenarios"]
+if TYPE_CHECKING:
+    from aexp.scenario import Scenario
+
+__all__ = ["BUILT_IN", "find_scenario", "known_scenarios"]
 
 ENTRY_POINT_GROUP = "aexp.scenarios"
 
@@ -29,6 +28,8 @@ BUILT_IN: Mapping[str, str] = {
 
 
 def _installed() -> dict[str, str]:
+    import importlib.metadata  # noqa: PLC0415 - as long as all of click
+
     return {
         point.name: point.value
         for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
@@ -45,6 +46,9 @@ def find_scenario(target: str) -> tuple[str, Scenario[Any]]:
 
     Raises UnknownScenario or InvalidTarget.
     """
+    # With it comes DBOS, of which a name has no need.
+    from aexp.target import is_path, load_object, nearest, normalise  # noqa: PLC0415
+
     if is_path(target):
         target = normalise(target)
         return target, load_object(target)

@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import ipaddress
 import json
-import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import anyio.to_thread
@@ -18,7 +17,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from aexp.errors import Interrupted, UsageError
+from aexp.errors import UsageError
 from aexp.scenario import Scenario
 from aexp.service.app import create_app
 from aexp.service.options import ServiceOptions
@@ -138,11 +137,12 @@ async def serve(
     scenarios: Mapping[str, Scenario[Any]],
     listening: Sequence[socket.socket],
     ready: Callable[[], None],
+    end_at_once: Callable[[], NoReturn],
 ) -> None:
     """Serve on ``listening`` until a signal or a request ends it; the runs' processes drain.
 
-    ``ready`` is called when requests are answered. A second signal ends the process at once. Raises
-    what the host of the runs failed with.
+    ``ready`` is called when requests are answered, and ``end_at_once`` at a second signal, when the
+    runs' processes have been killed. Raises what the host of the runs failed with.
     """
     app = create_app(options, scenarios)
     service: Service = app.state.service
@@ -163,12 +163,12 @@ async def serve(
     )
     server = _Server(config, ready)
 
-    def end_at_once() -> None:
+    def kill_and_end() -> None:
         if service.opened is not None:
             service.opened.kill()
-        os._exit(Interrupted.exit_code)
+        end_at_once()
 
-    async with stop_on_signals(end_at_once) as signalled, anyio.create_task_group() as group:
+    async with stop_on_signals(kill_and_end) as signalled, anyio.create_task_group() as group:
 
         async def pass_on() -> None:
             await signalled.event.wait()

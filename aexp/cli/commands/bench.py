@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from aexp.cli.options import with_settings
-from aexp.settings import Settings
+
+if TYPE_CHECKING:
+    from aexp.settings import Settings
 
 __all__ = ["bench"]
 
@@ -41,8 +44,8 @@ def bench(
     settings: Settings,
     names: tuple[str, ...],
     rounds: int | None,
-    quick: bool,  # noqa: FBT001
-    scale: bool,  # noqa: FBT001
+    quick: bool,
+    scale: bool,
     seed: int,
     json_path: Path | None,
     report_path: Path | None,
@@ -53,8 +56,7 @@ def bench(
     checked there; figures that others are divided by come from the same round. Without WORKLOAD all
     are measured. The exit code is 1 when a check failed, and not when a target is missed.
     """
-    # What it is made of takes a while to import, for which no other command has a use.
-    from aexp.cli.bench_run import Order, carry_out  # noqa: PLC0415
+    from aexp.cli.bench_run import Order, carry_out
 
     return carry_out(
         settings,

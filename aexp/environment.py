@@ -1,0 +1,68 @@
+"""What says where the database is, as it is written: without pydantic, and quickly.
+
+For ``aexp.settings``, which checks it, and for the completion of a shell, which must not wait.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from aexp.errors import UsageError
+
+__all__ = [
+    "DEFAULT_HOME",
+    "URL_VARIABLES",
+    "configured_url",
+    "home_of_environment",
+    "url_of_environment",
+]
+
+URL_VARIABLES = ("AEXP_DATABASE_URL", "DBOS_SYSTEM_DATABASE_URL")
+DEFAULT_HOME = Path(".aexp")
+
+CONFIG_FILE = Path("dbos-config.yaml")
+_VARIABLE = re.compile(r"\$\{([^}]+)\}")
+
+
+def url_of_environment() -> str | None:
+    """The database URL that a variable gives."""
+    return next((url for name in URL_VARIABLES if (url := os.environ.get(name))), None)
+
+
+def home_of_environment() -> Path:
+    """The folder of the embedded server that a variable gives, or the default."""
+    given = os.environ.get("AEXP_HOME")
+    return Path(given) if given else DEFAULT_HOME
+
+
+def configured_url() -> str | None:
+    """The database URL of ``dbos-config.yaml`` in the working folder.
+
+    ``${NAME}`` stands for an environment variable, as in the ``dbos`` command; one that is not set
+    leaves the URL empty, which here means *not given* (``dbos`` would use SQLite). Raises
+    UsageError.
+    """
+    if not CONFIG_FILE.is_file():
+        return None
+    import yaml  # noqa: PLC0415 - only where there is such a file
+
+    try:
+        text = CONFIG_FILE.read_text(encoding="utf-8")
+        text = _VARIABLE.sub(lambda match: os.environ.get(match[1], ""), text)
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"{CONFIG_FILE} is not YAML: {_reason(error)}") from error
+    if not isinstance(document, Mapping):
+        raise UsageError(f"{CONFIG_FILE} must hold a mapping, see the README")
+    return document.get("system_database_url") or None
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong and in which line, without the text there, which may hold a password."""
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None)
+    mark = getattr(error, "problem_mark", None)
+    where = f" in line {mark.line + 1}" if mark is not None else ""
+    return f"{problem or type(error).__name__}{where}"
