@@ -73,12 +73,12 @@ class Cells:
                 reading.start_soon(partial(_read, child.stderr, words, relay=self.relay))
                 with anyio.move_on_after(timeout_s) as limit:
                     await child.ended.wait()
-                if limit.cancelled_caught:
-                    child.kill()
-                code = await child.wait()
+                child.kill()
+                await child.ended.wait()
                 reading.cancel_scope.deadline = anyio.current_time() + _LAST_WORDS_S
         finally:
             child.kill()
+        code = await child.wait()
         if limit.cancelled_caught:
             raise CellFailed(f"it was killed after {timeout_s:g} s")
         told = json.loads(b"".join(output) or b"{}")
