@@ -16,6 +16,7 @@ import anyio
 import psutil
 import pytest
 
+import aexp
 from aexp.processes.child import ForkServerFailed, open_forkserver
 from aexp.processes.pipes import read_lines
 from tests.cli import eventually, wait_until
@@ -171,16 +172,16 @@ async def test_many_at_a_time_are_not_mixed_up(tmp_path: Path) -> None:
 
 _PARENT = """
 import anyio, sys
+import aexp
 from aexp.processes.child import open_forkserver
 from pathlib import Path
 
 async def main():
-    async with open_forkserver("tests.test_forkserver:warm", folder=Path(sys.argv[1])) as server:
+    here, folder, written = sys.argv[1:]
+    async with open_forkserver(f"{here}:warm", folder=Path(folder)) as server:
         for name in ("hang", "await_parent"):
-            path = str(Path(sys.argv[2]) / name)
-            child = await server.start(
-                f"tests.test_forkserver:{name}", {"path": path}, log=Path(path + ".log")
-            )
+            path = str(Path(written) / name)
+            child = await server.start(f"{here}:{name}", {"path": path}, log=Path(path + ".log"))
             print(child.pid, flush=True)
         await anyio.sleep_forever()
 
@@ -192,8 +193,8 @@ def test_a_parent_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     parent = subprocess.Popen(
-        [sys.executable, "-c", _PARENT, str(folder), str(tmp_path)],
-        cwd=Path(__file__).parent.parent,
+        [sys.executable, "-c", _PARENT, __name__, str(folder), str(tmp_path)],
+        cwd=Path(aexp.__file__).parent.parent,
         stdout=subprocess.PIPE,
         text=True,
     )
