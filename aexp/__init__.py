@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aexp.engine.runtime import Queue, Runtime, current_runtime
     from aexp.fanout import ChildFailed, fan_out
     from aexp.promise import Anomaly, Promise
     from aexp.runs import Run
-    from aexp.runtime import Queue, Runtime, current_runtime
     from aexp.scenario import Ending, Parameters, Scenario
     from aexp.schedules import Schedule
 
@@ -39,12 +39,12 @@ _HOMES = {
     "Ending": "aexp.scenario",
     "Parameters": "aexp.scenario",
     "Promise": "aexp.promise",
-    "Queue": "aexp.runtime",
+    "Queue": "aexp.engine.runtime",
     "Run": "aexp.runs",
-    "Runtime": "aexp.runtime",
+    "Runtime": "aexp.engine.runtime",
     "Scenario": "aexp.scenario",
     "Schedule": "aexp.schedules",
-    "current_runtime": "aexp.runtime",
+    "current_runtime": "aexp.engine.runtime",
     "fan_out": "aexp.fanout",
 }
 

@@ -19,7 +19,7 @@ from dbos import DBOS
 
 from aexp import ledger
 from aexp.database.connect import patiently
-from aexp.runtime import Runtime
+from aexp.engine.runtime import Runtime
 from aexp.transaction import MAX_ATTEMPTS, RETRY_INTERVAL_S, Transaction, exactly_once
 
 __all__ = ["COLUMNS", "Batch", "Delivery", "DeliveryMode", "PublishRefused", "copy_text", "deliver"]

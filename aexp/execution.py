@@ -18,20 +18,20 @@ from dbos import DBOS, SetWorkflowID
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, is_connection_error
+from aexp.engine.registry import UNFINISHED, bind
+from aexp.engine.runtime import ROOT_QUEUE, Queue, Runtime, open_runtime, poll_rarely, remove_queues
+from aexp.engine.statuses import UNBEGUN
+from aexp.engine.tracing import start_span
 from aexp.errors import DatabaseUnreachable, RunElsewhere
 from aexp.forking import fork_root
 from aexp.holds import has_others, hold_run, holders, session_name, try_lead
 from aexp.log import bind_process
 from aexp.progress import Progress
-from aexp.registration import UNFINISHED, bind
 from aexp.runs import Run, get_run, record_end, record_start
-from aexp.runtime import ROOT_QUEUE, Queue, Runtime, open_runtime, poll_rarely, remove_queues
 from aexp.scenario import Scenario, scenario_code
 from aexp.schedules import Schedule, apply_schedules, retire
 from aexp.settings import Settings
-from aexp.states import UNBEGUN
 from aexp.stopping import Stop
-from aexp.tracing import start_span
 
 __all__ = [
     "Outcome",

@@ -19,9 +19,9 @@ import anyio.to_thread
 from dbos import DBOS, EnqueueOptions
 
 from aexp.database.connect import patiently
-from aexp.registration import UNFINISHED, bind, class_name, current_execution, workflow_name
-from aexp.runtime import Runtime, current_runtime
-from aexp.tracing import current_context
+from aexp.engine.registry import UNFINISHED, bind, class_name, current_execution, workflow_name
+from aexp.engine.runtime import Runtime, current_runtime
+from aexp.engine.tracing import current_context
 
 __all__ = ["ChildFailed", "fan_out", "parent_of"]
 

@@ -14,9 +14,9 @@ from dbos import error as dbos_error
 from sqlalchemy.exc import IntegrityError
 
 from aexp.database.connect import Connection
+from aexp.engine.runtime import ROOT_QUEUE, Runtime
 from aexp.errors import OriginGone
 from aexp.runs import Run
-from aexp.runtime import ROOT_QUEUE, Runtime
 
 __all__ = ["fork_root"]
 

@@ -14,7 +14,7 @@ from typing import Any
 from dbos import DBOS
 
 from aexp.database.connect import patiently
-from aexp.runtime import Runtime
+from aexp.engine.runtime import Runtime
 
 __all__ = ["enter", "note"]
 

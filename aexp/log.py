@@ -13,22 +13,13 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = [
-    "bind_process",
-    "configure_logging",
-    "expect_cancellations",
-    "guard",
-    "guarded_leaks",
-    "mask",
-    "masked",
-    "watch_steps",
-]
+__all__ = ["bind_process", "configure_logging", "guard", "guarded_leaks", "mask", "masked"]
 
 # What precedes an @ in a URL's authority: everything up to it may hold a password.
 _CREDENTIALS = re.compile(
@@ -54,9 +45,6 @@ _guard_lock = threading.Lock()
 
 # DBOS stamps its records with these (dbos/_logger.py, DBOSLogTransformer).
 _DBOS_FIELDS = {"operationUUID": "workflow_id", "executorID": "executor_id"}
-
-# What DBOS says of a step's body that begins (dbos 3.4, _core.py).
-_STEP_BEGINS = re.compile(r"Running step, id: (?P<step_id>\d+), name: (?P<name>.*)", re.DOTALL)
 
 
 def mask(text: str) -> str:
@@ -251,42 +239,3 @@ def configure_logging(
 def bind_process(**values: object) -> None:
     """Bind ``values`` and the pid to every line that this process logs from now on."""
     _process_fields.update(values, pid=os.getpid())
-
-
-class _StepWatcher(logging.Filter):
-    """Calls back for each step that DBOS begins to run, and keeps its record off the log."""
-
-    def __init__(self, on_step: Callable[[int, str], None], level: int) -> None:
-        super().__init__()
-        self._on_step = on_step
-        self._level = level
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        found = _STEP_BEGINS.fullmatch(str(record.msg)) if record.levelno == logging.DEBUG else None
-        if found is not None:
-            self._on_step(int(found["step_id"]), found["name"])
-        return record.levelno >= self._level
-
-
-class _NoCancellations(logging.Filter):
-    """Drops DBOS's warning for each task that is cancelled, while that is what is wanted."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("Asyncio task cancelled")
-
-
-def expect_cancellations() -> None:
-    """From now on a cancelled workflow or step is no news: this process is stopping."""
-    logging.getLogger("dbos").addFilter(_NoCancellations())
-
-
-def watch_steps(on_step: Callable[[int, str], None]) -> None:
-    """Call ``on_step`` with the step's id and name whenever DBOS begins a step body, before it
-    does; thread-safe callbacks only.
-
-    DBOS says so on its logger at DEBUG: the one place where the steps of any workflow can be seen
-    from outside without touching DBOS.
-    """
-    logger = logging.getLogger("dbos")
-    logger.addFilter(_StepWatcher(on_step, logger.level))
-    logger.setLevel(logging.DEBUG)

@@ -31,12 +31,12 @@ from pydantic import (
 )
 
 from aexp.database.connect import Connection
+from aexp.engine.registry import is_workflow, lacks_instance, workflow_name
+from aexp.engine.runtime import Queue, Runtime
 from aexp.errors import AexpError, InvalidParameter, InvalidTarget, ScenarioError
 from aexp.progress import Reached
 from aexp.promise import Promise
-from aexp.registration import is_workflow, lacks_instance, workflow_name
 from aexp.runs import ProcessRecord, Run
-from aexp.runtime import Queue, Runtime
 from aexp.schedules import Schedule
 
 __all__ = [

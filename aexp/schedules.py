@@ -17,7 +17,7 @@ import anyio.to_thread
 from dbos import DBOS
 
 from aexp.database.connect import patiently
-from aexp.runtime import SCHEDULER_POLL_S, Runtime
+from aexp.engine.runtime import SCHEDULER_POLL_S, Runtime
 
 __all__ = ["Schedule", "apply_schedules", "retire"]
 

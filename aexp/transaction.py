@@ -10,7 +10,7 @@ import anyio
 from sqlalchemy import text
 
 from aexp.database.connect import Connection, is_connection_error
-from aexp.runtime import Runtime
+from aexp.engine.runtime import Runtime
 
 __all__ = ["CommitInDoubt", "Transaction", "exactly_once"]
 

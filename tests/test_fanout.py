@@ -15,7 +15,7 @@ from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID, WorkflowHandleAsyn
 from aexp import ChildFailed, fan_out
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
-from aexp.runtime import ROOT_QUEUE, Queue, Runtime, current_runtime, open_runtime
+from aexp.engine.runtime import ROOT_QUEUE, Queue, Runtime, current_runtime, open_runtime
 from aexp.settings import Settings
 from tests.cli import eventually
 

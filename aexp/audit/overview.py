@@ -11,11 +11,11 @@ import anyio
 from aexp.audit.account import audit_run
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, connected
+from aexp.engine.statuses import UNFINISHED
 from aexp.errors import ScenarioError, UsageError
 from aexp.runs import STATUS, Run, list_runs
 from aexp.scenario import Scenario
 from aexp.scenarios import find_scenario
-from aexp.states import UNFINISHED
 
 __all__ = ["Outcome", "Standing", "find_scenarios", "judge_runs", "list_standings"]
 

@@ -16,9 +16,11 @@ from aexp.cli.live import show_progress
 from aexp.cli.output import out
 from aexp.database import DatabaseUrl, ensure_schema, locate_database
 from aexp.database.connect import connected
+from aexp.engine.log_records import watch_steps
+from aexp.engine.runtime import application_version
 from aexp.errors import Interrupted, RunEnded, UsageError
 from aexp.execution import execute, has_ended, run_on_loop
-from aexp.log import bind_process, configure_logging, watch_steps
+from aexp.log import bind_process, configure_logging
 from aexp.progress import Progress, Snapshot
 from aexp.runs import (
     Run,
@@ -30,7 +32,6 @@ from aexp.runs import (
     last_run,
     new_run_id,
 )
-from aexp.runtime import application_version
 from aexp.scenario import Scenario, scenario_code
 from aexp.scenarios import find_scenario
 from aexp.settings import Settings

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from aexp.crash.evidence import WorkflowRecord
 from aexp.crash.plan import Restart
-from aexp.states import UNFINISHED
+from aexp.engine.statuses import UNFINISHED
 
 __all__ = ["OTHER_EXECUTOR", "OTHER_VERSION", "find_causes"]
 

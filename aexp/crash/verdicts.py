@@ -14,8 +14,8 @@ from typing import Any
 
 from aexp.crash.evidence import Body, Evidence, StepRecord
 from aexp.crash.ownership import foreign_changes
+from aexp.engine.statuses import UNFINISHED
 from aexp.promise import Anomaly, Promise, Verdict, judge
-from aexp.states import UNFINISHED
 
 __all__ = ["Comparison", "judge_experiment"]
 

@@ -16,11 +16,12 @@ import anyio
 from dbos import DBOS
 
 from aexp.database import DatabaseUrl
+from aexp.engine.log_records import watch_steps
+from aexp.engine.registry import forget_instances
 from aexp.errors import Interrupted, first_of_ours
 from aexp.execution import execute, run_on_loop
-from aexp.log import configure_logging, watch_steps
+from aexp.log import configure_logging
 from aexp.progress import Progress
-from aexp.registration import forget_instances
 from aexp.runs import Run
 from aexp.scenarios import find_scenario
 from aexp.scenarios import known_scenarios as known

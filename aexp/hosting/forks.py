@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from aexp.database.connect import Connection
+from aexp.engine.registry import UNFINISHED
+from aexp.engine.runtime import application_version
 from aexp.errors import ForkRefused, InvalidParameter, RunUnfinished, UnknownScenario
 from aexp.execution import has_ended
-from aexp.registration import UNFINISHED
 from aexp.runs import Run, check_run_id, get_run, new_run_id
-from aexp.runtime import application_version
 from aexp.scenario import Scenario
 
 __all__ = ["may_be_forked", "plan_fork", "refuse_when_needed"]

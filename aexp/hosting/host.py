@@ -15,6 +15,8 @@ from dbos import DBOSClient
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import borrowed
+from aexp.engine.registry import UNFINISHED
+from aexp.engine.runtime import application_version
 from aexp.errors import AexpError, DatabaseError, RunActive, RunEnded, TooManyRuns, UnknownScenario
 from aexp.holds import hold_alone
 from aexp.hosting.care import Care, Carer
@@ -25,9 +27,7 @@ from aexp.hosting.journal import Journal
 from aexp.hosting.records import KEPT, Newest, Records
 from aexp.hosting.repeating import repeat
 from aexp.progress import Reached
-from aexp.registration import UNFINISHED
 from aexp.runs import Run, check_run_id, new_run_id
-from aexp.runtime import application_version
 from aexp.scenario import Scenario, scenario_code
 from aexp.settings import Settings
 from aexp.supervisor import KillPlan

@@ -11,10 +11,10 @@ from dbos import DBOSClient
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import borrowed, connected
+from aexp.engine.registry import UNFINISHED
 from aexp.errors import RunMismatch
 from aexp.execution import has_ended
 from aexp.holds import is_held
-from aexp.registration import UNFINISHED
 from aexp.runs import RUN_COLUMNS, WAS_CANCELLED, Run, begin_run, find_run, get_run
 
 __all__ = ["KEPT", "Newest", "Records", "batches"]

@@ -24,11 +24,11 @@ from pydantic import Field, field_validator
 
 from aexp import ledger
 from aexp.database.connect import Connection, connected
+from aexp.engine.runtime import Queue, Runtime, current_runtime
 from aexp.fanout import fan_out
 from aexp.log import guard, guarded_leaks
 from aexp.progress import Reached
 from aexp.runs import Run
-from aexp.runtime import Queue, Runtime, current_runtime
 from aexp.scenario import NAMES_PLACE, Parameters, Scenario
 from aexp.scenarios.credentials_audit import (
     FETCH_FAILED,

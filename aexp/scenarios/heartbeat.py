@@ -19,10 +19,10 @@ from pydantic import Field, field_validator
 
 from aexp import ledger
 from aexp.database.connect import Connection, borrowed, patiently
+from aexp.engine.registry import UNFINISHED
+from aexp.engine.runtime import Queue, current_runtime
 from aexp.progress import Reached
-from aexp.registration import UNFINISHED
 from aexp.runs import Run
-from aexp.runtime import Queue, current_runtime
 from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.heartbeat_audit import BEAT, EVENT, PROMISES, SCHEDULE, account, gather
 from aexp.schedules import Schedule, retire

@@ -10,8 +10,8 @@ from itertools import islice
 from typing import Any
 
 from aexp.database.connect import Connection
+from aexp.engine.registry import UNFINISHED
 from aexp.promise import Anomaly, Promise
-from aexp.registration import UNFINISHED
 from aexp.runs import Run
 from aexp.scenario import Account, Ending
 

@@ -22,11 +22,11 @@ from pydantic import Field, field_validator, model_validator
 
 from aexp import ledger
 from aexp.database.connect import Connection
+from aexp.engine.runtime import Queue, Runtime, current_runtime
 from aexp.errors import BadInput
 from aexp.fanout import fan_out
 from aexp.progress import Reached
 from aexp.runs import Run
-from aexp.runtime import Queue, Runtime, current_runtime
 from aexp.scenario import NAMES_PLACE, Parameters, Scenario
 from aexp.scenarios.objects_audit import PROMISES, account
 from aexp.scenarios.objects_gather import gather

@@ -20,6 +20,7 @@ from pydantic import Field, field_validator, model_validator
 
 from aexp.database.connect import Connection
 from aexp.delivery import Batch, DeliveryMode, PublishRefused, deliver
+from aexp.engine.runtime import Queue, Runtime, current_runtime
 from aexp.errors import InputChanged
 from aexp.fanout import fan_out
 from aexp.messages import (
@@ -32,7 +33,6 @@ from aexp.messages import (
 )
 from aexp.progress import Reached
 from aexp.runs import Run
-from aexp.runtime import Queue, Runtime, current_runtime
 from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.resume_audit import PROMISES, account, gather
 

@@ -12,8 +12,8 @@ from typing import ClassVar
 import structlog
 from dbos import DBOS, DBOSConfiguredInstance
 
+from aexp.engine.runtime import Runtime
 from aexp.runs import Run
-from aexp.runtime import Runtime
 from aexp.scenario import Scenario
 from aexp.scenarios.counting import CountParameters, Tally, add_one, begin, reached
 from aexp.scenarios.counting_audit import PROMISES, account, gather

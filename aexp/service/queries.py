@@ -9,8 +9,8 @@ from typing import Any
 
 import anyio.to_thread
 
+from aexp.engine.registry import UNFINISHED
 from aexp.fanout import parent_of
-from aexp.registration import UNFINISHED
 from aexp.report.decode import MOST_BYTES, stored_text
 from aexp.runs import STATUS, Run
 

@@ -18,8 +18,8 @@ from aexp.bench.workload import Cell, Comparison, Counted, Curve, Loop, Point, V
 from aexp.bench.workloads.bare import POLL_S, launched, register
 from aexp.bench.workloads.publications import RUN_ID, WARM_UP, counted_publications, records
 from aexp.delivery import COLUMNS
+from aexp.engine.runtime import Queue, open_runtime
 from aexp.messages import split_numbers
-from aexp.runtime import Queue, open_runtime
 from aexp.scenarios.resume import QUEUE, ResumeParameters, publisher
 
 __all__ = ["BULK", "publish_all"]

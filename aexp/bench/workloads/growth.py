@@ -25,8 +25,8 @@ from aexp.bench.workloads.bulk import publish_all
 from aexp.bench.workloads.publications import RUN_ID, WARM_UP, counted_publications
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, borrowed
+from aexp.engine.runtime import Queue, open_runtime
 from aexp.log import configure_logging
-from aexp.runtime import Queue, open_runtime
 from aexp.scenarios.resume import QUEUE, publisher
 from aexp.settings import Settings, user_environment
 

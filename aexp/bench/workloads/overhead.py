@@ -17,10 +17,10 @@ from dbos import DBOS, DBOSClient, SetWorkflowID
 from aexp.bench.workload import Cell, Comparison, Counted, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched_async, register
 from aexp.database.connect import alive_when_used, connected
+from aexp.engine.runtime import Queue, application_version
 from aexp.execution import execute
 from aexp.progress import Progress
 from aexp.runs import Run, begin_run
-from aexp.runtime import Queue, application_version
 from aexp.scenario import Parameters, Scenario
 from aexp.stopping import Stop
 

@@ -23,8 +23,8 @@ from aexp.bench.workloads.publications import (
     insert_values,
 )
 from aexp.database.connect import psycopg_engine
+from aexp.engine.registry import UNFINISHED
 from aexp.messages import Chunk, split_numbers
-from aexp.registration import UNFINISHED
 
 __all__ = ["publish_sync", "publish_sync_in_batches"]
 

@@ -18,8 +18,8 @@ from dbos import DBOS, SetWorkflowID
 
 from aexp.bench.workload import Cell, Comparison, Counted, Curve, Loop, Point, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched, launched_async, register
+from aexp.engine.runtime import Queue, open_runtime
 from aexp.fanout import fan_out
-from aexp.runtime import Queue, open_runtime
 
 __all__ = ["SLEEPERS"]
 

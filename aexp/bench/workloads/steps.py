@@ -11,7 +11,7 @@ from dbos import DBOS, SetWorkflowID
 
 from aexp.bench.workload import Cell, Comparison, Counted, Variant, Workload
 from aexp.bench.workloads.bare import launched, launched_async
-from aexp.runtime import open_runtime
+from aexp.engine.runtime import open_runtime
 
 __all__ = ["STEPS"]
 

@@ -23,12 +23,12 @@ from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSClient, DBOSConfig
 
 from aexp.database import Database, DatabaseUrl, open_database
 from aexp.database.connect import alive_when_used, patiently, psycopg_engine
+from aexp.engine.log_records import expect_cancellations
+from aexp.engine.registry import active_workflows, stop_claiming
+from aexp.engine.tracing import begin_tracing, flush_spans
 from aexp.errors import DatabaseError
-from aexp.log import expect_cancellations
 from aexp.progress import Progress
-from aexp.registration import active_workflows, stop_claiming
 from aexp.settings import Settings
-from aexp.tracing import begin_tracing, flush_spans
 
 __all__ = [
     "APPLICATION_NAME",
@@ -50,7 +50,7 @@ _POLL_S = 0.02
 _SLOWEST_POLL_S = 0.25
 _RARE_POLL_S = 1.0
 SCHEDULER_POLL_S = 0.25
-log = structlog.stdlib.get_logger("aexp.runtime")
+log = structlog.stdlib.get_logger("aexp.engine.runtime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +189,7 @@ def _config(
         # What aexp.log has set: DBOS would set its logger back to INFO.
         "log_level": logging.getLevelName(logging.getLogger("dbos").getEffectiveLevel()),
         "run_migrations": False,
-        # To the provider of aexp.tracing, which says where they go.
+        # To the provider of aexp.engine.tracing, which says where they go.
         "enable_otlp": begin_tracing(),
         "otel_attribute_format": "semconv",
     }

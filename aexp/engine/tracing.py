@@ -31,7 +31,7 @@ SERVICE_NAME = "aexp"
 # What a collector that does not answer may cost at the end of a process.
 _FLUSH_TIMEOUT_S = 2.0
 
-log = structlog.stdlib.get_logger("aexp.tracing")
+log = structlog.stdlib.get_logger("aexp.engine.tracing")
 
 _provider: Any = None
 

@@ -21,7 +21,7 @@ from dbos._registrations import (
     get_func_info,
 )
 
-from aexp.states import UNFINISHED
+from aexp.engine.statuses import UNFINISHED
 
 __all__ = [
     "UNFINISHED",

@@ -1,0 +1,1 @@
+"""All that knows DBOS: its runtime, its private registry, its tables, states and log records."""
