@@ -10,7 +10,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line. Imports it here: an interrupt during the imports is no traceback."""
     # Imports make many objects and hardly any garbage: to look for it is a seventh of their time.
-    # That begins when work does, see aexp.execution.run_on_loop.
+    # That begins when work does, see aexp.processes.loop.run_on_loop.
     gc.disable()
     try:
         # Absolute: a relative import here breaks anyio.to_process, which imports this module again.

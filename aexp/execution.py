@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import anyio
 import structlog
@@ -26,23 +24,16 @@ from aexp.errors import DatabaseUnreachable, RunElsewhere
 from aexp.forking import fork_root
 from aexp.holds import has_others, hold_run, holders, session_name, try_lead
 from aexp.log import bind_process
-from aexp.progress import Progress
+from aexp.processes.loop import leave_terminal_clean
+from aexp.processes.progress import Progress
+from aexp.processes.signals import Stop
 from aexp.runs import Run, get_run, record_end, record_start
 from aexp.scenario import Scenario, scenario_code
 from aexp.schedules import Schedule, apply_schedules, retire
 from aexp.settings import Settings
-from aexp.stopping import Stop
 
-__all__ = [
-    "Outcome",
-    "absent_executors",
-    "execute",
-    "has_ended",
-    "leave_terminal_clean",
-    "run_on_loop",
-]
+__all__ = ["Outcome", "absent_executors", "execute", "has_ended"]
 
-R = TypeVar("R")
 Outcome = Literal["completed", "interrupted"]
 
 _POLL_S = 0.02
@@ -50,17 +41,6 @@ _SLOWEST_POLL_S = 0.1
 _OTHERS_LEAVE_S = 2.0
 
 log = structlog.stdlib.get_logger("aexp.execution")
-
-
-def run_on_loop(
-    loop: Literal["uvloop", "asyncio"], main: Callable[[], Coroutine[Any, Any, R]]
-) -> R:
-    """Run ``main`` to its end on a new event loop of this kind, with garbage collected."""
-    if not gc.isenabled():
-        # What was imported until now stays, see aexp.__main__: nobody has to look at it again.
-        gc.freeze()
-        gc.enable()
-    return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": loop == "uvloop"})
 
 
 async def execute(
@@ -326,14 +306,6 @@ class _Work:
                     return False
                 interval = min(interval * 1.1, _SLOWEST_POLL_S)
         return True
-
-
-def leave_terminal_clean() -> None:
-    """Erase the line in which a progress bar or ^C stands, and show the cursor, which the bar has
-    hidden, before this process just ends."""
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[2K\x1b[?25h")
-        sys.stderr.flush()
 
 
 def _kill_after(progress: Progress, units: int) -> None:

@@ -6,7 +6,6 @@ it has come. The kill is a SIGKILL from outside, at whatever instruction the chi
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import math
@@ -15,13 +14,12 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Any, TextIO
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -30,19 +28,13 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
-from aexp.errors import Interrupted, WorkerFailed
-from aexp.progress import Progress, Snapshot
+from aexp.errors import WorkerFailed
+from aexp.processes.progress import Snapshot
+from aexp.processes.signals import Stop
 from aexp.runs import Run, record_end
 from aexp.settings import Settings, user_environment
-from aexp.stopping import Stop
 
-__all__ = [
-    "KillPlan",
-    "Supervision",
-    "Supervisor",
-    "await_supervisor_gone",
-    "report_progress",
-]
+__all__ = ["KillPlan", "Supervision", "Supervisor"]
 
 log = structlog.stdlib.get_logger("aexp.supervisor")
 
@@ -54,9 +46,7 @@ LONGEST_DELAY_S = 0.12
 _FEW_STEPS = 6
 _MOST_UNKNOWN = 20
 _LINE_LIMIT = 16 * 1024 * 1024
-_LEAST_INTERVAL_S = 0.001
 _LAST_WORDS_S = 2.0
-_LAST_RESORT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,50 +306,3 @@ def _flags(settings: Settings) -> Sequence[str]:
     if settings.debug:
         flags.append("--debug")
     return flags
-
-
-async def report_progress(progress: Progress, out: TextIO) -> None:
-    """Tell the supervisor on ``out`` how far ``progress`` has come, until cancelled.
-
-    A line for each change that it can keep up with, flushed at once: the process may be killed in
-    the next instant.
-    """
-    loop = asyncio.get_running_loop()
-    changed = asyncio.Event()
-
-    def notify() -> None:
-        loop.call_soon_threadsafe(changed.set)
-
-    progress.observe(notify)
-    while True:
-        await changed.wait()
-        changed.clear()
-        state = progress.snapshot()
-        line = {
-            "done": state.done,
-            "total": state.total,
-            "steps": state.steps,
-            "memory": state.memory,
-        }
-        out.write(json.dumps(line) + "\n")
-        out.flush()
-        await anyio.sleep(_LEAST_INTERVAL_S)
-
-
-async def await_supervisor_gone(stop: Stop, drain_timeout_s: float) -> None:
-    """Ask to stop when the supervisor at the other end of stdin is no more.
-
-    The process ends soon after its drain should have, come what may: should the database be gone as
-    well, DBOS would wait for it for ever, and nobody would be left to end the process.
-    """
-    while True:
-        await anyio.wait_readable(sys.stdin)
-        if not os.read(sys.stdin.fileno(), 1):
-            log.warning("supervisor.gone")
-            last_resort = threading.Timer(
-                drain_timeout_s + _LAST_RESORT_S, os._exit, [Interrupted.exit_code]
-            )
-            last_resort.daemon = True
-            last_resort.start()
-            stop.ask()
-            return

@@ -11,10 +11,10 @@ from aexp.crash.plan import parse_point
 from aexp.crash.request import Request
 from aexp.crash.results import Exploration, PointResult
 from aexp.database import DatabaseUrl
-from aexp.execution import run_on_loop
+from aexp.processes.loop import run_on_loop
+from aexp.processes.signals import Stop
 from aexp.scenarios import find_scenario
 from aexp.settings import load_settings
-from aexp.stopping import Stop
 
 __all__ = ["PLANTED", "explore", "promises", "struck"]
 

@@ -9,7 +9,7 @@ from aexp.bench.registry import find_workload, growth_workloads
 from aexp.bench.workload import Counted
 from aexp.bench.workloads import growth
 from aexp.database import DatabaseUrl
-from aexp.execution import run_on_loop
+from aexp.processes.loop import run_on_loop
 from aexp.settings import load_settings
 from tests.test_bench_workloads import MESSAGE_LOST, TinyCell
 

@@ -15,7 +15,7 @@ from aexp.bench.registry import find_workload, known_workloads
 from aexp.bench.workload import Counted, Variant
 from aexp.bench.workloads import fibonacci
 from aexp.database import DatabaseUrl
-from aexp.execution import run_on_loop
+from aexp.processes.loop import run_on_loop
 from aexp.settings import Settings, load_settings
 from tests.conftest import TEMPLATE, scratch
 

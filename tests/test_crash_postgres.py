@@ -13,7 +13,7 @@ from aexp.crash.plan import Side
 from aexp.crash.private import open_private_server
 from aexp.database import DatabaseUrl
 from aexp.errors import EmbeddedServerError
-from aexp.execution import run_on_loop
+from aexp.processes.loop import run_on_loop
 from tests.cli import Cli, children_running, wait_until
 from tests.conftest import TEMPLATE
 from tests.explorations import PLANTED, explore, promises

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from aexp.progress import Progress, Snapshot
+from aexp.processes.progress import Progress, Snapshot
 from aexp.supervisor import LONGEST_DELAY_S, SHORTEST_DELAY_S, KillPlan, Moment
 
 moderate = effort(max_examples=50, deadline=None, database=None)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aexp.lag import INTERVAL_S, LagMonitor, merged, quantile, tick
+from aexp.processes.loop_lag import INTERVAL_S, LagMonitor, merged, quantile, tick
 from tests.cli import eventually
 
 delays = st.lists(

@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 
 from aexp.errors import Interrupted
-from aexp.stopping import unwind_on_signals
+from aexp.processes.signals import unwind_on_signals
 from tests.cli import TIMEOUT_S
 
 pytestmark = pytest.mark.asyncio

@@ -17,9 +17,9 @@ from aexp.bench.measure import Gauge
 from aexp.bench.registry import find_workload
 from aexp.bench.workload import Counted, Size, Variant
 from aexp.database import DatabaseUrl
-from aexp.execution import run_on_loop
-from aexp.lag import LagMonitor
 from aexp.log import configure_logging
+from aexp.processes.loop import run_on_loop
+from aexp.processes.loop_lag import LagMonitor
 from aexp.settings import Settings, load_settings
 
 __all__ = ["CellJob", "be_cell", "measure", "warm"]

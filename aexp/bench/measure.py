@@ -18,8 +18,8 @@ from typing import Any
 
 import psutil
 
-from aexp.lag import LagMonitor, quantile
 from aexp.offload import available_cores
+from aexp.processes.loop_lag import LagMonitor, quantile
 
 __all__ = ["Gauge", "Measurement", "tree_cpu_s"]
 

@@ -21,8 +21,8 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.database.copies import Copies, open_copies
 from aexp.errors import AexpError, Interrupted, first_of_ours
+from aexp.processes.signals import Stop, until_stopped
 from aexp.settings import Settings
-from aexp.stopping import Stop, until_stopped
 
 __all__ = ["Plan", "Task", "Teller", "Where", "measure"]
 

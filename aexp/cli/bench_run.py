@@ -24,9 +24,9 @@ from aexp.cli.live import REFRESH_S
 from aexp.cli.output import out
 from aexp.database import DatabaseUrl, locate_database
 from aexp.errors import UsageError
-from aexp.execution import run_on_loop
+from aexp.processes.loop import run_on_loop
+from aexp.processes.signals import unwind_on_signals
 from aexp.settings import Settings
-from aexp.stopping import unwind_on_signals
 
 __all__ = ["Order", "carry_out"]
 

@@ -14,11 +14,11 @@ from aexp.cli.files import check_place, write_whole
 from aexp.crash.plan import parse_point
 from aexp.database import locate_database
 from aexp.errors import Interrupted
-from aexp.execution import run_on_loop
 from aexp.log import configure_logging
+from aexp.processes.loop import run_on_loop
+from aexp.processes.signals import unwind_on_signals
 from aexp.scenarios import find_scenario
 from aexp.settings import Settings
-from aexp.stopping import unwind_on_signals
 
 if TYPE_CHECKING:
     from aexp.crash.request import Request

@@ -21,7 +21,7 @@ from aexp.database import (
 )
 from aexp.database.connect import connected
 from aexp.errors import DatabaseMissing, UsageError
-from aexp.execution import run_on_loop
+from aexp.processes.loop import run_on_loop
 from aexp.settings import Settings, psql_environment
 
 __all__ = ["migrate", "psql", "reset", "start", "stop", "url"]

@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from aexp.errors import Interrupted
-from aexp.execution import leave_terminal_clean
+from aexp.processes.loop import leave_terminal_clean
 
 __all__ = ["UNWIND_S", "end_at_once", "end_with_databases"]
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from aexp.progress import Snapshot
+from aexp.processes.progress import Snapshot
 
 __all__ = ["show_progress"]
 

@@ -10,7 +10,7 @@ from aexp.cli.output import out
 from aexp.cli.run import load_run
 from aexp.database import locate_database, require_schema
 from aexp.database.connect import connected
-from aexp.execution import run_on_loop
+from aexp.processes.loop import run_on_loop
 from aexp.report import gather_timeline, render_page, view_data
 from aexp.settings import Settings
 

@@ -19,9 +19,12 @@ from aexp.database.connect import connected
 from aexp.engine.log_records import watch_steps
 from aexp.engine.runtime import application_version
 from aexp.errors import Interrupted, RunEnded, UsageError
-from aexp.execution import execute, has_ended, run_on_loop
+from aexp.execution import execute, has_ended
 from aexp.log import bind_process, configure_logging
-from aexp.progress import Progress, Snapshot
+from aexp.processes.loop import run_on_loop
+from aexp.processes.progress import Progress, Snapshot
+from aexp.processes.signals import stop_on_signals
+from aexp.processes.supervised import await_supervisor_gone, report_progress
 from aexp.runs import (
     Run,
     begin_run,
@@ -35,8 +38,7 @@ from aexp.runs import (
 from aexp.scenario import Scenario, scenario_code
 from aexp.scenarios import find_scenario
 from aexp.settings import Settings
-from aexp.stopping import stop_on_signals
-from aexp.supervisor import KillPlan, Supervisor, await_supervisor_gone, report_progress
+from aexp.supervisor import KillPlan, Supervisor
 
 __all__ = ["Order", "finish", "load_run", "resume", "run", "work"]
 

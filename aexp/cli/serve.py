@@ -11,8 +11,8 @@ from aexp.cli.ending import end_at_once
 from aexp.cli.output import out
 from aexp.database import ensure_schema, locate_database
 from aexp.errors import UsageError
-from aexp.execution import run_on_loop
 from aexp.log import configure_logging, guard
+from aexp.processes.loop import run_on_loop
 from aexp.settings import Settings
 
 __all__ = ["serve"]

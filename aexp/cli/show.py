@@ -17,8 +17,8 @@ from aexp.cli.run import finish, load_run
 from aexp.database import locate_database, require_schema
 from aexp.database.connect import connected
 from aexp.errors import NoRuns
-from aexp.execution import run_on_loop
 from aexp.log import configure_logging
+from aexp.processes.loop import run_on_loop
 from aexp.scenarios import find_scenario, known_scenarios
 from aexp.settings import Settings
 

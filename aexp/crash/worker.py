@@ -19,15 +19,16 @@ from aexp.database import DatabaseUrl
 from aexp.engine.log_records import watch_steps
 from aexp.engine.registry import forget_instances
 from aexp.errors import Interrupted, first_of_ours
-from aexp.execution import execute, run_on_loop
+from aexp.execution import execute
 from aexp.log import configure_logging
-from aexp.progress import Progress
+from aexp.processes.loop import run_on_loop
+from aexp.processes.progress import Progress
+from aexp.processes.signals import stop_on_signals
+from aexp.processes.supervised import await_supervisor_gone
 from aexp.runs import Run
 from aexp.scenarios import find_scenario
 from aexp.scenarios import known_scenarios as known
 from aexp.settings import load_settings
-from aexp.stopping import stop_on_signals
-from aexp.supervisor import await_supervisor_gone
 
 __all__ = ["live", "warm"]
 

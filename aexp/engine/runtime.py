@@ -27,7 +27,7 @@ from aexp.engine.log_records import expect_cancellations
 from aexp.engine.registry import active_workflows, stop_claiming
 from aexp.engine.tracing import begin_tracing, flush_spans
 from aexp.errors import DatabaseError
-from aexp.progress import Progress
+from aexp.processes.progress import Progress
 from aexp.settings import Settings
 
 __all__ = [

@@ -18,10 +18,10 @@ from aexp.holds import is_held
 from aexp.hosting.counting import Counts
 from aexp.hosting.executors import Serves
 from aexp.hosting.journal import Journal
-from aexp.progress import Reached, Snapshot
+from aexp.processes.progress import Reached, Snapshot
+from aexp.processes.signals import Stop, until_stopped
 from aexp.runs import Run
 from aexp.settings import Settings
-from aexp.stopping import Stop, until_stopped
 from aexp.supervisor import KillPlan, Supervision, Supervisor
 
 __all__ = ["Care", "Carer"]

@@ -12,7 +12,7 @@ import structlog
 from aexp.database.connect import borrowed, is_connection_error
 from aexp.errors import ScenarioError
 from aexp.holds import has_others
-from aexp.progress import Reached
+from aexp.processes.progress import Reached
 from aexp.runs import Run
 from aexp.scenario import Scenario, scenario_code
 

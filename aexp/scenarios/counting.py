@@ -11,7 +11,7 @@ from pydantic import Field
 from aexp import ledger
 from aexp.database.connect import Connection
 from aexp.engine.runtime import Runtime, current_runtime
-from aexp.progress import Reached
+from aexp.processes.progress import Reached
 from aexp.runs import Run
 from aexp.scenario import Parameters
 from aexp.transaction import Transaction, exactly_once

@@ -27,7 +27,7 @@ from aexp.database.connect import Connection, connected
 from aexp.engine.runtime import Queue, Runtime, current_runtime
 from aexp.fanout import fan_out
 from aexp.log import guard, guarded_leaks
-from aexp.progress import Reached
+from aexp.processes.progress import Reached
 from aexp.runs import Run
 from aexp.scenario import NAMES_PLACE, Parameters, Scenario
 from aexp.scenarios.credentials_audit import (

@@ -19,9 +19,9 @@ from aexp import fibonacci, ledger
 from aexp.database.connect import Connection
 from aexp.engine.runtime import Queue, Runtime, current_runtime
 from aexp.fanout import fan_out
-from aexp.lag import LagMonitor
 from aexp.offload import Mode, Pool, available_cores, open_pool
-from aexp.progress import Reached
+from aexp.processes.loop_lag import LagMonitor
+from aexp.processes.progress import Reached
 from aexp.runs import Run
 from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.fibonacci_audit import PROMISES, account, gather

@@ -8,7 +8,7 @@ from typing import Any
 
 from aexp.database.connect import Connection
 from aexp.fibonacci import fibonacci
-from aexp.lag import Histogram, merged, quantile
+from aexp.processes.loop_lag import Histogram, merged, quantile
 from aexp.promise import Anomaly, Promise
 from aexp.runs import Run
 from aexp.scenario import Account, Ending

@@ -21,7 +21,7 @@ from aexp import ledger
 from aexp.database.connect import Connection, borrowed, patiently
 from aexp.engine.registry import UNFINISHED
 from aexp.engine.runtime import Queue, current_runtime
-from aexp.progress import Reached
+from aexp.processes.progress import Reached
 from aexp.runs import Run
 from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.heartbeat_audit import BEAT, EVENT, PROMISES, SCHEDULE, account, gather

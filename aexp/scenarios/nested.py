@@ -16,7 +16,7 @@ from pydantic import Field
 from aexp import ledger
 from aexp.database.connect import Connection
 from aexp.engine.runtime import Queue, current_runtime
-from aexp.progress import Reached
+from aexp.processes.progress import Reached
 from aexp.runs import Run
 from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.nested_audit import PROMISES, QUEUE, STEP, WORKFLOWS, account, gather

@@ -25,7 +25,7 @@ from aexp.database.connect import Connection
 from aexp.engine.runtime import Queue, Runtime, current_runtime
 from aexp.errors import BadInput
 from aexp.fanout import fan_out
-from aexp.progress import Reached
+from aexp.processes.progress import Reached
 from aexp.runs import Run
 from aexp.scenario import NAMES_PLACE, Parameters, Scenario
 from aexp.scenarios.objects_audit import PROMISES, account

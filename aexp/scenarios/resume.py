@@ -31,7 +31,7 @@ from aexp.messages import (
     split_file,
     split_numbers,
 )
-from aexp.progress import Reached
+from aexp.processes.progress import Reached
 from aexp.runs import Run
 from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.resume_audit import PROMISES, account, gather

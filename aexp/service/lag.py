@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from aexp.lag import tick
+from aexp.processes.loop_lag import tick
 
 __all__ = ["LoopLag"]
 
@@ -14,7 +14,8 @@ WINDOW_S = 10.0
 
 
 class LoopLag:
-    """A sliding window of delays. As in :mod:`aexp.lag`, a stall counts once for each tick due."""
+    """A sliding window of delays. As in :mod:`aexp.processes.loop_lag`, a stall counts once for
+    each tick due."""
 
     def __init__(self) -> None:
         self._late_ms: deque[float] = deque(maxlen=round(WINDOW_S / INTERVAL_S))

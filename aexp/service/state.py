@@ -12,6 +12,7 @@ from fastapi import Depends, Path, Request
 
 from aexp.database.connect import borrowed
 from aexp.hosting import Host
+from aexp.processes.signals import Stop
 from aexp.runs import Run, get_run
 from aexp.scenario import Scenario
 from aexp.service.lag import LoopLag
@@ -20,7 +21,6 @@ from aexp.service.options import ServiceOptions
 from aexp.service.problems import RETRY_AFTER_S, TOO_BUSY, RequestRefused
 from aexp.service.readiness import DatabaseCheck
 from aexp.service.schemas import RUN_ID
-from aexp.stopping import Stop
 
 __all__ = ["Current", "KnownRun", "RunId", "Service", "Waiting", "race"]
 

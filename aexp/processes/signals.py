@@ -15,7 +15,7 @@ from aexp.errors import Interrupted
 
 __all__ = ["Stop", "stop_on_signals", "until_stopped", "unwind_on_signals"]
 
-log = structlog.stdlib.get_logger("aexp.stopping")
+log = structlog.stdlib.get_logger("aexp.processes.signals")
 
 
 @dataclass(frozen=True, slots=True)
