@@ -9,12 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aexp.durable.fan_out import ChildFailed, fan_out
+    from aexp.durable.schedules import Schedule
     from aexp.engine.runtime import Queue, Runtime, current_runtime
-    from aexp.fanout import ChildFailed, fan_out
     from aexp.promise import Anomaly, Promise
     from aexp.runs import Run
     from aexp.scenario import Ending, Parameters, Scenario
-    from aexp.schedules import Schedule
 
 __version__ = "0.1.0"
 
@@ -35,7 +35,7 @@ __all__ = [
 
 _HOMES = {
     "Anomaly": "aexp.promise",
-    "ChildFailed": "aexp.fanout",
+    "ChildFailed": "aexp.durable.fan_out",
     "Ending": "aexp.scenario",
     "Parameters": "aexp.scenario",
     "Promise": "aexp.promise",
@@ -43,9 +43,9 @@ _HOMES = {
     "Run": "aexp.runs",
     "Runtime": "aexp.engine.runtime",
     "Scenario": "aexp.scenario",
-    "Schedule": "aexp.schedules",
+    "Schedule": "aexp.durable.schedules",
     "current_runtime": "aexp.engine.runtime",
-    "fan_out": "aexp.fanout",
+    "fan_out": "aexp.durable.fan_out",
 }
 
 

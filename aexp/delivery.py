@@ -17,10 +17,10 @@ import anyio
 import anyio.to_thread
 from dbos import DBOS
 
-from aexp import ledger
 from aexp.database.connect import patiently
+from aexp.durable import ledger
+from aexp.durable.exactly_once import MAX_ATTEMPTS, RETRY_INTERVAL_S, Transaction, exactly_once
 from aexp.engine.runtime import Runtime
-from aexp.transaction import MAX_ATTEMPTS, RETRY_INTERVAL_S, Transaction, exactly_once
 
 __all__ = ["COLUMNS", "Batch", "Delivery", "DeliveryMode", "PublishRefused", "copy_text", "deliver"]
 

@@ -16,6 +16,7 @@ from dbos import DBOS, SetWorkflowID
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, is_connection_error
+from aexp.durable.schedules import Schedule, apply_schedules, retire
 from aexp.engine.registry import UNFINISHED, bind
 from aexp.engine.runtime import ROOT_QUEUE, Queue, Runtime, open_runtime, poll_rarely, remove_queues
 from aexp.engine.statuses import UNBEGUN
@@ -29,7 +30,6 @@ from aexp.processes.progress import Progress
 from aexp.processes.signals import Stop
 from aexp.runs import Run, get_run, record_end, record_start
 from aexp.scenario import Scenario, scenario_code
-from aexp.schedules import Schedule, apply_schedules, retire
 from aexp.settings import Settings
 
 __all__ = ["Outcome", "absent_executors", "execute", "has_ended"]

@@ -35,7 +35,7 @@ __all__ = [
     "run_id_of_key",
 ]
 
-# A dot separates a run from the children that fan_out makes for it, see aexp.fanout.
+# A dot separates a run from the children that fan_out makes for it, see aexp.durable.fan_out.
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 

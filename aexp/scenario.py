@@ -31,13 +31,13 @@ from pydantic import (
 )
 
 from aexp.database.connect import Connection
+from aexp.durable.schedules import Schedule
 from aexp.engine.registry import is_workflow, lacks_instance, workflow_name
 from aexp.engine.runtime import Queue, Runtime
 from aexp.errors import AexpError, InvalidParameter, InvalidTarget, ScenarioError
 from aexp.processes.progress import Reached
 from aexp.promise import Promise
 from aexp.runs import ProcessRecord, Run
-from aexp.schedules import Schedule
 
 __all__ = [
     "NAMES_PLACE",

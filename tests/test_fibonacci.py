@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
+from aexp.durable.offload import available_cores
 from aexp.fibonacci import fibonacci
-from aexp.offload import available_cores
 from aexp.promise import judge
 from aexp.scenarios.fibonacci_audit import (
     MOST_LAG_P99_MS,

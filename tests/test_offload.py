@@ -13,8 +13,8 @@ import anyio
 import psutil
 import pytest
 
+from aexp.durable.offload import Mode, WorkerLost, available_cores, open_pool
 from aexp.fibonacci import GRAIN, fibonacci, naive, parts, parts_count
-from aexp.offload import Mode, WorkerLost, available_cores, open_pool
 from tests.cli import eventually, wait_until
 
 
@@ -134,7 +134,7 @@ async def test_workers_that_end_again_and_again_are_an_error() -> None:
 
 PARENT = """
 import anyio, os
-from aexp.offload import Mode, open_pool
+from aexp.durable.offload import Mode, open_pool
 from tests.test_offload import endless
 
 async def main():

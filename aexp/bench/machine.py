@@ -19,8 +19,8 @@ import psutil
 
 import aexp
 from aexp.database.connect import Connection
+from aexp.durable.offload import available_cores
 from aexp.errors import DatabaseError
-from aexp.offload import available_cores
 
 __all__ = ["BUSY", "Server", "describe_machine", "describe_server", "load", "versions"]
 

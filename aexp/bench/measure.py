@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from aexp.offload import available_cores
+from aexp.durable.offload import available_cores
 from aexp.processes.loop_lag import LagMonitor, quantile
 
 __all__ = ["Gauge", "Measurement", "tree_cpu_s"]

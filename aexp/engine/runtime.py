@@ -104,8 +104,8 @@ class Runtime:
     async def drain(self) -> None:
         """Claim nothing more and wait for steps in flight, ``drain_timeout_s`` at most.
 
-        A workflow that only waits for its children is parked (see aexp.fanout) and not waited for;
-        whatever has not ended is left as it is, for the next process to recover.
+        A workflow that only waits for its children is parked (see aexp.durable.fan_out) and not
+        waited for; whatever has not ended is left as it is, for the next process to recover.
         """
         log.info("runtime.drain_began", timeout_s=self.settings.drain_timeout_s)
         expect_cancellations()
@@ -215,7 +215,8 @@ async def open_runtime(
     sessions as ``session_name``.
 
     DBOS lets every process of an application fire its schedules, and gives the ticks to the latest
-    version: only with ``own_application`` do schedules keep to this scope, see aexp.schedules.
+    version: only with ``own_application`` do schedules keep to this scope, see
+    aexp.durable.schedules.
 
     ``resources`` is entered after the database is open and before DBOS launches, so that recovered
     workflows find it. Unless ``listen_to_all``, only ``queues`` are polled. On the way out nothing

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from aexp.fanout import parent_of
+from aexp.durable.fan_out import parent_of
 from aexp.report.timeline import (
     Attempt,
     Bar,

@@ -63,7 +63,7 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class BodyRow:
-    """A step's body that began, as the ledger saw it (see aexp.ledger)."""
+    """A step's body that began, as the ledger saw it (see aexp.durable.ledger)."""
 
     workflow_id: str
     step_id: int

@@ -8,13 +8,13 @@ from typing import Any, Protocol
 import anyio
 from pydantic import Field
 
-from aexp import ledger
 from aexp.database.connect import Connection
+from aexp.durable import ledger
+from aexp.durable.exactly_once import Transaction, exactly_once
 from aexp.engine.runtime import Runtime, current_runtime
 from aexp.processes.progress import Reached
 from aexp.runs import Run
 from aexp.scenario import Parameters
-from aexp.transaction import Transaction, exactly_once
 
 __all__ = ["COUNTER", "STEP", "CountParameters", "Memory", "Tally", "add_one", "begin", "reached"]
 

@@ -22,10 +22,10 @@ from dbos import DBOS
 from dbos import error as dbos_error
 from pydantic import Field, field_validator
 
-from aexp import ledger
 from aexp.database.connect import Connection, connected
+from aexp.durable import ledger
+from aexp.durable.fan_out import fan_out
 from aexp.engine.runtime import Queue, Runtime, current_runtime
-from aexp.fanout import fan_out
 from aexp.log import guard, guarded_leaks
 from aexp.processes.progress import Reached
 from aexp.runs import Run

@@ -15,11 +15,12 @@ import structlog
 from dbos import DBOS
 from pydantic import Field
 
-from aexp import fibonacci, ledger
+from aexp import fibonacci
 from aexp.database.connect import Connection
+from aexp.durable import ledger
+from aexp.durable.fan_out import fan_out
+from aexp.durable.offload import Mode, Pool, available_cores, open_pool
 from aexp.engine.runtime import Queue, Runtime, current_runtime
-from aexp.fanout import fan_out
-from aexp.offload import Mode, Pool, available_cores, open_pool
 from aexp.processes.loop_lag import LagMonitor
 from aexp.processes.progress import Reached
 from aexp.runs import Run

@@ -17,16 +17,16 @@ import structlog
 from dbos import DBOS
 from pydantic import Field, field_validator
 
-from aexp import ledger
 from aexp.database.connect import Connection, borrowed, patiently
+from aexp.durable import ledger
+from aexp.durable.exactly_once import Transaction, exactly_once
+from aexp.durable.schedules import Schedule, retire
 from aexp.engine.registry import UNFINISHED
 from aexp.engine.runtime import Queue, current_runtime
 from aexp.processes.progress import Reached
 from aexp.runs import Run
 from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.heartbeat_audit import BEAT, EVENT, PROMISES, SCHEDULE, account, gather
-from aexp.schedules import Schedule, retire
-from aexp.transaction import Transaction, exactly_once
 
 __all__ = ["SCENARIO", "HeartbeatParameters", "beat", "watch"]
 

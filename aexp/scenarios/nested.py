@@ -13,8 +13,8 @@ import structlog
 from dbos import DBOS, SetWorkflowID
 from pydantic import Field
 
-from aexp import ledger
 from aexp.database.connect import Connection
+from aexp.durable import ledger
 from aexp.engine.runtime import Queue, current_runtime
 from aexp.processes.progress import Reached
 from aexp.runs import Run

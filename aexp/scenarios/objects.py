@@ -20,18 +20,18 @@ import structlog
 from dbos import DBOS, DBOSConfiguredInstance
 from pydantic import Field, field_validator, model_validator
 
-from aexp import ledger
 from aexp.database.connect import Connection
+from aexp.durable import ledger
+from aexp.durable.exactly_once import Transaction, exactly_once
+from aexp.durable.fan_out import fan_out
 from aexp.engine.runtime import Queue, Runtime, current_runtime
 from aexp.errors import BadInput
-from aexp.fanout import fan_out
 from aexp.processes.progress import Reached
 from aexp.runs import Run
 from aexp.scenario import NAMES_PLACE, Parameters, Scenario
 from aexp.scenarios.objects_audit import PROMISES, account
 from aexp.scenarios.objects_gather import gather
 from aexp.scenarios.stores import Entry, Store, normal_url, open_store
-from aexp.transaction import Transaction, exactly_once
 
 __all__ = ["SCENARIO", "Cataloguer", "ObjectsParameters"]
 

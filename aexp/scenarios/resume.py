@@ -20,9 +20,9 @@ from pydantic import Field, field_validator, model_validator
 
 from aexp.database.connect import Connection
 from aexp.delivery import Batch, DeliveryMode, PublishRefused, deliver
+from aexp.durable.fan_out import fan_out
 from aexp.engine.runtime import Queue, Runtime, current_runtime
 from aexp.errors import InputChanged
-from aexp.fanout import fan_out
 from aexp.messages import (
     Chunk,
     fingerprint,

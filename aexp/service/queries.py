@@ -9,8 +9,8 @@ from typing import Any
 
 import anyio.to_thread
 
+from aexp.durable.fan_out import parent_of
 from aexp.engine.registry import UNFINISHED
-from aexp.fanout import parent_of
 from aexp.report.decode import MOST_BYTES, stored_text
 from aexp.runs import STATUS, Run
 

@@ -19,10 +19,10 @@ from dbos import DBOS
 
 from aexp.bench.workload import Cell, Comparison, Counted, Curve, Point, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched, register
+from aexp.durable.fan_out import fan_out
+from aexp.durable.offload import Mode, Pool, available_cores, open_pool
 from aexp.engine.runtime import Queue, open_runtime
-from aexp.fanout import fan_out
 from aexp.fibonacci import fibonacci, naive
-from aexp.offload import Mode, Pool, available_cores, open_pool
 
 __all__ = ["FIBONACCI"]
 

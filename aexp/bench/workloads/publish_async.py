@@ -22,8 +22,8 @@ from aexp.bench.workloads.publications import (
     insert_values,
 )
 from aexp.database import open_database
+from aexp.durable.fan_out import fan_out
 from aexp.engine.runtime import Queue, open_runtime
-from aexp.fanout import fan_out
 
 __all__ = ["publish_by_hand", "publish_fanned_out", "publish_naively"]
 

@@ -14,8 +14,8 @@ import time
 import psycopg
 from dbos import DBOS, SetWorkflowID
 
+from aexp.durable.ledger import note
 from aexp.engine.runtime import current_runtime
-from aexp.ledger import note
 from aexp.settings import load_settings
 
 __all__ = ["EVENT", "PAUSE_S", "RUN_ID", "recover"]

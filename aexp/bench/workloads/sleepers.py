@@ -18,8 +18,8 @@ from dbos import DBOS, SetWorkflowID
 
 from aexp.bench.workload import Cell, Comparison, Counted, Curve, Loop, Point, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched, launched_async, register
+from aexp.durable.fan_out import fan_out
 from aexp.engine.runtime import Queue, open_runtime
-from aexp.fanout import fan_out
 
 __all__ = ["SLEEPERS"]
 
