@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from aexp.durable.fan_out import ChildFailed, fan_out
     from aexp.durable.schedules import Schedule
     from aexp.engine.runtime import Queue, Runtime, current_runtime
-    from aexp.promise import Anomaly, Promise
-    from aexp.runs import Run
-    from aexp.scenario import Ending, Parameters, Scenario
+    from aexp.model.parameters import Parameters
+    from aexp.model.promise import Anomaly, Promise
+    from aexp.model.run import Ending, Run
+    from aexp.model.scenario import Scenario
 
 __version__ = "0.1.0"
 
@@ -34,15 +35,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Anomaly": "aexp.promise",
+    "Anomaly": "aexp.model.promise",
     "ChildFailed": "aexp.durable.fan_out",
-    "Ending": "aexp.scenario",
-    "Parameters": "aexp.scenario",
-    "Promise": "aexp.promise",
+    "Ending": "aexp.model.run",
+    "Parameters": "aexp.model.parameters",
+    "Promise": "aexp.model.promise",
     "Queue": "aexp.engine.runtime",
-    "Run": "aexp.runs",
+    "Run": "aexp.model.run",
     "Runtime": "aexp.engine.runtime",
-    "Scenario": "aexp.scenario",
+    "Scenario": "aexp.model.scenario",
     "Schedule": "aexp.durable.schedules",
     "current_runtime": "aexp.engine.runtime",
     "fan_out": "aexp.durable.fan_out",

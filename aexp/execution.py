@@ -25,11 +25,12 @@ from aexp.errors import DatabaseUnreachable, RunElsewhere
 from aexp.forking import fork_root
 from aexp.holds import has_others, hold_run, holders, session_name, try_lead
 from aexp.log import bind_process
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario, scenario_code
 from aexp.processes.loop import leave_terminal_clean
 from aexp.processes.progress import Progress
 from aexp.processes.signals import Stop
-from aexp.runs import Run, get_run, record_end, record_start
-from aexp.scenario import Scenario, scenario_code
+from aexp.runs import get_run, record_end, record_start
 from aexp.settings import Settings
 
 __all__ = ["Outcome", "absent_executors", "execute", "has_ended"]

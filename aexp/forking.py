@@ -2,7 +2,7 @@
 
 DBOS copies the checkpoints of the root workflow, and nothing else. What they name, the children
 that were enqueued above all, stays the other run's; so what a scenario's own evidence would show
-of such a run is not what it did, see :attr:`aexp.runs.Run.inherits`.
+of such a run is not what it did, see :attr:`aexp.model.run.Run.inherits`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from aexp.database.connect import Connection
 from aexp.engine.runtime import ROOT_QUEUE, Runtime
 from aexp.errors import OriginGone
-from aexp.runs import Run
+from aexp.model.run import Run
 
 __all__ = ["fork_root"]
 

@@ -2,108 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
-import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from aexp.database.connect import Connection
 from aexp.errors import NoLastRun, RunMismatch, UnknownRun, UsageError
+from aexp.model.run import ProcessRecord, Run
 
 __all__ = [
     "RUN_COLUMNS",
     "STATUS",
     "WAS_CANCELLED",
-    "ProcessRecord",
-    "Run",
     "begin_run",
-    "check_run_id",
     "check_same",
     "find_run",
     "get_run",
     "last_run",
     "list_processes",
     "list_runs",
-    "new_run_id",
     "record_end",
     "record_start",
-    "run_id_of_key",
 ]
-
-# A dot separates a run from the children that fan_out makes for it, see aexp.durable.fan_out.
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a scenario; its id is also the id of its root workflow.
-
-    ``target`` says where the scenario is found again, ``parameters`` are JSON values, ``facts`` is
-    what the scenario noted of its input when the run began. A fork has the run that it was
-    ``forked_from``, and ``fork_step``, the first step of the root workflow that it does itself.
-    """
-
-    run_id: str
-    scenario: str
-    target: str
-    parameters: Mapping[str, Any]
-    facts: Mapping[str, Any]
-    application_version: str
-    created_at: datetime | None = None
-    forked_from: str | None = None
-    fork_step: int | None = None
-
-    @property
-    def inherits(self) -> bool:
-        """Whether it begins with steps that another run did. They tell of that run: which
-        children it had, what it wrote under its own id."""
-        return self.fork_step is not None and self.fork_step > 1
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessRecord:
-    """A process that worked on a run. ``ended`` is None while it lives, or vanished unseen."""
-
-    process_no: int
-    pid: int
-    executor_id: str
-    started_at: datetime
-    ended_at: datetime | None
-    ended: str | None
-    memory: Mapping[str, Any] | None
-
-
-def check_run_id(run_id: str) -> str:
-    """``run_id`` itself; raises UsageError when it cannot be one."""
-    if not _RUN_ID.fullmatch(run_id):
-        raise UsageError(
-            f"run id {run_id!r} is not valid: use 1 to 80 letters, digits, '-' and '_',"
-            " beginning with a letter or digit"
-        )
-    return run_id
-
-
-def new_run_id(scenario: str) -> str:
-    """A fresh run id that begins with the scenario's name."""
-    return _with_token(scenario, secrets.token_hex(4))
-
-
-def run_id_of_key(scenario: str, key: str) -> str:
-    """The run id that ``scenario`` and this key always have, and no other."""
-    digest = hashlib.sha256(f"{scenario}\n{key}".encode()).hexdigest()
-    return _with_token(scenario, digest[:32])
-
-
-def _with_token(scenario: str, token: str) -> str:
-    # A run id begins with a letter or digit.
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", scenario).strip("-_") or "run"
-    # With a letter, or it could be the id of another run's child, see begin_run.
-    return f"{stem[:40]}-{token if not token.isdecimal() else 'a' + token[1:]}"
 
 
 # Of a row of aexp.runs: nobody goes on with it until it is resumed. No status says so of one that

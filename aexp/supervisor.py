@@ -29,9 +29,10 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.errors import WorkerFailed
+from aexp.model.run import Run
 from aexp.processes.progress import Snapshot
 from aexp.processes.signals import Stop
-from aexp.runs import Run, record_end
+from aexp.runs import record_end
 from aexp.settings import Settings, user_environment
 
 __all__ = ["KillPlan", "Supervision", "Supervisor"]

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from aexp.errors import InvalidTarget, UnknownScenario
-from aexp.scenario import Scenario, bare_scenario
+from aexp.model.scenario import Scenario, bare_scenario
 
 __all__ = ["is_path", "load_attribute", "load_object", "nearest", "normalise"]
 

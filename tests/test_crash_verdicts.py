@@ -27,8 +27,8 @@ from aexp.crash.plan import Fault, Side, parse_point
 from aexp.crash.stranded import find_causes
 from aexp.crash.verdicts import Comparison, judge_experiment
 from aexp.crash.writes import Write
-from aexp.promise import Anomaly, Verdict
-from aexp.runs import Run
+from aexp.model.promise import Anomaly, Verdict
+from aexp.model.run import Run
 
 ROOT, CHILD = "crash", "crash-1"
 RUN = Run(ROOT, "sell", "sell", {}, {}, f"run-{ROOT}")

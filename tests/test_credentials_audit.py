@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from aexp.database.connect import Connection
-from aexp.promise import judge
-from aexp.runs import ProcessRecord, Run
-from aexp.scenario import Ending
+from aexp.model.promise import judge
+from aexp.model.run import Ending, ProcessRecord, Run
 from aexp.scenarios.credentials_audit import (
     FETCH_FAILED,
     FETCHED,

@@ -11,7 +11,7 @@ import pytest
 
 from aexp.durable.offload import available_cores
 from aexp.fibonacci import fibonacci
-from aexp.promise import judge
+from aexp.model.promise import judge
 from aexp.scenarios.fibonacci_audit import (
     MOST_LAG_P99_MS,
     PROMISES,

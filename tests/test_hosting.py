@@ -32,7 +32,9 @@ from aexp.hosting import Host, open_host
 from aexp.hosting.care import Care
 from aexp.hosting.journal import Journal
 from aexp.hosting.records import KEPT
-from aexp.runs import Run, begin_run, check_run_id, get_run, run_id_of_key
+from aexp.model.run import Run
+from aexp.model.run_ids import check_run_id, run_id_of_key
+from aexp.runs import begin_run, get_run
 from aexp.scenarios.resume import SCENARIO as RESUME
 from aexp.scenarios.scope import SCENARIO
 from aexp.service.options import ServiceOptions

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aexp.promise import judge
+from aexp.model.promise import judge
 from aexp.scenarios.nested_audit import (
     PROMISES,
     NestedEvidence,

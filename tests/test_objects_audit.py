@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aexp.promise import judge
+from aexp.model.promise import judge
 from aexp.scenarios.objects_audit import (
     PROMISES,
     CatalogueEvidence,

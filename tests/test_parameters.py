@@ -11,7 +11,8 @@ from dbos import DBOS, DBOSConfiguredInstance
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from aexp.errors import InvalidParameter, InvalidTarget
-from aexp.scenario import Parameters, Scenario, bare_scenario
+from aexp.model.parameters import Parameters
+from aexp.model.scenario import Scenario, bare_scenario
 
 if TYPE_CHECKING:
     from decimal import Decimal

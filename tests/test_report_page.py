@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from aexp.promise import Anomaly
+from aexp.model.promise import Anomaly
 from tests.browser import (
     Sight,
     chromium,

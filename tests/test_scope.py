@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from aexp.promise import judge
+from aexp.model.promise import judge
 from aexp.scenarios.counting_audit import PROMISES, CountEvidence, ProcessCounts, account
 from tests.cli import Cli, broken, held
 

@@ -13,13 +13,13 @@ import pytest
 from dbos._dbos import _get_or_create_dbos_registry
 
 from aexp.errors import InvalidTarget, UnknownScenario
-from aexp.scenario import Scenario
+from aexp.model.scenario import Scenario
 from aexp.scenarios import BUILT_IN, find_scenario, known_scenarios
 from aexp.target import is_path, load_object, nearest, normalise
 
 FLOWS = """
     from dbos import DBOS, DBOSConfiguredInstance
-    from aexp.scenario import Scenario
+    from aexp.model.scenario import Scenario
 
     LIMIT = 3
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aexp.promise import Promise, judge
+from aexp.model.promise import Promise, judge
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -12,9 +12,9 @@ from aexp.audit.promises import PROMISES
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.holds import is_held
-from aexp.promise import Verdict, judge, leave_open
-from aexp.runs import ProcessRecord, Run
-from aexp.scenario import Scenario, scenario_code
+from aexp.model.promise import Verdict, judge, leave_open
+from aexp.model.run import ProcessRecord, Run
+from aexp.model.scenario import Scenario, scenario_code
 
 __all__ = ["Report", "audit_run"]
 

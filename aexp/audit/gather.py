@@ -11,8 +11,8 @@ from dbos import DBOSClient
 from aexp.audit.evidence import History
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, psycopg_engine
-from aexp.runs import WAS_CANCELLED, Run, list_processes
-from aexp.scenario import Ending
+from aexp.model.run import Ending, Run
+from aexp.runs import WAS_CANCELLED, list_processes
 
 __all__ = ["read_ending", "read_history"]
 

@@ -13,8 +13,9 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, connected
 from aexp.engine.statuses import UNFINISHED
 from aexp.errors import ScenarioError, UsageError
-from aexp.runs import STATUS, Run, list_runs
-from aexp.scenario import Scenario
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario
+from aexp.runs import STATUS, list_runs
 from aexp.scenarios import find_scenario
 
 __all__ = ["Outcome", "Standing", "find_scenarios", "judge_runs", "list_standings"]

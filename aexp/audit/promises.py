@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aexp.audit.evidence import History
-from aexp.promise import Anomaly, Promise
+from aexp.model.promise import Anomaly, Promise
 
 __all__ = ["PROMISES"]
 

@@ -119,7 +119,8 @@ def _processes(report: Report) -> Text:
 
 
 def section(title: str, value: Any) -> RenderableType:
-    """A section of the account, in the form that its shape asks for (see aexp.scenario.Account)."""
+    """A section of the account, in the form that its shape asks for (see
+    aexp.model.scenario.Account)."""
     heading = _words(title)
     if isinstance(value, list):
         return _rows(heading, [(row, "") for row in value])

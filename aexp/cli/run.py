@@ -21,21 +21,14 @@ from aexp.engine.runtime import application_version
 from aexp.errors import Interrupted, RunEnded, UsageError
 from aexp.execution import execute, has_ended
 from aexp.log import bind_process, configure_logging
+from aexp.model.run import Run
+from aexp.model.run_ids import check_run_id, new_run_id
+from aexp.model.scenario import Scenario, scenario_code
 from aexp.processes.loop import run_on_loop
 from aexp.processes.progress import Progress, Snapshot
 from aexp.processes.signals import stop_on_signals
 from aexp.processes.supervised import await_supervisor_gone, report_progress
-from aexp.runs import (
-    Run,
-    begin_run,
-    check_run_id,
-    check_same,
-    find_run,
-    get_run,
-    last_run,
-    new_run_id,
-)
-from aexp.scenario import Scenario, scenario_code
+from aexp.runs import begin_run, check_same, find_run, get_run, last_run
 from aexp.scenarios import find_scenario
 from aexp.settings import Settings
 from aexp.supervisor import KillPlan, Supervisor

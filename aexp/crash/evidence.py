@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from aexp.crash.ownership import TakeOver
-from aexp.promise import Verdict
+from aexp.model.promise import Verdict
 
 __all__ = [
     "Body",

@@ -27,9 +27,9 @@ from aexp.crash.proxy import open_proxy
 from aexp.crash.zombie import Standstill, TwoLives
 from aexp.database.connect import Connection, close, connect
 from aexp.database.copies import Copies, refusals_told
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario
 from aexp.report import Timeline, gather_timeline
-from aexp.runs import Run
-from aexp.scenario import Scenario
 
 __all__ = ["Experiment", "Laboratory", "void_reason"]
 

@@ -34,10 +34,11 @@ from aexp.database.connect import connected
 from aexp.database.copies import open_copies
 from aexp.engine.runtime import application_version
 from aexp.errors import AexpError, UsageError, WorkerFailed, first_of_ours
+from aexp.model.promise import Verdict
+from aexp.model.run import Run
+from aexp.model.scenario import scenario_code
 from aexp.processes.signals import Stop, until_stopped
-from aexp.promise import Verdict
-from aexp.runs import Run, begin_run
-from aexp.scenario import scenario_code
+from aexp.runs import begin_run
 from aexp.settings import Settings
 
 __all__ = ["Explorer"]

@@ -22,8 +22,8 @@ from aexp.crash.faults import Seen
 from aexp.crash.ownership import TakeOver
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
-from aexp.runs import Run
-from aexp.scenario import Scenario
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario
 
 __all__ = ["CHECKPOINTS", "TRANSACTIONS", "gather_evidence", "read_steps", "read_workflows"]
 

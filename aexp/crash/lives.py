@@ -21,8 +21,8 @@ from aexp.crash.stranded import OTHER_EXECUTOR, OTHER_VERSION, find_causes
 from aexp.crash.workers import WorkerJob, Workers
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, connect
+from aexp.model.run import Run
 from aexp.processes.child import Child
-from aexp.runs import Run
 from aexp.settings import Settings
 
 __all__ = ["LAST_LINES", "Bench", "Lives", "Terms", "make_job", "read_log"]

@@ -10,7 +10,7 @@ from typing import Any
 from aexp.crash.plan import SIDES, Point, Side
 from aexp.crash.results import Outcome, PointResult
 from aexp.errors import AexpError, Interrupted, UsageError
-from aexp.scenario import Scenario
+from aexp.model.scenario import Scenario
 
 __all__ = ["NothingToExplore", "Request", "Tally", "Unexplored"]
 

@@ -14,7 +14,7 @@ from aexp.crash.faults import Seen
 from aexp.crash.ownership import TakeOver
 from aexp.crash.plan import Point
 from aexp.errors import AexpError
-from aexp.promise import Verdict
+from aexp.model.promise import Verdict
 from aexp.report import Timeline
 
 __all__ = ["Baseline", "Exploration", "Outcome", "PointResult"]

@@ -15,7 +15,7 @@ from typing import Any
 from aexp.crash.evidence import Body, Evidence, StepRecord
 from aexp.crash.ownership import foreign_changes
 from aexp.engine.statuses import UNFINISHED
-from aexp.promise import Anomaly, Promise, Verdict, judge
+from aexp.model.promise import Anomaly, Promise, Verdict, judge
 
 __all__ = ["Comparison", "judge_experiment"]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from aexp.database import DatabaseUrl
+from aexp.model.run import Run
 from aexp.processes.child import Child, ForkServer, open_forkserver
-from aexp.runs import Run
 from aexp.settings import Settings
 
 __all__ = ["WorkerJob", "Workers", "open_workers"]

@@ -18,9 +18,9 @@ from aexp.holds import is_held
 from aexp.hosting.counting import Counts
 from aexp.hosting.executors import Serves
 from aexp.hosting.journal import Journal
+from aexp.model.run import Run
 from aexp.processes.progress import Reached, Snapshot
 from aexp.processes.signals import Stop, until_stopped
-from aexp.runs import Run
 from aexp.settings import Settings
 from aexp.supervisor import KillPlan, Supervision, Supervisor
 

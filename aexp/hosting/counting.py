@@ -12,9 +12,9 @@ import structlog
 from aexp.database.connect import borrowed, is_connection_error
 from aexp.errors import ScenarioError
 from aexp.holds import has_others
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario, scenario_code
 from aexp.processes.progress import Reached
-from aexp.runs import Run
-from aexp.scenario import Scenario, scenario_code
 
 __all__ = ["Counts"]
 

@@ -11,8 +11,10 @@ from aexp.engine.registry import UNFINISHED
 from aexp.engine.runtime import application_version
 from aexp.errors import ForkRefused, InvalidParameter, RunUnfinished, UnknownScenario
 from aexp.execution import has_ended
-from aexp.runs import Run, check_run_id, get_run, new_run_id
-from aexp.scenario import Scenario
+from aexp.model.run import Run
+from aexp.model.run_ids import check_run_id, new_run_id
+from aexp.model.scenario import Scenario
+from aexp.runs import get_run
 
 __all__ = ["may_be_forked", "plan_fork", "refuse_when_needed"]
 

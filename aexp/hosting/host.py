@@ -26,9 +26,10 @@ from aexp.hosting.forks import plan_fork, refuse_when_needed
 from aexp.hosting.journal import Journal
 from aexp.hosting.records import KEPT, Newest, Records
 from aexp.hosting.repeating import repeat
+from aexp.model.run import Run
+from aexp.model.run_ids import check_run_id, new_run_id
+from aexp.model.scenario import Scenario, scenario_code
 from aexp.processes.progress import Reached
-from aexp.runs import Run, check_run_id, new_run_id
-from aexp.scenario import Scenario, scenario_code
 from aexp.settings import Settings
 from aexp.supervisor import KillPlan
 

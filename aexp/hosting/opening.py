@@ -16,7 +16,7 @@ from aexp.database.connect import open_database, psycopg_engine
 from aexp.hosting.executors import Serves, present_executor
 from aexp.hosting.host import Host
 from aexp.hosting.keeping import Kept, keep_going
-from aexp.scenario import Scenario
+from aexp.model.scenario import Scenario
 from aexp.settings import Settings
 
 __all__ = ["open_host"]

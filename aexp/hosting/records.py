@@ -15,7 +15,8 @@ from aexp.engine.registry import UNFINISHED
 from aexp.errors import RunMismatch
 from aexp.execution import has_ended
 from aexp.holds import is_held
-from aexp.runs import RUN_COLUMNS, WAS_CANCELLED, Run, begin_run, find_run, get_run
+from aexp.model.run import Run
+from aexp.runs import RUN_COLUMNS, WAS_CANCELLED, begin_run, find_run, get_run
 
 __all__ = ["KEPT", "Newest", "Records", "batches"]
 

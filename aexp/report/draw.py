@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from aexp.durable.fan_out import parent_of
+from aexp.model.run import ProcessRecord
 from aexp.report.timeline import (
     Attempt,
     Bar,
@@ -24,7 +25,6 @@ from aexp.report.timeline import (
     Timeline,
     WorkflowRow,
 )
-from aexp.runs import ProcessRecord
 
 __all__ = ["draw_timeline"]
 

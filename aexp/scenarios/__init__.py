@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aexp.errors import InvalidTarget
 
 if TYPE_CHECKING:
-    from aexp.scenario import Scenario
+    from aexp.model.scenario import Scenario
 
 __all__ = ["BUILT_IN", "find_scenario", "known_scenarios"]
 

@@ -12,9 +12,9 @@ from aexp.database.connect import Connection
 from aexp.durable import ledger
 from aexp.durable.exactly_once import Transaction, exactly_once
 from aexp.engine.runtime import Runtime, current_runtime
+from aexp.model.parameters import Parameters
+from aexp.model.run import Run
 from aexp.processes.progress import Reached
-from aexp.runs import Run
-from aexp.scenario import Parameters
 
 __all__ = ["COUNTER", "STEP", "CountParameters", "Memory", "Tally", "add_one", "begin", "reached"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from aexp.database.connect import Connection
-from aexp.promise import Anomaly, Promise
-from aexp.runs import Run
-from aexp.scenario import Account, Ending
+from aexp.model.promise import Anomaly, Promise
+from aexp.model.run import Ending, Run
+from aexp.model.scenario import Account
 from aexp.scenarios.counting import COUNTER, STEP
 
 __all__ = ["PROMISES", "CountEvidence", "ProcessCounts", "account", "gather"]

@@ -27,9 +27,10 @@ from aexp.durable import ledger
 from aexp.durable.fan_out import fan_out
 from aexp.engine.runtime import Queue, Runtime, current_runtime
 from aexp.log import guard, guarded_leaks
+from aexp.model.parameters import NAMES_PLACE, Parameters
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario
 from aexp.processes.progress import Reached
-from aexp.runs import Run
-from aexp.scenario import NAMES_PLACE, Parameters, Scenario
 from aexp.scenarios.credentials_audit import (
     FETCH_FAILED,
     FETCHED,

@@ -15,9 +15,9 @@ from itertools import pairwise
 from typing import Any
 
 from aexp.database.connect import Connection
-from aexp.promise import Anomaly, Promise
-from aexp.runs import ProcessRecord, Run
-from aexp.scenario import Account, Ending
+from aexp.model.promise import Anomaly, Promise
+from aexp.model.run import Ending, ProcessRecord, Run
+from aexp.model.scenario import Account
 from aexp.scenarios.secret_search import Search, search
 
 __all__ = [

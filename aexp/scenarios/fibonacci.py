@@ -21,10 +21,11 @@ from aexp.durable import ledger
 from aexp.durable.fan_out import fan_out
 from aexp.durable.offload import Mode, Pool, available_cores, open_pool
 from aexp.engine.runtime import Queue, Runtime, current_runtime
+from aexp.model.parameters import Parameters
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario
 from aexp.processes.loop_lag import LagMonitor
 from aexp.processes.progress import Reached
-from aexp.runs import Run
-from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.fibonacci_audit import PROMISES, account, gather
 
 __all__ = ["SCENARIO", "FibonacciParameters"]

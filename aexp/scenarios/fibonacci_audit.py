@@ -8,10 +8,10 @@ from typing import Any
 
 from aexp.database.connect import Connection
 from aexp.fibonacci import fibonacci
+from aexp.model.promise import Anomaly, Promise
+from aexp.model.run import Ending, Run
+from aexp.model.scenario import Account
 from aexp.processes.loop_lag import Histogram, merged, quantile
-from aexp.promise import Anomaly, Promise
-from aexp.runs import Run
-from aexp.scenario import Account, Ending
 
 __all__ = ["MOST_LAG_P99_MS", "PROMISES", "FibonacciEvidence", "account", "gather"]
 

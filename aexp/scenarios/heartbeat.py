@@ -23,9 +23,10 @@ from aexp.durable.exactly_once import Transaction, exactly_once
 from aexp.durable.schedules import Schedule, retire
 from aexp.engine.registry import UNFINISHED
 from aexp.engine.runtime import Queue, current_runtime
+from aexp.model.parameters import Parameters
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario
 from aexp.processes.progress import Reached
-from aexp.runs import Run
-from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.heartbeat_audit import BEAT, EVENT, PROMISES, SCHEDULE, account, gather
 
 __all__ = ["SCENARIO", "HeartbeatParameters", "beat", "watch"]

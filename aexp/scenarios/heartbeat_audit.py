@@ -11,9 +11,9 @@ from typing import Any
 
 from aexp.database.connect import Connection
 from aexp.engine.registry import UNFINISHED
-from aexp.promise import Anomaly, Promise
-from aexp.runs import Run
-from aexp.scenario import Account, Ending
+from aexp.model.promise import Anomaly, Promise
+from aexp.model.run import Ending, Run
+from aexp.model.scenario import Account
 
 __all__ = [
     "BEAT",

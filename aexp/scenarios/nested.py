@@ -16,9 +16,10 @@ from pydantic import Field
 from aexp.database.connect import Connection
 from aexp.durable import ledger
 from aexp.engine.runtime import Queue, current_runtime
+from aexp.model.parameters import Parameters
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario
 from aexp.processes.progress import Reached
-from aexp.runs import Run
-from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.nested_audit import PROMISES, QUEUE, STEP, WORKFLOWS, account, gather
 
 __all__ = ["SCENARIO", "NestedParameters"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from aexp.database.connect import Connection
-from aexp.promise import Anomaly, Promise
-from aexp.runs import Run
-from aexp.scenario import Account, Ending
+from aexp.model.promise import Anomaly, Promise
+from aexp.model.run import Ending, Run
+from aexp.model.scenario import Account
 
 __all__ = [
     "PROMISES",

@@ -26,9 +26,10 @@ from aexp.durable.exactly_once import Transaction, exactly_once
 from aexp.durable.fan_out import fan_out
 from aexp.engine.runtime import Queue, Runtime, current_runtime
 from aexp.errors import BadInput
+from aexp.model.parameters import NAMES_PLACE, Parameters
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario
 from aexp.processes.progress import Reached
-from aexp.runs import Run
-from aexp.scenario import NAMES_PLACE, Parameters, Scenario
 from aexp.scenarios.objects_audit import PROMISES, account
 from aexp.scenarios.objects_gather import gather
 from aexp.scenarios.stores import Entry, Store, normal_url, open_store

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from aexp.promise import Anomaly, Promise
-from aexp.scenario import Account
+from aexp.model.promise import Anomaly, Promise
+from aexp.model.scenario import Account
 from aexp.scenarios.objects_census import SAMPLE, Comparison
 
 __all__ = [

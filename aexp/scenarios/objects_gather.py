@@ -8,8 +8,7 @@ from typing import Any
 
 from aexp.database.connect import Connection
 from aexp.errors import BadInput
-from aexp.runs import Run
-from aexp.scenario import Ending
+from aexp.model.run import Ending, Run
 from aexp.scenarios.objects_audit import CatalogueEvidence, Claim
 from aexp.scenarios.objects_census import SAMPLE, Comparison, take_census
 

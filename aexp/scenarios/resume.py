@@ -31,9 +31,10 @@ from aexp.messages import (
     split_file,
     split_numbers,
 )
+from aexp.model.parameters import Parameters
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario
 from aexp.processes.progress import Reached
-from aexp.runs import Run
-from aexp.scenario import Parameters, Scenario
 from aexp.scenarios.resume_audit import PROMISES, account, gather
 
 __all__ = ["SCENARIO", "Publisher", "ResumeParameters"]

@@ -13,9 +13,9 @@ import anyio.to_thread
 from aexp.database.connect import Connection
 from aexp.errors import BadInput
 from aexp.messages import fingerprint
-from aexp.promise import Anomaly, Promise
-from aexp.runs import Run
-from aexp.scenario import Account, Ending
+from aexp.model.promise import Anomaly, Promise
+from aexp.model.run import Ending, Run
+from aexp.model.scenario import Account
 
 __all__ = ["PROMISES", "PublicationEvidence", "account", "gather"]
 

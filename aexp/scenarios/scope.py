@@ -13,8 +13,8 @@ import structlog
 from dbos import DBOS, DBOSConfiguredInstance
 
 from aexp.engine.runtime import Runtime
-from aexp.runs import Run
-from aexp.scenario import Scenario
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario
 from aexp.scenarios.counting import CountParameters, Tally, add_one, begin, reached
 from aexp.scenarios.counting_audit import PROMISES, account, gather
 

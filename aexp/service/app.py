@@ -13,7 +13,7 @@ from fastapi import FastAPI
 import aexp
 from aexp.errors import InvalidTarget
 from aexp.hosting import open_host
-from aexp.scenario import Scenario
+from aexp.model.scenario import Scenario
 from aexp.scenarios import find_scenario, known_scenarios
 from aexp.service.openapi import describe
 from aexp.service.options import ServiceOptions

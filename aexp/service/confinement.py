@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import unquote, urlsplit
 
-from aexp.scenario import NAMES_PLACE, Scenario
+from aexp.model.parameters import NAMES_PLACE
+from aexp.model.scenario import Scenario
 from aexp.service.problems import FORBIDDEN_PARAMETER, RequestRefused
 
 __all__ = ["confine"]

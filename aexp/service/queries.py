@@ -11,8 +11,9 @@ import anyio.to_thread
 
 from aexp.durable.fan_out import parent_of
 from aexp.engine.registry import UNFINISHED
+from aexp.model.run import Run
 from aexp.report.decode import MOST_BYTES, stored_text
-from aexp.runs import STATUS, Run
+from aexp.runs import STATUS
 
 __all__ = [
     "read_progress",

@@ -13,7 +13,7 @@ from aexp.database.connect import Connection, borrowed
 from aexp.execution import absent_executors
 from aexp.hosting import may_be_forked
 from aexp.log import masked
-from aexp.runs import Run
+from aexp.model.run import Run
 from aexp.service.queries import read_progress, read_status
 from aexp.service.schemas import Absent, ForkOrigin, RunDetail, RunProgress
 from aexp.service.state import Service

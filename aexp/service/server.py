@@ -18,8 +18,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from aexp.errors import UsageError
+from aexp.model.scenario import Scenario
 from aexp.processes.signals import stop_on_signals
-from aexp.scenario import Scenario
 from aexp.service.app import create_app
 from aexp.service.options import ServiceOptions
 from aexp.service.problems import MEDIA_TYPE, of_status

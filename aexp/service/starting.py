@@ -11,7 +11,8 @@ from fastapi import Request
 from starlette.responses import Response
 
 from aexp.errors import UnknownScenario
-from aexp.runs import Run, run_id_of_key
+from aexp.model.run import Run
+from aexp.model.run_ids import run_id_of_key
 from aexp.service.confinement import confine
 from aexp.service.queries import read_status
 from aexp.service.reports import describe_run

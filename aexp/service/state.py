@@ -12,9 +12,10 @@ from fastapi import Depends, Path, Request
 
 from aexp.database.connect import borrowed
 from aexp.hosting import Host
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario
 from aexp.processes.signals import Stop
-from aexp.runs import Run, get_run
-from aexp.scenario import Scenario
+from aexp.runs import get_run
 from aexp.service.lag import LoopLag
 from aexp.service.metrics import Metrics
 from aexp.service.options import ServiceOptions

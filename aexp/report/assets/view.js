@@ -74,7 +74,7 @@
       told.anomalies.map(anomaly));
   }
 
-  // --- the account, in the forms that its shapes ask for (aexp.scenario.Account) -----------------
+  // --- the account, in the forms that its shapes ask for (aexp.model.scenario.Account) -----------------
 
   function table(caption, rows) {
     const columns = [...new Set(rows.flatMap(([, values]) => Object.keys(values)))];

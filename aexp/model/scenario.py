@@ -20,34 +20,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    JsonValue,
-    PydanticUserError,
-    TypeAdapter,
-    ValidationError,
-    create_model,
-)
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError, create_model
 
 from aexp.database.connect import Connection
 from aexp.durable.schedules import Schedule
 from aexp.engine.registry import is_workflow, lacks_instance, workflow_name
 from aexp.engine.runtime import Queue, Runtime
 from aexp.errors import AexpError, InvalidParameter, InvalidTarget, ScenarioError
+from aexp.model.parameters import Parameters
+from aexp.model.promise import Promise
+from aexp.model.run import Ending, Run
 from aexp.processes.progress import Reached
-from aexp.promise import Promise
-from aexp.runs import ProcessRecord, Run
 
-__all__ = [
-    "NAMES_PLACE",
-    "Account",
-    "Ending",
-    "Parameters",
-    "Scenario",
-    "bare_scenario",
-    "scenario_code",
-]
+__all__ = ["Account", "Scenario", "bare_scenario", "scenario_code"]
 
 E = TypeVar("E")
 
@@ -55,30 +40,6 @@ E = TypeVar("E")
 # or a list of mappings as a table, a mapping with "children" (a list of the like) as a tree, any
 # other mapping as a row of figures, and what is no mapping as it is.
 Account = Mapping[str, Any]
-
-
-# What a field's json_schema_extra says when its value is the URL of a place: a folder, a server or
-# a bucket. A service lets requests name them only where it was told so.
-NAMES_PLACE: dict[str, JsonValue] = {"x-names-place": True}
-
-
-class Parameters(BaseModel):
-    """Base of a scenario's parameters: immutable, and a name it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run stands: the root workflow's status, result or error, and its processes.
-
-    ``status`` is DBOS's own (``SUCCESS``, ``ERROR``, ``PENDING`` …), or ``NOT STARTED``.
-    """
-
-    status: str
-    result: Any
-    error: str | None
-    processes: Sequence[ProcessRecord]
 
 
 @contextmanager

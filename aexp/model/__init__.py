@@ -1,0 +1,1 @@
+"""Plain public types: Run, Scenario, Parameters, Promise, Anomaly, Ending."""
