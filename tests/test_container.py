@@ -19,7 +19,7 @@ import yaml
 
 from aexp.cli.commands.worker import worker
 from aexp.database import DatabaseUrl, embedded
-from aexp.hosting.opening import POOL_SIZE
+from aexp.runs.host.opening import POOL_SIZE
 from aexp.service.server import GRACE_S
 from aexp.settings import Settings
 from tests.cli import TIMEOUT_S, Cli, wait_until

@@ -27,20 +27,20 @@ from aexp.errors import (
     UnknownScenario,
     UsageError,
 )
-from aexp.holds import hold_run
-from aexp.hosting import Host, open_host
-from aexp.hosting.care import Care
-from aexp.hosting.journal import Journal
-from aexp.hosting.records import KEPT
 from aexp.model.run import Run
 from aexp.model.run_ids import check_run_id, run_id_of_key
-from aexp.runs import begin_run, get_run
+from aexp.runs.host import Host, open_host
+from aexp.runs.host.active_run import Care
+from aexp.runs.host.events import Journal
+from aexp.runs.host.records import KEPT
+from aexp.runs.leases import hold_run
+from aexp.runs.store import begin_run, get_run
+from aexp.runs.supervisor import KillPlan
 from aexp.scenarios.resume import SCENARIO as RESUME
 from aexp.scenarios.scope import SCENARIO
 from aexp.service.options import ServiceOptions
 from aexp.service.server import listen, serve
 from aexp.settings import Settings
-from aexp.supervisor import KillPlan
 from tests.cli import TIMEOUT_S, eventually
 
 pytestmark = pytest.mark.asyncio
@@ -261,7 +261,7 @@ async def test_who_is_asked_to_stop_waits_for_no_database_that_is_away(
     database: DatabaseUrl, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aexp.database.connect.PATIENCE_S", math.inf)
-    monkeypatch.setattr("aexp.hosting.care._LAST_WORDS_S", 0.1)
+    monkeypatch.setattr("aexp.runs.host.active_run._LAST_WORDS_S", 0.1)
     run = await get_run(connection, await a_run(connection))
     async with hosting(database) as host:
         # All that is tried with it fails as a connection does.

@@ -16,7 +16,7 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import connect
 from aexp.report import gather_timeline
 from aexp.report.page import ASSETS, asset, view_json
-from aexp.runs import get_run
+from aexp.runs.store import get_run
 from tests.cli import Cli, broken
 from tests.conftest import TEMPLATE, scratch
 

@@ -11,10 +11,10 @@ from aexp.audit.gather import read_ending, read_history
 from aexp.audit.promises import PROMISES
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
-from aexp.holds import is_held
 from aexp.model.promise import Verdict, judge, leave_open
 from aexp.model.run import ProcessRecord, Run
 from aexp.model.scenario import Scenario, scenario_code
+from aexp.runs.leases import is_held
 
 __all__ = ["Report", "audit_run"]
 

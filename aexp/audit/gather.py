@@ -12,7 +12,7 @@ from aexp.audit.evidence import History
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, psycopg_engine
 from aexp.model.run import Ending, Run
-from aexp.runs import WAS_CANCELLED, list_processes
+from aexp.runs.store import WAS_CANCELLED, list_processes
 
 __all__ = ["read_ending", "read_history"]
 

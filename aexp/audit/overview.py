@@ -15,7 +15,7 @@ from aexp.engine.statuses import UNFINISHED
 from aexp.errors import ScenarioError, UsageError
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
-from aexp.runs import STATUS, list_runs
+from aexp.runs.store import STATUS, list_runs
 from aexp.scenarios import find_scenario
 
 __all__ = ["Outcome", "Standing", "find_scenarios", "judge_runs", "list_standings"]

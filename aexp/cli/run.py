@@ -19,7 +19,6 @@ from aexp.database.connect import connected
 from aexp.engine.log_records import watch_steps
 from aexp.engine.runtime import application_version
 from aexp.errors import Interrupted, RunEnded, UsageError
-from aexp.execution import execute, has_ended
 from aexp.log import bind_process, configure_logging
 from aexp.model.run import Run
 from aexp.model.run_ids import check_run_id, new_run_id
@@ -28,10 +27,11 @@ from aexp.processes.loop import run_on_loop
 from aexp.processes.progress import Progress, Snapshot
 from aexp.processes.signals import stop_on_signals
 from aexp.processes.supervised import await_supervisor_gone, report_progress
-from aexp.runs import begin_run, check_same, find_run, get_run, last_run
+from aexp.runs.execution import execute, has_ended
+from aexp.runs.store import begin_run, check_same, find_run, get_run, last_run
+from aexp.runs.supervisor import KillPlan, Supervisor
 from aexp.scenarios import find_scenario
 from aexp.settings import Settings
-from aexp.supervisor import KillPlan, Supervisor
 
 __all__ = ["Order", "finish", "load_run", "resume", "run", "work"]
 

@@ -14,9 +14,9 @@ from aexp.cli.render import print_json, print_none, print_table
 from aexp.database import ensure_schema, locate_database, require_schema
 from aexp.database.connect import connected, psycopg_engine
 from aexp.errors import NoRuns
-from aexp.hosting import Executor, Host, hand_over, list_executors, open_host
 from aexp.processes.loop import run_on_loop
 from aexp.processes.signals import stop_on_signals
+from aexp.runs.host import Executor, Host, hand_over, list_executors, open_host
 from aexp.settings import Settings
 
 __all__ = ["recover", "worker", "workers"]

@@ -38,7 +38,7 @@ from aexp.model.promise import Verdict
 from aexp.model.run import Run
 from aexp.model.scenario import scenario_code
 from aexp.processes.signals import Stop, until_stopped
-from aexp.runs import begin_run
+from aexp.runs.store import begin_run
 from aexp.settings import Settings
 
 __all__ = ["Explorer"]

@@ -88,7 +88,7 @@ async def open_private_server() -> AsyncIterator[PrivateServer]:
     home = Path(tempfile.mkdtemp(prefix="aexp-pg-"))
     try:
         process = await anyio.open_process(
-            # See aexp.supervisor on the safe path.
+            # See aexp.runs.supervisor on the safe path.
             [sys.executable, "-P", "-m", "aexp.crash.keeper", str(home)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

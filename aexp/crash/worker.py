@@ -19,13 +19,13 @@ from aexp.database import DatabaseUrl
 from aexp.engine.log_records import watch_steps
 from aexp.engine.registry import forget_instances
 from aexp.errors import Interrupted, first_of_ours
-from aexp.execution import execute
 from aexp.log import configure_logging
 from aexp.model.run import Run
 from aexp.processes.loop import run_on_loop
 from aexp.processes.progress import Progress
 from aexp.processes.signals import stop_on_signals
 from aexp.processes.supervised import await_supervisor_gone
+from aexp.runs.execution import execute
 from aexp.scenarios import find_scenario
 from aexp.scenarios import known_scenarios as known
 from aexp.settings import load_settings

@@ -25,9 +25,9 @@ from aexp.crash.workers import WorkerJob
 from aexp.crash.writes import Write
 from aexp.database.connect import connected, psycopg_engine
 from aexp.database.copies import refusals_told
-from aexp.holds import session_name
-from aexp.hosting import release_claims
 from aexp.processes.child import Child
+from aexp.runs.host import release_claims
+from aexp.runs.leases import session_name
 
 __all__ = ["Standstill", "TwoLives"]
 

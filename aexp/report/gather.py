@@ -9,12 +9,12 @@ import anyio.to_thread
 import asyncpg
 
 from aexp.database.connect import Connection
-from aexp.holds import is_held
 from aexp.model.run import Run
 from aexp.report.decode import MOST_BYTES, MOST_CHARACTERS, stored_text
 from aexp.report.draw import draw_timeline
 from aexp.report.timeline import BodyRow, StepRow, Timeline, WorkflowRow
-from aexp.runs import list_processes
+from aexp.runs.leases import is_held
+from aexp.runs.store import list_processes
 
 __all__ = ["MOST_BARS", "MOST_LANES", "gather_timeline"]
 

@@ -12,8 +12,8 @@ from fastapi import FastAPI
 
 import aexp
 from aexp.errors import InvalidTarget
-from aexp.hosting import open_host
 from aexp.model.scenario import Scenario
+from aexp.runs.host import open_host
 from aexp.scenarios import find_scenario, known_scenarios
 from aexp.service.openapi import describe
 from aexp.service.options import ServiceOptions

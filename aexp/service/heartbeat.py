@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aexp.errors import InvalidParameter, UsageError
-from aexp.hosting import Kept
+from aexp.runs.host import Kept
 from aexp.scenarios.heartbeat import SCENARIO
 
 __all__ = ["heartbeat_of"]

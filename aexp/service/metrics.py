@@ -7,8 +7,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from aexp.hosting import Host
-from aexp.runs import STATUS
+from aexp.runs.host import Host
+from aexp.runs.store import STATUS
 from aexp.service.lag import LoopLag
 
 __all__ = ["Metrics"]

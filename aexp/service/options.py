@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aexp.database import DatabaseUrl
-from aexp.hosting import Kept
+from aexp.runs.host import Kept
 from aexp.settings import Settings
 
 __all__ = ["ServiceOptions"]

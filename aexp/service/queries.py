@@ -13,7 +13,7 @@ from aexp.durable.fan_out import parent_of
 from aexp.engine.registry import UNFINISHED
 from aexp.model.run import Run
 from aexp.report.decode import MOST_BYTES, stored_text
-from aexp.runs import STATUS
+from aexp.runs.store import STATUS
 
 __all__ = [
     "read_progress",

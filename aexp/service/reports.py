@@ -10,10 +10,10 @@ from pydantic_core import to_json
 
 from aexp.audit import Report, audit_run
 from aexp.database.connect import Connection, borrowed
-from aexp.execution import absent_executors
-from aexp.hosting import may_be_forked
 from aexp.log import masked
 from aexp.model.run import Run
+from aexp.runs.execution import absent_executors
+from aexp.runs.host import may_be_forked
 from aexp.service.queries import read_progress, read_status
 from aexp.service.schemas import Absent, ForkOrigin, RunDetail, RunProgress
 from aexp.service.state import Service

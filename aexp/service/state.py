@@ -11,11 +11,11 @@ import anyio
 from fastapi import Depends, Path, Request
 
 from aexp.database.connect import borrowed
-from aexp.hosting import Host
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
 from aexp.processes.signals import Stop
-from aexp.runs import get_run
+from aexp.runs.host import Host
+from aexp.runs.store import get_run
 from aexp.service.lag import LoopLag
 from aexp.service.metrics import Metrics
 from aexp.service.options import ServiceOptions

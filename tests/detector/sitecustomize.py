@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str] | None] = {
     # Finds the scenario before anything else runs on the loop.
     "aexp/cli/run.py": {"load_run"},
     # Short lines into pipes and a terminal that somebody reads all the time.
-    "aexp/supervisor.py": {"report_progress", "_relay_stderr"},
+    "aexp/runs/supervisor.py": {"report_progress", "_relay_stderr"},
     # DBOS is made and launched on the loop, before any workflow runs there.
     "dbos/_dbos.py": {"__init__", "_launch"},
 }

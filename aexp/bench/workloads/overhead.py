@@ -18,13 +18,13 @@ from aexp.bench.workload import Cell, Comparison, Counted, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched_async, register
 from aexp.database.connect import alive_when_used, connected
 from aexp.engine.runtime import Queue, application_version
-from aexp.execution import execute
 from aexp.model.parameters import Parameters
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
 from aexp.processes.progress import Progress
 from aexp.processes.signals import Stop
-from aexp.runs import begin_run
+from aexp.runs.execution import execute
+from aexp.runs.store import begin_run
 
 __all__ = ["OVERHEAD"]
 

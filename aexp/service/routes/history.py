@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from aexp.database.connect import is_connection_error
-from aexp.hosting import Host, RunEvent
+from aexp.runs.host import Host, RunEvent
 from aexp.service.cursor import read_cursor, write_cursor
 from aexp.service.examples import STREAM
 from aexp.service.problems import documented

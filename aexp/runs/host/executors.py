@@ -19,8 +19,8 @@ from dbos import DBOSClient
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.errors import AexpError, ExecutorAlive, ExecutorWorking, UnknownExecutor
-from aexp.holds import hold_executor, hold_run, holders, living_executors
-from aexp.hosting.records import batches
+from aexp.runs.host.records import batches
+from aexp.runs.leases import hold_executor, hold_run, holders, living_executors
 
 __all__ = [
     "Executor",
@@ -35,7 +35,7 @@ Serves = Literal["service", "worker"]
 
 _LOOK_AGAIN_S = 1.0
 
-log = structlog.stdlib.get_logger("aexp.hosting")
+log = structlog.stdlib.get_logger("aexp.runs.host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 import structlog
 
-from aexp.hosting.host import Host
-from aexp.hosting.repeating import repeat
+from aexp.runs.host.host import Host
+from aexp.runs.host.periodic import repeat
 
 __all__ = ["Kept", "keep_going"]
 
-log = structlog.stdlib.get_logger("aexp.hosting")
+log = structlog.stdlib.get_logger("aexp.runs.host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

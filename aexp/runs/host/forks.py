@@ -10,11 +10,11 @@ from aexp.database.connect import Connection
 from aexp.engine.registry import UNFINISHED
 from aexp.engine.runtime import application_version
 from aexp.errors import ForkRefused, InvalidParameter, RunUnfinished, UnknownScenario
-from aexp.execution import has_ended
 from aexp.model.run import Run
 from aexp.model.run_ids import check_run_id, new_run_id
 from aexp.model.scenario import Scenario
-from aexp.runs import get_run
+from aexp.runs.execution import has_ended
+from aexp.runs.store import get_run
 
 __all__ = ["may_be_forked", "plan_fork", "refuse_when_needed"]
 

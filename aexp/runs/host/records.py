@@ -13,10 +13,10 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import borrowed, connected
 from aexp.engine.registry import UNFINISHED
 from aexp.errors import RunMismatch
-from aexp.execution import has_ended
-from aexp.holds import is_held
 from aexp.model.run import Run
-from aexp.runs import RUN_COLUMNS, WAS_CANCELLED, begin_run, find_run, get_run
+from aexp.runs.execution import has_ended
+from aexp.runs.leases import is_held
+from aexp.runs.store import RUN_COLUMNS, WAS_CANCELLED, begin_run, find_run, get_run
 
 __all__ = ["KEPT", "Newest", "Records", "batches"]
 

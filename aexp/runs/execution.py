@@ -22,15 +22,15 @@ from aexp.engine.runtime import ROOT_QUEUE, Queue, Runtime, open_runtime, poll_r
 from aexp.engine.statuses import UNBEGUN
 from aexp.engine.tracing import start_span
 from aexp.errors import DatabaseUnreachable, RunElsewhere
-from aexp.forking import fork_root
-from aexp.holds import has_others, hold_run, holders, session_name, try_lead
 from aexp.log import bind_process
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario, scenario_code
 from aexp.processes.loop import leave_terminal_clean
 from aexp.processes.progress import Progress
 from aexp.processes.signals import Stop
-from aexp.runs import get_run, record_end, record_start
+from aexp.runs.forks import fork_root
+from aexp.runs.leases import has_others, hold_run, holders, session_name, try_lead
+from aexp.runs.store import get_run, record_end, record_start
 from aexp.settings import Settings
 
 __all__ = ["Outcome", "absent_executors", "execute", "has_ended"]
@@ -41,7 +41,7 @@ _POLL_S = 0.02
 _SLOWEST_POLL_S = 0.1
 _OTHERS_LEAVE_S = 2.0
 
-log = structlog.stdlib.get_logger("aexp.execution")
+log = structlog.stdlib.get_logger("aexp.runs.execution")
 
 
 async def execute(

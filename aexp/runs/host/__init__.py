@@ -4,18 +4,12 @@ A run that the service began is the service's until it has ended: it goes on wit
 again, whatever had ended it. What befalls a run is written down in order, see :class:`RunEvent`.
 """
 
-from aexp.hosting.executors import (
-    Executor,
-    HandedOver,
-    hand_over,
-    list_executors,
-    release_claims,
-)
-from aexp.hosting.forks import may_be_forked
-from aexp.hosting.host import Host
-from aexp.hosting.journal import RunEvent
-from aexp.hosting.keeping import Kept
-from aexp.hosting.opening import open_host
+from aexp.runs.host.events import RunEvent
+from aexp.runs.host.executors import Executor, HandedOver, hand_over, list_executors, release_claims
+from aexp.runs.host.forks import may_be_forked
+from aexp.runs.host.host import Host
+from aexp.runs.host.opening import open_host
+from aexp.runs.host.standing_run import Kept
 
 __all__ = [
     "Executor",

@@ -13,10 +13,10 @@ from dbos import DBOSClient
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import open_database, psycopg_engine
-from aexp.hosting.executors import Serves, present_executor
-from aexp.hosting.host import Host
-from aexp.hosting.keeping import Kept, keep_going
 from aexp.model.scenario import Scenario
+from aexp.runs.host.executors import Serves, present_executor
+from aexp.runs.host.host import Host
+from aexp.runs.host.standing_run import Kept, keep_going
 from aexp.settings import Settings
 
 __all__ = ["open_host"]

@@ -11,14 +11,14 @@ import structlog
 
 from aexp.database.connect import borrowed, is_connection_error
 from aexp.errors import ScenarioError
-from aexp.holds import has_others
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario, scenario_code
 from aexp.processes.progress import Reached
+from aexp.runs.leases import has_others
 
 __all__ = ["Counts"]
 
-log = structlog.stdlib.get_logger("aexp.hosting")
+log = structlog.stdlib.get_logger("aexp.runs.host")
 
 
 class Counts:

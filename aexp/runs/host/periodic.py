@@ -16,7 +16,7 @@ __all__ = ["repeat"]
 # Between two looks for what is to be gone on with.
 _LOOK_AGAIN_S = 1.0
 
-log = structlog.stdlib.get_logger("aexp.hosting")
+log = structlog.stdlib.get_logger("aexp.runs.host")
 
 
 async def repeat(once: Callable[[], Awaitable[None]], event: str, **about: str) -> None:

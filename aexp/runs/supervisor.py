@@ -32,12 +32,12 @@ from aexp.errors import WorkerFailed
 from aexp.model.run import Run
 from aexp.processes.progress import Snapshot
 from aexp.processes.signals import Stop
-from aexp.runs import record_end
+from aexp.runs.store import record_end
 from aexp.settings import Settings, user_environment
 
 __all__ = ["KillPlan", "Supervision", "Supervisor"]
 
-log = structlog.stdlib.get_logger("aexp.supervisor")
+log = structlog.stdlib.get_logger("aexp.runs.supervisor")
 
 # Between the step body that a kill aims at and the kill itself, in seconds. Half of them are drawn
 # evenly, half evenly by magnitude: some steps take a tenth of a second, some a millisecond.

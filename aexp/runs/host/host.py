@@ -18,20 +18,20 @@ from aexp.database.connect import borrowed
 from aexp.engine.registry import UNFINISHED
 from aexp.engine.runtime import application_version
 from aexp.errors import AexpError, DatabaseError, RunActive, RunEnded, TooManyRuns, UnknownScenario
-from aexp.holds import hold_alone
-from aexp.hosting.care import Care, Carer
-from aexp.hosting.counting import Counts
-from aexp.hosting.executors import Serves
-from aexp.hosting.forks import plan_fork, refuse_when_needed
-from aexp.hosting.journal import Journal
-from aexp.hosting.records import KEPT, Newest, Records
-from aexp.hosting.repeating import repeat
 from aexp.model.run import Run
 from aexp.model.run_ids import check_run_id, new_run_id
 from aexp.model.scenario import Scenario, scenario_code
 from aexp.processes.progress import Reached
+from aexp.runs.host.active_run import Care, Carer
+from aexp.runs.host.events import Journal
+from aexp.runs.host.executors import Serves
+from aexp.runs.host.forks import plan_fork, refuse_when_needed
+from aexp.runs.host.periodic import repeat
+from aexp.runs.host.progress import Counts
+from aexp.runs.host.records import KEPT, Newest, Records
+from aexp.runs.leases import hold_alone
+from aexp.runs.supervisor import KillPlan
 from aexp.settings import Settings
-from aexp.supervisor import KillPlan
 
 __all__ = ["Host"]
 
@@ -41,11 +41,11 @@ _POLL_S = 0.05
 # What DBOS can be told to go on with.
 _STOPPED = ("CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 
-log = structlog.stdlib.get_logger("aexp.hosting")
+log = structlog.stdlib.get_logger("aexp.runs.host")
 
 
 class Host:
-    """The runs of a service. Made by :func:`aexp.hosting.open_host`."""
+    """The runs of a service. Made by :func:`aexp.runs.host.open_host`."""
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ _WRITE_END = f"""
     WHERE run_id = $1 HAVING ({_LACKS_END}) ON CONFLICT DO NOTHING
 """  # noqa: S608 - our own words
 
-log = structlog.stdlib.get_logger("aexp.hosting")
+log = structlog.stdlib.get_logger("aexp.runs.host")
 
 
 @dataclass(frozen=True, slots=True)

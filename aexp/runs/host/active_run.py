@@ -14,15 +14,15 @@ import structlog
 from aexp.database import DatabaseUrl
 from aexp.database.connect import borrowed, connected, patiently
 from aexp.errors import DatabaseError, WorkerFailed
-from aexp.holds import is_held
-from aexp.hosting.counting import Counts
-from aexp.hosting.executors import Serves
-from aexp.hosting.journal import Journal
 from aexp.model.run import Run
 from aexp.processes.progress import Reached, Snapshot
 from aexp.processes.signals import Stop, until_stopped
+from aexp.runs.host.events import Journal
+from aexp.runs.host.executors import Serves
+from aexp.runs.host.progress import Counts
+from aexp.runs.leases import is_held
+from aexp.runs.supervisor import KillPlan, Supervision, Supervisor
 from aexp.settings import Settings
-from aexp.supervisor import KillPlan, Supervision, Supervisor
 
 __all__ = ["Care", "Carer"]
 
@@ -43,7 +43,7 @@ _SLOWEST_RETRY_S = 5.0
 # Who stops does not wait for a database that may not come back.
 _LAST_WORDS_S = 3.0
 
-log = structlog.stdlib.get_logger("aexp.hosting")
+log = structlog.stdlib.get_logger("aexp.runs.host")
 
 
 @dataclass(slots=True)

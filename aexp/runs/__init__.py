@@ -1,0 +1,1 @@
+"""Runs: the registry, leases, execution in one process, supervised processes, forks."""
