@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from dbos import DBOS
 
-from aexp.scenarios.credentials import SCENARIO, credentials, describe_pages
+from aexp.scenarios.credentials.workflow import SCENARIO, credentials, describe_pages
 
 log = structlog.stdlib.get_logger("leaks")
 

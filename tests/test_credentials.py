@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from aexp.errors import InvalidParameter
-from aexp.scenarios.credentials import SCENARIO
-from aexp.scenarios.credentials_audit import marker
-from aexp.scenarios.secret_search import needles
+from aexp.scenarios.credentials.promises import marker
+from aexp.scenarios.credentials.secret_search import needles
+from aexp.scenarios.credentials.workflow import SCENARIO
 from tests.cli import Cli, broken, held
 from tests.token_server import TOKEN, Endpoint
 
@@ -66,7 +66,8 @@ def test_the_password_of_a_token_url_is_not_repeated(cli: Cli) -> None:
 
 def test_other_scenarios_do_not_pay_for_aiohttp() -> None:
     code = (
-        "import aexp.cli.run, aexp.scenarios.credentials, sys; assert 'aiohttp' not in sys.modules"
+        "import aexp.cli.run, aexp.scenarios.credentials.workflow, sys;"
+        " assert 'aiohttp' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -12,7 +12,8 @@ import pytest
 from aexp.database.connect import Connection
 from aexp.model.promise import judge
 from aexp.model.run import Ending, ProcessRecord, Run
-from aexp.scenarios.credentials_audit import (
+from aexp.scenarios.credentials.evidence import gather
+from aexp.scenarios.credentials.promises import (
     FETCH_FAILED,
     FETCHED,
     PROMISES,
@@ -20,9 +21,8 @@ from aexp.scenarios.credentials_audit import (
     Fetch,
     ProcessFetches,
     account,
-    gather,
 )
-from aexp.scenarios.secret_search import Search
+from aexp.scenarios.credentials.secret_search import Search
 from tests.violations import Violation, anomalies_of
 
 ONE_FETCH = ProcessFetches(

@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 from dbos._serialization import DefaultSerializer
 
-from aexp.scenarios.credentials_cache import (
+from aexp.scenarios.credentials.cache import (
     Credential,
     CredentialsCache,
     CredentialsUnavailable,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from aexp.database.connect import Connection
-from aexp.delivery import COLUMNS, Batch, copy_text
-from aexp.messages import read_chunk, scan_file, split_file
+from aexp.scenarios.resume.delivery import COLUMNS, Batch, copy_text
+from aexp.scenarios.resume.messages import read_chunk, scan_file, split_file
 
 NASTY = [
     r'{"path": "C:\\temp\\new", "end": "\\."}',

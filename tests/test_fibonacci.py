@@ -10,14 +10,9 @@ import psutil
 import pytest
 
 from aexp.durable.offload import available_cores
-from aexp.fibonacci import fibonacci
 from aexp.model.promise import judge
-from aexp.scenarios.fibonacci_audit import (
-    MOST_LAG_P99_MS,
-    PROMISES,
-    FibonacciEvidence,
-    account,
-)
+from aexp.scenarios.fibonacci.numbers import fibonacci
+from aexp.scenarios.fibonacci.promises import MOST_LAG_P99_MS, PROMISES, FibonacciEvidence, account
 from tests.cli import Cli, broken, children_running, held, wait_until
 
 

@@ -13,7 +13,7 @@ import pytest
 from croniter import croniter  # type: ignore[import-untyped] # DBOS's own reading of schedules
 
 from aexp.errors import InvalidParameter
-from aexp.scenarios.heartbeat import SCENARIO, HeartbeatParameters
+from aexp.scenarios.heartbeat.workflow import SCENARIO, HeartbeatParameters
 from tests.cli import Cli, broken, held
 
 EVERY_TICK = (

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aexp.model.promise import judge
-from aexp.scenarios.heartbeat_audit import (
+from aexp.scenarios.heartbeat.promises import (
     PROMISES,
     SAMPLE,
     Beat,

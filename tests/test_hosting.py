@@ -36,8 +36,8 @@ from aexp.runs.host.records import KEPT
 from aexp.runs.leases import hold_run
 from aexp.runs.store import begin_run, get_run
 from aexp.runs.supervisor import KillPlan
-from aexp.scenarios.resume import SCENARIO as RESUME
-from aexp.scenarios.scope import SCENARIO
+from aexp.scenarios.resume.workflow import SCENARIO as RESUME
+from aexp.scenarios.scope.workflow import SCENARIO
 from aexp.service.options import ServiceOptions
 from aexp.service.server import listen, serve
 from aexp.settings import Settings

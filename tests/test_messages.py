@@ -14,7 +14,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from aexp.errors import BadInput
-from aexp.messages import (
+from aexp.scenarios.resume.messages import (
     Chunk,
     FileFacts,
     fingerprint,

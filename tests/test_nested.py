@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aexp.model.promise import judge
-from aexp.scenarios.nested_audit import (
+from aexp.scenarios.nested.promises import (
     PROMISES,
     NestedEvidence,
     StepRecord,

@@ -196,7 +196,7 @@ import dataclasses
 from pathlib import Path
 
 from aexp.scenarios import objects
-from aexp.scenarios.stores import Store
+from aexp.scenarios.objects.stores import Store
 
 page = Store.page
 

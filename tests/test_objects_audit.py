@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aexp.model.promise import judge
-from aexp.scenarios.objects_audit import (
+from aexp.scenarios.objects.census import Comparison, Listed, take_census
+from aexp.scenarios.objects.promises import (
     PROMISES,
     CatalogueEvidence,
     Claim,
@@ -21,7 +22,6 @@ from aexp.scenarios.objects_audit import (
     most_at_once,
     most_in_window,
 )
-from aexp.scenarios.objects_census import Comparison, Listed, take_census
 from tests.violations import Violation, anomalies_of
 
 BEGUN = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from aexp.durable.offload import Mode, WorkerLost, available_cores, open_pool
-from aexp.fibonacci import GRAIN, fibonacci, naive, parts, parts_count
+from aexp.scenarios.fibonacci.numbers import GRAIN, fibonacci, naive, parts, parts_count
 from tests.cli import eventually, wait_until
 
 

@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from aexp.errors import InvalidParameter, InvalidTarget
 from aexp.model.parameters import Parameters
-from aexp.model.scenario import Scenario, bare_scenario
+from aexp.model.scenario import Scenario
+from aexp.scenarios.bare import bare_scenario
 
 if TYPE_CHECKING:
     from decimal import Decimal

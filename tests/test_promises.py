@@ -12,8 +12,8 @@ import pytest
 from aexp.audit.evidence import History
 from aexp.audit.promises import PROMISES as WORKFLOW_PROMISES
 from aexp.model.promise import Anomaly, Promise, judge
-from aexp.scenarios.resume_audit import PROMISES as RESUME_PROMISES
-from aexp.scenarios.resume_audit import PublicationEvidence, account
+from aexp.scenarios.resume.promises import PROMISES as RESUME_PROMISES
+from aexp.scenarios.resume.promises import PublicationEvidence, account
 from tests.violations import Violation, anomalies_of
 
 ENDED_WELL = History(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from aexp.model.promise import judge
-from aexp.scenarios.counting_audit import PROMISES, CountEvidence, ProcessCounts, account
+from aexp.scenarios.scope.promises import PROMISES, CountEvidence, ProcessCounts, account
 from tests.cli import Cli, broken, held
 
 SCENARIOS = {

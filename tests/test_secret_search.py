@@ -13,8 +13,8 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from aexp.database.connect import Connection
-from aexp.scenarios.credentials_audit import marker
-from aexp.scenarios.secret_search import needles, search
+from aexp.scenarios.credentials.promises import marker
+from aexp.scenarios.credentials.secret_search import needles, search
 
 SECRET = marker("planted")
 # What a foreign endpoint may give: all characters of RFC 6750.

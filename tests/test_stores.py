@@ -10,8 +10,8 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from aexp.errors import BadInput
-from aexp.scenarios.objects_census import take_census
-from aexp.scenarios.stores import normal_url, open_store
+from aexp.scenarios.objects.census import take_census
+from aexp.scenarios.objects.stores import normal_url, open_store
 from tests.folders import make_folder
 
 

@@ -15,7 +15,7 @@ from dbos._dbos import _get_or_create_dbos_registry
 from aexp.errors import InvalidTarget, UnknownScenario
 from aexp.model.scenario import Scenario
 from aexp.scenarios import BUILT_IN, find_scenario, known_scenarios
-from aexp.target import is_path, load_object, nearest, normalise
+from aexp.scenarios.target import is_path, load_object, nearest, normalise
 
 FLOWS = """
     from dbos import DBOS, DBOSConfiguredInstance

@@ -8,9 +8,9 @@ import time
 import aiohttp
 import pytest
 
-from aexp.scenarios.credentials_audit import marker
-from aexp.scenarios.credentials_cache import Credential, CredentialsUnavailable
-from aexp.scenarios.token_endpoint import DescriptionRefused, open_client, serve
+from aexp.scenarios.credentials.cache import Credential, CredentialsUnavailable
+from aexp.scenarios.credentials.promises import marker
+from aexp.scenarios.credentials.token_endpoint import DescriptionRefused, open_client, serve
 from tests.token_server import TOKEN, Endpoint, endpoint
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from aexp.bench.workload import Workload
 from aexp.bench.workloads import BUILT_IN
 from aexp.errors import InvalidTarget, UsageError
-from aexp.target import is_path, load_attribute, normalise
+from aexp.scenarios.target import is_path, load_attribute, normalise
 
 __all__ = ["find_workload", "growth_workloads", "known_workloads"]
 

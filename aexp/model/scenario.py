@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import types
-import typing
-import warnings
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -20,19 +16,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from aexp.database.connect import Connection
 from aexp.durable.schedules import Schedule
-from aexp.engine.registry import is_workflow, lacks_instance, workflow_name
 from aexp.engine.runtime import Queue, Runtime
-from aexp.errors import AexpError, InvalidParameter, InvalidTarget, ScenarioError
+from aexp.errors import AexpError, InvalidParameter, ScenarioError
 from aexp.model.parameters import Parameters
 from aexp.model.promise import Promise
 from aexp.model.run import Ending, Run
 from aexp.processes.progress import Reached
 
-__all__ = ["Account", "Scenario", "bare_scenario", "scenario_code"]
+__all__ = ["Account", "Scenario", "scenario_code"]
 
 E = TypeVar("E")
 
@@ -56,11 +51,6 @@ def scenario_code(scenario: Scenario[Any], part: str) -> Iterator[None]:
 def json_arguments(parameters: BaseModel) -> Mapping[str, Any]:
     """The parameters as JSON values, by name."""
     return parameters.model_dump(mode="json")
-
-
-def typed_arguments(parameters: BaseModel) -> Mapping[str, Any]:
-    """The parameters as the values that their types say, by name."""
-    return {name: getattr(parameters, name) for name in type(parameters).model_fields}
 
 
 async def _no_facts(_parameters: Any) -> Mapping[str, Any]:
@@ -159,77 +149,3 @@ def _problem(model: type[BaseModel], item: Any) -> str:
     if item["loc"]:
         return f"parameter {name}={item['input']!r}: {message}"
     return str(message)
-
-
-def bare_scenario(name: str, workflow: Any) -> Scenario[Any]:
-    """A scenario from nothing but an async DBOS workflow; its parameters are its arguments.
-
-    Raises InvalidTarget when ``workflow`` is not one.
-    """
-    if not callable(workflow) or isinstance(workflow, type):
-        raise InvalidTarget(
-            f"{name} is {type(workflow).__name__}: name an aexp Scenario or an async function"
-            " decorated with @DBOS.workflow()"
-        )
-    if not inspect.iscoroutinefunction(inspect.unwrap(workflow)):
-        raise InvalidTarget(f"{name} is not async: write it as `async def`")
-    if not is_workflow(workflow):
-        raise InvalidTarget(f"{name} is no DBOS workflow: decorate it with @DBOS.workflow()")
-    summary = (inspect.getdoc(workflow) or "").partition("\n")[0]
-    return Scenario(
-        name=name,
-        summary=summary or f"The workflow {workflow_name(workflow)}.",
-        workflow=workflow,
-        parameters=_model_of(name, workflow),
-        # Its arguments have the types that its author gave them.
-        arguments=typed_arguments,
-        listens_to_all_queues=True,
-    )
-
-
-def _model_of(name: str, workflow: Any) -> type[BaseModel]:
-    """The arguments of ``workflow`` as a model of parameters."""
-    if lacks_instance(workflow):
-        raise InvalidTarget(f"{name} is a method without its instance: name it on a configured one")
-    fields: dict[str, Any] = {}
-    given = inspect.signature(workflow).parameters.values()
-    named = [parameter for parameter in given if parameter.kind is not parameter.VAR_KEYWORD]
-    annotations = _annotations(name, workflow, named)
-    for parameter in named:
-        if parameter.kind in {parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY}:
-            raise InvalidTarget(
-                f"{name} takes {parameter} by position, but a run's parameters are named:"
-                " give its arguments names and defaults"
-            )
-        if parameter.name.startswith("_") or parameter.name == "model_config":
-            raise InvalidTarget(
-                f"{name} takes {parameter.name!r}, which cannot be the name of a parameter"
-            )
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (annotations.get(parameter.name, Any), default)
-    try:
-        with warnings.catch_warnings():
-            # An argument may be named as a method of the model that nobody calls on this one.
-            warnings.simplefilter("ignore", UserWarning)
-            return create_model(f"{name}_parameters", __base__=Parameters, **fields)
-    except PydanticUserError as error:
-        raise InvalidTarget(f"{name}: {error.message.splitlines()[0]}") from error
-
-
-def _annotations(
-    name: str, workflow: Any, parameters: Sequence[inspect.Parameter]
-) -> Mapping[str, Any]:
-    """The types of ``parameters``; those that are written as text are looked up one by one."""
-    scope = getattr(inspect.unwrap(workflow), "__globals__", {})
-    found: dict[str, Any] = {}
-    for parameter in parameters:
-        if parameter.annotation is parameter.empty:
-            continue
-        holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-        try:
-            found |= typing.get_type_hints(holder, globalns=scope, include_extras=True)
-        except Exception as error:
-            raise InvalidTarget(
-                f"{name} takes {parameter}, whose type is unknown: {error}"
-            ) from error
-    return found

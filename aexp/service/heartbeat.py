@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aexp.errors import InvalidParameter, UsageError
 from aexp.runs.host import Kept
-from aexp.scenarios.heartbeat import SCENARIO
+from aexp.scenarios.heartbeat.workflow import SCENARIO
 
 __all__ = ["heartbeat_of"]
 

@@ -17,10 +17,10 @@ from dbos import DBOS, SetWorkflowID, SQLAlchemyDatasource
 from aexp.bench.workload import Cell, Comparison, Counted, Curve, Loop, Point, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched, register
 from aexp.bench.workloads.publications import RUN_ID, WARM_UP, counted_publications, records
-from aexp.delivery import COLUMNS
 from aexp.engine.runtime import Queue, open_runtime
-from aexp.messages import split_numbers
-from aexp.scenarios.resume import QUEUE, ResumeParameters, publisher
+from aexp.scenarios.resume.delivery import COLUMNS
+from aexp.scenarios.resume.messages import split_numbers
+from aexp.scenarios.resume.workflow import QUEUE, ResumeParameters, publisher
 
 __all__ = ["BULK", "publish_all"]
 

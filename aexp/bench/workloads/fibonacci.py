@@ -22,7 +22,7 @@ from aexp.bench.workloads.bare import POLL_S, launched, register
 from aexp.durable.fan_out import fan_out
 from aexp.durable.offload import Mode, Pool, available_cores, open_pool
 from aexp.engine.runtime import Queue, open_runtime
-from aexp.fibonacci import fibonacci, naive
+from aexp.scenarios.fibonacci.numbers import fibonacci, naive
 
 __all__ = ["FIBONACCI"]
 

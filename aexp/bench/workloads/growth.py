@@ -27,7 +27,7 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, borrowed
 from aexp.engine.runtime import Queue, open_runtime
 from aexp.log import configure_logging
-from aexp.scenarios.resume import QUEUE, publisher
+from aexp.scenarios.resume.workflow import QUEUE, publisher
 from aexp.settings import Settings, user_environment
 
 __all__ = ["CONCURRENCY", "MESSAGES", "PUBLISHED", "WORKERS", "WORKFLOWS"]

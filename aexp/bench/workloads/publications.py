@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from aexp.bench.workload import Cell, Counted
-from aexp.messages import Chunk, read_chunk
+from aexp.scenarios.resume.messages import Chunk, read_chunk
 
 __all__ = [
     "INSERT",
@@ -45,7 +45,8 @@ _WRONG = """
 
 
 def records(run_id: str, first: int, count: int) -> list[tuple[Any, ...]]:
-    """COLUMNS (see aexp.delivery) of ``count`` messages from position ``first`` on."""
+    """COLUMNS (see aexp.scenarios.resume.delivery) of ``count`` messages from position ``first``
+    on."""
     pid = os.getpid()
     return [
         (run_id, position, f"workflow{position % 2 + 1}", body, pid)

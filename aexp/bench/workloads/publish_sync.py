@@ -24,7 +24,7 @@ from aexp.bench.workloads.publications import (
 )
 from aexp.database.connect import psycopg_engine
 from aexp.engine.registry import UNFINISHED
-from aexp.messages import Chunk, split_numbers
+from aexp.scenarios.resume.messages import Chunk, split_numbers
 
 __all__ = ["publish_sync", "publish_sync_in_batches"]
 

@@ -20,7 +20,8 @@ from aexp.model.parameters import Parameters
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
 from aexp.processes.progress import Reached
-from aexp.scenarios.nested_audit import PROMISES, QUEUE, STEP, WORKFLOWS, account, gather
+from aexp.scenarios.nested.evidence import gather
+from aexp.scenarios.nested.promises import PROMISES, QUEUE, STEP, WORKFLOWS, account
 
 __all__ = ["SCENARIO", "NestedParameters"]
 

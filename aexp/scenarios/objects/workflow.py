@@ -30,9 +30,9 @@ from aexp.model.parameters import NAMES_PLACE, Parameters
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
 from aexp.processes.progress import Reached
-from aexp.scenarios.objects_audit import PROMISES, account
-from aexp.scenarios.objects_gather import gather
-from aexp.scenarios.stores import Entry, Store, normal_url, open_store
+from aexp.scenarios.objects.evidence import gather
+from aexp.scenarios.objects.promises import PROMISES, account
+from aexp.scenarios.objects.stores import Entry, Store, normal_url, open_store
 
 __all__ = ["SCENARIO", "Cataloguer", "ObjectsParameters"]
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import anyio.to_thread
 
 from aexp.errors import BadInput
-from aexp.scenarios.stores import MEMORY, leads_out, open_store, sample_objects
+from aexp.scenarios.objects.stores import MEMORY, leads_out, open_store, sample_objects
 
 __all__ = ["Comparison", "Listed", "take_census"]
 

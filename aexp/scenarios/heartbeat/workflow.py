@@ -27,7 +27,8 @@ from aexp.model.parameters import Parameters
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
 from aexp.processes.progress import Reached
-from aexp.scenarios.heartbeat_audit import BEAT, EVENT, PROMISES, SCHEDULE, account, gather
+from aexp.scenarios.heartbeat.evidence import gather
+from aexp.scenarios.heartbeat.promises import BEAT, EVENT, PROMISES, SCHEDULE, account
 
 __all__ = ["SCENARIO", "HeartbeatParameters", "beat", "watch"]
 

@@ -21,7 +21,7 @@ import aiohttp
 import anyio
 from aiohttp import web
 
-from aexp.scenarios.credentials_cache import Credential, CredentialsUnavailable
+from aexp.scenarios.credentials.cache import Credential, CredentialsUnavailable
 
 __all__ = ["DescriptionRefused", "TokenClient", "open_client", "serve"]
 

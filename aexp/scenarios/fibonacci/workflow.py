@@ -15,7 +15,6 @@ import structlog
 from dbos import DBOS
 from pydantic import Field
 
-from aexp import fibonacci
 from aexp.database.connect import Connection
 from aexp.durable import ledger
 from aexp.durable.fan_out import fan_out
@@ -26,7 +25,9 @@ from aexp.model.run import Run
 from aexp.model.scenario import Scenario
 from aexp.processes.loop_lag import LagMonitor
 from aexp.processes.progress import Reached
-from aexp.scenarios.fibonacci_audit import PROMISES, account, gather
+from aexp.scenarios.fibonacci import numbers as fibonacci
+from aexp.scenarios.fibonacci.evidence import gather
+from aexp.scenarios.fibonacci.promises import PROMISES, account
 
 __all__ = ["SCENARIO", "FibonacciParameters"]
 

@@ -31,25 +31,25 @@ from aexp.model.parameters import NAMES_PLACE, Parameters
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
 from aexp.processes.progress import Reached
-from aexp.scenarios.credentials_audit import (
-    FETCH_FAILED,
-    FETCHED,
-    PROMISES,
-    account,
-    gather,
-    marker,
-    step_name,
-)
-from aexp.scenarios.credentials_cache import (
+from aexp.scenarios.credentials.cache import (
     Credential,
     CredentialsCache,
     CredentialsUnavailable,
     Reason,
 )
-from aexp.scenarios.secret_search import search
+from aexp.scenarios.credentials.evidence import gather
+from aexp.scenarios.credentials.promises import (
+    FETCH_FAILED,
+    FETCHED,
+    PROMISES,
+    account,
+    marker,
+    step_name,
+)
+from aexp.scenarios.credentials.secret_search import search
 
 if TYPE_CHECKING:
-    from aexp.scenarios.token_endpoint import TokenClient
+    from aexp.scenarios.credentials.token_endpoint import TokenClient
 
 __all__ = ["SCENARIO", "CredentialsParameters", "credentials"]
 
@@ -280,8 +280,10 @@ async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
     """A token endpoint of this process, unless one is given, and an empty cache."""
     global _held  # noqa: PLW0603 - what this scenario is about
     # In a thread: importing aiohttp takes half a second.
-    await anyio.to_thread.run_sync(importlib.import_module, "aexp.scenarios.token_endpoint")
-    from aexp.scenarios.token_endpoint import open_client, serve  # noqa: PLC0415
+    await anyio.to_thread.run_sync(
+        importlib.import_module, "aexp.scenarios.credentials.token_endpoint"
+    )
+    from aexp.scenarios.credentials.token_endpoint import open_client, serve  # noqa: PLC0415
 
     parameters = CredentialsParameters.model_validate(run.parameters)
     async with AsyncExitStack() as stack:

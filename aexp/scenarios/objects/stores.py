@@ -24,7 +24,7 @@ import obstore
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from aexp.errors import BadInput
-from aexp.scenarios.store_errors import explained
+from aexp.scenarios.objects.store_errors import explained
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta

@@ -13,7 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from aexp.errors import InvalidTarget, UnknownScenario
-from aexp.model.scenario import Scenario, bare_scenario
+from aexp.model.scenario import Scenario
+from aexp.scenarios.bare import bare_scenario
 
 __all__ = ["is_path", "load_attribute", "load_object", "nearest", "normalise"]
 

@@ -10,8 +10,9 @@ from dbos import DBOS
 from aexp.engine.runtime import Runtime
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
-from aexp.scenarios.counting import CountParameters, Tally, add_one, begin, reached
-from aexp.scenarios.counting_audit import PROMISES, account, gather
+from aexp.scenarios.scope.counting import CountParameters, Tally, add_one, begin, reached
+from aexp.scenarios.scope.evidence import gather
+from aexp.scenarios.scope.promises import PROMISES, account
 
 __all__ = ["SCENARIO"]
 

@@ -19,11 +19,16 @@ from dbos import DBOS, DBOSConfiguredInstance
 from pydantic import Field, field_validator, model_validator
 
 from aexp.database.connect import Connection
-from aexp.delivery import Batch, DeliveryMode, PublishRefused, deliver
 from aexp.durable.fan_out import fan_out
 from aexp.engine.runtime import Queue, Runtime, current_runtime
 from aexp.errors import InputChanged
-from aexp.messages import (
+from aexp.model.parameters import Parameters
+from aexp.model.run import Run
+from aexp.model.scenario import Scenario
+from aexp.processes.progress import Reached
+from aexp.scenarios.resume.delivery import Batch, DeliveryMode, PublishRefused, deliver
+from aexp.scenarios.resume.evidence import gather
+from aexp.scenarios.resume.messages import (
     Chunk,
     fingerprint,
     read_chunk,
@@ -31,11 +36,7 @@ from aexp.messages import (
     split_file,
     split_numbers,
 )
-from aexp.model.parameters import Parameters
-from aexp.model.run import Run
-from aexp.model.scenario import Scenario
-from aexp.processes.progress import Reached
-from aexp.scenarios.resume_audit import PROMISES, account, gather
+from aexp.scenarios.resume.promises import PROMISES, account
 
 __all__ = ["SCENARIO", "Publisher", "ResumeParameters"]
 

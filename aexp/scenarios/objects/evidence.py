@@ -9,8 +9,8 @@ from typing import Any
 from aexp.database.connect import Connection
 from aexp.errors import BadInput
 from aexp.model.run import Ending, Run
-from aexp.scenarios.objects_audit import CatalogueEvidence, Claim
-from aexp.scenarios.objects_census import SAMPLE, Comparison, take_census
+from aexp.scenarios.objects.census import SAMPLE, Comparison, take_census
+from aexp.scenarios.objects.promises import CatalogueEvidence, Claim
 
 __all__ = ["gather"]
 

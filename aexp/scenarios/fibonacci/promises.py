@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aexp.database.connect import Connection
-from aexp.fibonacci import fibonacci
 from aexp.model.promise import Anomaly, Promise
-from aexp.model.run import Ending, Run
 from aexp.model.scenario import Account
-from aexp.processes.loop_lag import Histogram, merged, quantile
+from aexp.processes.loop_lag import Histogram, quantile
+from aexp.scenarios.fibonacci.numbers import fibonacci
 
-__all__ = ["MOST_LAG_P99_MS", "PROMISES", "FibonacciEvidence", "account", "gather"]
+__all__ = ["MOST_LAG_P99_MS", "PROMISES", "FibonacciEvidence", "account"]
 
 SAMPLE = 20
 MOST_LAG_P99_MS = 50.0
@@ -129,19 +127,3 @@ def _milliseconds(steps: Sequence[Mapping[str, Any]], name: str) -> float:
     """The median of the steps' times."""
     times = sorted(float(step[name]) for step in steps)
     return round(times[len(times) // 2] * 1000, 2)
-
-
-async def gather(_connection: Connection, run: Run, ending: Ending) -> FibonacciEvidence:
-    """Read the root's result, and what the processes told of themselves."""
-    numbers, largest = run.parameters["numbers"], run.parameters["largest"]
-    memories = [process.memory for process in ending.processes if process.memory is not None]
-    return FibonacciEvidence(
-        asked=[min(index, largest) for index in range(1, numbers + 1)],
-        steps=ending.result if ending.status == "SUCCESS" else None,
-        offload=run.parameters["offload"],
-        lag_ms=merged(memory["lag_ms"] for memory in memories),
-        measured_s=sum(memory["measured_s"] for memory in memories),
-        cpu_s=sum(memory["cpu_s"] for memory in memories),
-        cores=memories[-1]["cores"] if memories else None,
-        workers=memories[-1]["workers"] if memories else None,
-    )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from aexp.model.promise import Anomaly, Promise
 from aexp.model.scenario import Account
-from aexp.scenarios.objects_census import SAMPLE, Comparison
+from aexp.scenarios.objects.census import SAMPLE, Comparison
 
 __all__ = [
     "PROMISES",

@@ -1,0 +1,1 @@
+"""``nested``: root → child → grandchild → step, and who is whose after a kill."""

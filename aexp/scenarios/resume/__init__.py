@@ -1,0 +1,2 @@
+"""``resume``: publish messages through a queue, be killed, resume, and account for every
+message."""

@@ -1,0 +1,1 @@
+"""``scope`` and ``scope-functions``: count in five places, and see which counts survive a kill."""
