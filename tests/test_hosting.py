@@ -14,7 +14,7 @@ import anyio.from_thread
 import pytest
 from structlog.testing import capture_logs
 
-from aexp.audit.gather import read_ending
+from aexp.audit.reader import read_ending
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.errors import (

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from aexp.audit.evidence import History
-from aexp.audit.promises import PROMISES as WORKFLOW_PROMISES
+from aexp.audit.history import History
+from aexp.audit.verdicts import PROMISES as WORKFLOW_PROMISES
 from aexp.model.promise import Anomaly, Promise, judge
 from aexp.scenarios.resume.promises import PROMISES as RESUME_PROMISES
 from aexp.scenarios.resume.promises import PublicationEvidence, account

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from aexp.audit.gather import read_ending, read_history
-from aexp.audit.promises import PROMISES
+from aexp.audit.reader import read_ending, read_history
+from aexp.audit.verdicts import PROMISES
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.model.promise import Verdict, judge, leave_open

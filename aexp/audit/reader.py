@@ -8,7 +8,7 @@ from typing import Any
 import anyio.to_thread
 from dbos import DBOSClient
 
-from aexp.audit.evidence import History
+from aexp.audit.history import History
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, psycopg_engine
 from aexp.model.run import Ending, Run

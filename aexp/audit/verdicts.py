@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aexp.audit.evidence import History
+from aexp.audit.history import History
 from aexp.model.promise import Anomaly, Promise
 
 __all__ = ["PROMISES"]
