@@ -26,9 +26,9 @@ from playwright.sync_api import (
 from aexp.audit import Report
 from aexp.model.promise import Anomaly, Verdict
 from aexp.model.run import ProcessRecord, Run
-from aexp.report import render_page, view_data
-from aexp.report.draw import draw_timeline
-from aexp.report.timeline import BodyRow, StepRow, WorkflowRow
+from aexp.viewer import render_page, view_data
+from aexp.viewer.drawing import draw_timeline
+from aexp.viewer.timeline import BodyRow, StepRow, WorkflowRow
 from tests.cli import TIMEOUT_S, wait_until
 
 __all__ = [

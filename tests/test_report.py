@@ -14,9 +14,9 @@ import pytest
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connect
-from aexp.report import gather_timeline
-from aexp.report.page import ASSETS, asset, view_json
 from aexp.runs.store import get_run
+from aexp.viewer import gather_timeline
+from aexp.viewer.page import ASSETS, asset, view_json
 from tests.cli import Cli, broken
 from tests.conftest import TEMPLATE, scratch
 

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 import pytest
 
 from aexp.model.run import ProcessRecord
-from aexp.report.decode import MOST_CHARACTERS, shorten, stored_text
-from aexp.report.draw import draw_timeline
-from aexp.report.timeline import BodyRow, Lane, StepRow, Timeline, WorkflowRow
+from aexp.viewer.drawing import draw_timeline
+from aexp.viewer.timeline import BodyRow, Lane, StepRow, Timeline, WorkflowRow
+from aexp.viewer.values import MOST_CHARACTERS, shorten, stored_text
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 T0 = round(BEGAN.timestamp() * 1000)

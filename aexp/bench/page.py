@@ -24,7 +24,7 @@ from aexp.bench.wording import (
     number,
     words,
 )
-from aexp.report import asset
+from aexp.viewer import asset
 
 __all__ = ["render_bench"]
 

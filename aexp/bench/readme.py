@@ -15,7 +15,7 @@ from aexp.bench.plots import draw_rates
 from aexp.bench.record import read_result
 from aexp.bench.result import Result
 from aexp.bench.wording import Line, circumstances, doubts, judged
-from aexp.report import asset
+from aexp.viewer import asset
 
 __all__ = ["readme_plot", "readme_table"]
 

@@ -11,8 +11,8 @@ from aexp.cli.run import load_run
 from aexp.database import locate_database, require_schema
 from aexp.database.connect import connected
 from aexp.processes.loop import run_on_loop
-from aexp.report import gather_timeline, render_page, view_data
 from aexp.settings import Settings
+from aexp.viewer import gather_timeline, render_page, view_data
 
 __all__ = ["report"]
 

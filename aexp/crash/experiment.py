@@ -29,7 +29,7 @@ from aexp.database.connect import Connection, close, connect
 from aexp.database.copies import Copies, refusals_told
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
-from aexp.report import Timeline, gather_timeline
+from aexp.viewer import Timeline, gather_timeline
 
 __all__ = ["Experiment", "Laboratory", "void_reason"]
 

@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 from aexp.crash.faults import Seen
 from aexp.crash.results import Exploration, PointResult
 from aexp.log import masked
-from aexp.report import render_page, view_data
+from aexp.viewer import render_page, view_data
 
 __all__ = ["render_exploration"]
 
@@ -27,7 +27,7 @@ def render_exploration(exploration: Exploration) -> str:
 
 
 def exploration_data(exploration: Exploration) -> dict[str, Any]:
-    """What the page draws: :func:`aexp.report.view_data` of the baseline, ``timeline.writes`` and
+    """What the page draws: :func:`aexp.viewer.view_data` of the baseline, ``timeline.writes`` and
     ``crash``, the exploration as JSON with its verdict and a row for each kind of write."""
     baseline = exploration.baseline
     data = view_data(baseline.report, baseline.timeline)

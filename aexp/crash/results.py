@@ -15,7 +15,7 @@ from aexp.crash.ownership import TakeOver
 from aexp.crash.plan import Point
 from aexp.errors import AexpError
 from aexp.model.promise import Verdict
-from aexp.report import Timeline
+from aexp.viewer import Timeline
 
 __all__ = ["Baseline", "Exploration", "Outcome", "PointResult"]
 

@@ -12,8 +12,8 @@ import anyio.to_thread
 from aexp.durable.fan_out import parent_of
 from aexp.engine.registry import UNFINISHED
 from aexp.model.run import Run
-from aexp.report.decode import MOST_BYTES, stored_text
 from aexp.runs.store import STATUS
+from aexp.viewer.values import MOST_BYTES, stored_text
 
 __all__ = [
     "read_progress",

@@ -9,11 +9,11 @@ import anyio.to_thread
 from fastapi import APIRouter, HTTPException, Response
 
 from aexp.database.connect import borrowed
-from aexp.report import asset, gather_timeline, view_data
-from aexp.report.page import ASSETS as VIEW_ASSETS
-from aexp.report.page import view_json
 from aexp.service.reports import audit
 from aexp.service.state import Current, KnownRun, RunId
+from aexp.viewer import asset, gather_timeline, view_data
+from aexp.viewer.page import ASSETS as VIEW_ASSETS
+from aexp.viewer.page import view_json
 
 __all__ = ["router"]
 

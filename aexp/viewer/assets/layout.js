@@ -1,6 +1,6 @@
 // What is where on a timeline: figures only, nothing of the page.
 //
-// A timeline (aexp/report/timeline.py, Timeline.as_json) is measured in ms since it began. It is
+// A timeline (aexp/viewer/timeline.py, Timeline.as_json) is measured in ms since it began. It is
 // drawn on an axis u on which long pauses, while no process was alive, are cut short: a run that is
 // resumed the next day would else be two hairlines.
 (() => {

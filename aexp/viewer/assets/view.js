@@ -1,4 +1,4 @@
-// The view of a run: heading, promises, timeline, account. See aexp/report/page.py for its data.
+// The view of a run: heading, promises, timeline, account. See aexp/viewer/page.py for its data.
 //
 //   aexp.render(root, data, offer)   draws it into an element
 //   aexp.update(root, data)          draws it again; what is open, in view or in focus stays so

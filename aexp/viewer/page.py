@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 from aexp.audit import Report
 from aexp.log import masked
-from aexp.report.timeline import Timeline
+from aexp.viewer.timeline import Timeline
 
 __all__ = ["ASSETS", "asset", "render_page", "view_data", "view_json"]
 
@@ -45,7 +45,7 @@ def asset(name: str) -> str:
 
 
 def _read(name: str) -> str:
-    return files("aexp.report").joinpath("assets", name).read_text(encoding="utf-8")
+    return files("aexp.viewer").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def view_data(report: Report, timeline: Timeline) -> dict[str, Any]:

@@ -10,11 +10,11 @@ import asyncpg
 
 from aexp.database.connect import Connection
 from aexp.model.run import Run
-from aexp.report.decode import MOST_BYTES, MOST_CHARACTERS, stored_text
-from aexp.report.draw import draw_timeline
-from aexp.report.timeline import BodyRow, StepRow, Timeline, WorkflowRow
 from aexp.runs.leases import is_held
 from aexp.runs.store import list_processes
+from aexp.viewer.drawing import draw_timeline
+from aexp.viewer.timeline import BodyRow, StepRow, Timeline, WorkflowRow
+from aexp.viewer.values import MOST_BYTES, MOST_CHARACTERS, stored_text
 
 __all__ = ["MOST_BARS", "MOST_LANES", "gather_timeline"]
 

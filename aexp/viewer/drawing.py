@@ -12,7 +12,7 @@ from typing import Any
 
 from aexp.durable.fan_out import parent_of
 from aexp.model.run import ProcessRecord
-from aexp.report.timeline import (
+from aexp.viewer.timeline import (
     Attempt,
     Bar,
     BarKind,
