@@ -14,12 +14,12 @@ import anyio
 import psutil
 import pytest
 
-from aexp.bench.cell import CellJob
-from aexp.bench.cells import open_cells
-from aexp.bench.record import read_result
-from aexp.bench.registry import find_workload, known_workloads
+from aexp.bench.analysis.record import read_result
+from aexp.bench.measure.cell import CellJob
+from aexp.bench.measure.cells import open_cells
 from aexp.bench.rounds import Plan
 from aexp.bench.workload import Comparison, Variant, Workload
+from aexp.bench.workloads.lookup import find_workload, known_workloads
 from aexp.database import DatabaseUrl
 from aexp.processes.child import ForkServer
 from tests import bench_workloads

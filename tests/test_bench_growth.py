@@ -5,9 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from aexp.bench.registry import find_workload, growth_workloads
 from aexp.bench.workload import Counted
 from aexp.bench.workloads import growth
+from aexp.bench.workloads.lookup import find_workload, growth_workloads
 from aexp.database import DatabaseUrl
 from aexp.processes.loop import run_on_loop
 from aexp.settings import load_settings

@@ -15,10 +15,10 @@ from xml.etree import ElementTree as ET
 import pytest
 from playwright.sync_api import Browser
 
-from aexp.bench.page import render_bench
-from aexp.bench.readme import readme_plot, readme_table
-from aexp.bench.record import assemble, read_result
-from aexp.bench.result import CellResult, Result
+from aexp.bench.analysis.record import assemble, read_result
+from aexp.bench.analysis.result import CellResult, Result
+from aexp.bench.present.page import render_bench
+from aexp.bench.present.readme import readme_plot, readme_table
 from aexp.bench.workload import Comparison, Curve, Point, Variant, Workload
 from aexp.errors import BadInput
 from tests import bench_workloads

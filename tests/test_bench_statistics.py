@@ -10,17 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from aexp.bench.measure import Gauge, _Machine, _others
-from aexp.bench.model import outlook
-from aexp.bench.result import CellResult, Compared, Growth, compare
-from aexp.bench.statistics import (
-    Bounded,
-    Estimate,
-    Fit,
-    coverage,
-    estimate,
-    fit_exponent,
-)
+from aexp.bench.analysis.outlook import outlook
+from aexp.bench.analysis.result import CellResult, Compared, Growth, compare
+from aexp.bench.analysis.statistics import Bounded, Estimate, Fit, coverage, estimate, fit_exponent
+from aexp.bench.measure.gauge import Gauge, _Machine, _others
 from aexp.bench.workload import Comparison
 
 

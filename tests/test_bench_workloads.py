@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from aexp.bench.registry import find_workload, known_workloads
 from aexp.bench.workload import Counted, Variant
 from aexp.bench.workloads import fibonacci
+from aexp.bench.workloads.lookup import find_workload, known_workloads
 from aexp.database import DatabaseUrl
 from aexp.processes.loop import run_on_loop
 from aexp.settings import Settings, load_settings

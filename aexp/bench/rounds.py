@@ -11,11 +11,11 @@ from typing import Any
 
 import anyio.to_thread
 
-from aexp.bench.cell import CellJob
-from aexp.bench.cells import CellFailed, Cells, open_cells
-from aexp.bench.machine import describe_machine, describe_server, load, versions
-from aexp.bench.record import assemble
-from aexp.bench.result import CellResult, Result
+from aexp.bench.analysis.record import assemble
+from aexp.bench.analysis.result import CellResult, Result
+from aexp.bench.measure.cell import CellJob
+from aexp.bench.measure.cells import CellFailed, Cells, open_cells
+from aexp.bench.measure.machine import describe_machine, describe_server, load, versions
 from aexp.bench.workload import Variant, Workload
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected

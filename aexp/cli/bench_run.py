@@ -13,9 +13,9 @@ from pathlib import Path
 
 from rich.progress import TextColumn, TimeRemainingColumn
 
-from aexp.bench.registry import find_workload, growth_workloads, known_workloads
-from aexp.bench.result import Result
+from aexp.bench.analysis.result import Result
 from aexp.bench.rounds import Plan, Teller, Where, measure
+from aexp.bench.workloads.lookup import find_workload, growth_workloads, known_workloads
 from aexp.cli.bar import make_bar
 from aexp.cli.bench_table import print_result
 from aexp.cli.ending import UNWIND_S, end_with_databases
@@ -70,7 +70,7 @@ def carry_out(settings: Settings, order: Order) -> int:
         _write(order.json_path, json.dumps(result.as_json(), indent=2) + "\n")
     if order.report_path is not None:
         # matplotlib takes a second to import.
-        from aexp.bench.page import render_bench  # noqa: PLC0415
+        from aexp.bench.present.page import render_bench  # noqa: PLC0415
 
         _write(order.report_path, render_bench(result))
     if result.failure is not None:

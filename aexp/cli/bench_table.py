@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from aexp.bench.model import Outlook
-from aexp.bench.result import Result, Summary
-from aexp.bench.wording import (
+from aexp.bench.analysis.outlook import Outlook
+from aexp.bench.analysis.result import Result, Summary
+from aexp.bench.present.wording import (
     Line,
     circumstances,
     compared,

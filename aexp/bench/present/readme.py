@@ -1,4 +1,4 @@
-"""What the README shows of benches: ``python -m aexp.bench.readme README.md bench.json …``.
+"""What the README shows of benches: ``python -m aexp.bench.present.readme README.md bench.json …``.
 
 Their table, between two marks in the README, and one plot beside it. Run by scripts/bench-readme.
 """
@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aexp.bench.plots import draw_rates
-from aexp.bench.record import read_result
-from aexp.bench.result import Result
-from aexp.bench.wording import Line, circumstances, doubts, judged
+from aexp.bench.analysis.record import read_result
+from aexp.bench.analysis.result import Result
+from aexp.bench.present.plots import draw_rates
+from aexp.bench.present.wording import Line, circumstances, doubts, judged
 from aexp.viewer import asset
 
 __all__ = ["readme_plot", "readme_table"]

@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import anyio
 
-from aexp.bench.measure import Gauge
-from aexp.bench.registry import find_workload
+from aexp.bench.measure.gauge import Gauge
 from aexp.bench.workload import Counted, Size, Variant
+from aexp.bench.workloads.lookup import find_workload
 from aexp.database import DatabaseUrl
 from aexp.log import configure_logging
 from aexp.processes.loop import run_on_loop

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from aexp.bench.model import Need
-from aexp.bench.result import Compared, Growth, Result, Summary, Verdict
-from aexp.bench.statistics import Estimate
+from aexp.bench.analysis.outlook import Need
+from aexp.bench.analysis.result import Compared, Growth, Result, Summary, Verdict
+from aexp.bench.analysis.statistics import Estimate
 from aexp.bench.workload import Comparison
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 
-from aexp.bench.cell import CellJob
+from aexp.bench.measure.cell import CellJob
 from aexp.errors import WorkerFailed
 from aexp.processes.child import Child, ForkServer, ForkServerFailed, open_forkserver
 from aexp.processes.pipes import read_parts
@@ -38,7 +38,7 @@ async def open_cells(*, relay: bool) -> AsyncIterator[Cells]:
     written on ours.
     """
     async with open_forkserver(
-        "aexp.bench.cell:warm", environment={"DBOS_SYSTEM_DATABASE_URL": ""}
+        "aexp.bench.measure.cell:warm", environment={"DBOS_SYSTEM_DATABASE_URL": ""}
     ) as server:
         yield Cells(server, relay=relay)
 
@@ -56,7 +56,7 @@ class Cells:
         Raises CellFailed when it ends without one, or takes longer than ``timeout_s``.
         """
         try:
-            child = await self.server.start("aexp.bench.cell:be_cell", asdict(job))
+            child = await self.server.start("aexp.bench.measure.cell:be_cell", asdict(job))
             with _closed(child):
                 return await self._follow(child, timeout_s)
         except ForkServerFailed as error:

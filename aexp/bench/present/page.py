@@ -7,11 +7,11 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from aexp.bench.model import Outlook
-from aexp.bench.plots import draw_curve, draw_rates
-from aexp.bench.result import Result, Summary, Verdict
-from aexp.bench.statistics import Estimate
-from aexp.bench.wording import (
+from aexp.bench.analysis.outlook import Outlook
+from aexp.bench.analysis.result import Result, Summary, Verdict
+from aexp.bench.analysis.statistics import Estimate
+from aexp.bench.present.plots import draw_curve, draw_rates
+from aexp.bench.present.wording import (
     Line,
     axis,
     circumstances,
@@ -48,7 +48,7 @@ _FIGURES = (
 
 def render_bench(result: Result) -> str:
     """The page. Needs matplotlib."""
-    assets = files("aexp.bench").joinpath("assets")
+    assets = files("aexp.bench.present").joinpath("assets")
     style = asset("view.css") + assets.joinpath("bench.css").read_text(encoding="utf-8")
     body = "\n".join(
         [

@@ -17,9 +17,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from aexp.bench.result import Summary
-from aexp.bench.statistics import Estimate
-from aexp.bench.wording import axis, number
+from aexp.bench.analysis.result import Summary
+from aexp.bench.analysis.statistics import Estimate
+from aexp.bench.present.wording import axis, number
 from aexp.bench.workload import Curve
 
 __all__ = ["draw_curve", "draw_rates"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from aexp.bench.model import Outlook, outlook
-from aexp.bench.registry import find_workload
-from aexp.bench.result import VERSION, CellResult, Result, Summary, summarise
+from aexp.bench.analysis.outlook import Outlook, outlook
+from aexp.bench.analysis.result import VERSION, CellResult, Result, Summary, summarise
 from aexp.bench.workload import Workload
+from aexp.bench.workloads.lookup import find_workload
 from aexp.errors import AexpError, BadInput
 
 __all__ = ["assemble", "read_result"]

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from aexp.bench.machine import BUSY
-from aexp.bench.model import Outlook
-from aexp.bench.statistics import Bounded, Estimate, Fit, estimate, fit_exponent
+from aexp.bench.analysis.outlook import Outlook
+from aexp.bench.analysis.statistics import Bounded, Estimate, Fit, estimate, fit_exponent
+from aexp.bench.measure.machine import BUSY
 from aexp.bench.workload import Comparison, Size, Variant, Workload
 from aexp.errors import AexpError
 

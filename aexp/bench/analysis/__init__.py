@@ -1,0 +1,1 @@
+"""Draw conclusions from few and noisy rounds."""

@@ -1,0 +1,1 @@
+"""Measure cells: each in a process and a database of its own."""

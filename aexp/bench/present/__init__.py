@@ -1,0 +1,1 @@
+"""Present a bench's result: words, plots, a page, the README's table."""
