@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from aexp.crash.explorer import Explorer
-from aexp.crash.plan import parse_point
+from aexp.crash.judge.points import parse_point
+from aexp.crash.judge.results import Exploration, PointResult
 from aexp.crash.request import Request
-from aexp.crash.results import Exploration, PointResult
 from aexp.database import DatabaseUrl
 from aexp.processes.loop import run_on_loop
 from aexp.processes.signals import Stop

@@ -16,8 +16,8 @@ import anyio.lowlevel
 import asyncpg
 import psycopg
 
-from aexp.crash.proxy import Proxy, find_server, open_proxy
-from aexp.crash.writes import Write
+from aexp.crash.proxy.server import Proxy, find_server, open_proxy
+from aexp.crash.proxy.writes import Write
 from aexp.database import DatabaseUrl
 
 _TABLES = """

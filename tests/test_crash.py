@@ -13,7 +13,7 @@ import psutil
 import psycopg
 import pytest
 
-from aexp.crash.plan import Side, parse_point
+from aexp.crash.judge.points import Side, parse_point
 from aexp.database import DatabaseUrl
 from tests.cli import Cli, children_running, wait_until
 from tests.conftest import TEMPLATE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aexp.crash.plan import (
+from aexp.crash.judge.points import (
     SIDES,
     STOPS,
     Fault,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aexp.crash.plan import Side
+from aexp.crash.judge.points import Side
 from aexp.database import DatabaseUrl
 from tests.explorations import PLANTED, explore, promises, struck
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aexp.crash.plan import Side
-from aexp.crash.private import open_private_server
+from aexp.crash.experiment.private_server import open_private_server
+from aexp.crash.judge.points import Side
 from aexp.database import DatabaseUrl
 from aexp.errors import EmbeddedServerError
 from aexp.processes.loop import run_on_loop
@@ -24,7 +24,7 @@ CLAIM = "update dbos.workflow_status PENDING [~]#1"
 
 def servers_of(pid: int) -> list[psutil.Process]:
     """The private servers of an explorer."""
-    keepers = children_running(pid, "aexp.crash.keeper")
+    keepers = children_running(pid, "aexp.crash.experiment.server_process")
     return [child for keeper in keepers for child in keeper.children() if is_server(child)]
 
 
@@ -72,7 +72,9 @@ def test_a_killed_keeper_leaves_no_server(
     async def lose_the_keeper() -> None:
         async with open_private_server() as private:
             left.extend(servers_of(psutil.Process().pid))
-            (keeper,) = children_running(psutil.Process().pid, "aexp.crash.keeper")
+            (keeper,) = children_running(
+                psutil.Process().pid, "aexp.crash.experiment.server_process"
+            )
             keeper.send_signal(signal.SIGKILL)
             await private.stop()
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from aexp.crash.transfer import transfer, without_stamps
+from aexp.crash.experiment.transfer import transfer, without_stamps
 from aexp.database import DatabaseUrl
 from aexp.errors import DatabaseError
 from tests.cli import Cli

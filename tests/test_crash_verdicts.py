@@ -11,22 +11,23 @@ from typing import Any
 import pytest
 
 from aexp.audit import Report
-from aexp.crash.evidence import (
+from aexp.crash.experiment.laboratory import Experiment, void_reason
+from aexp.crash.judge.evidence import (
     Body,
     Checkpoint,
     Evidence,
+    Landed,
     LifeRecord,
     Outage,
+    Seen,
     StepRecord,
     Stranded,
     WorkflowRecord,
 )
-from aexp.crash.experiment import Experiment, void_reason
-from aexp.crash.faults import Landed, Seen
-from aexp.crash.plan import Fault, Side, parse_point
-from aexp.crash.stranded import find_causes
-from aexp.crash.verdicts import Comparison, judge_experiment
-from aexp.crash.writes import Write
+from aexp.crash.judge.explanations import find_causes
+from aexp.crash.judge.points import Fault, Side, parse_point
+from aexp.crash.judge.verdicts import Comparison, judge_experiment
+from aexp.crash.proxy.writes import Write
 from aexp.model.promise import Anomaly, Verdict
 from aexp.model.run import Run
 

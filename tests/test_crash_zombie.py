@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from aexp.crash.evidence import Body, Checkpoint, LifeRecord
-from aexp.crash.ownership import Change, Phase, TakeOver, foreign_changes
+from aexp.crash.judge.evidence import Body, Checkpoint, LifeRecord
+from aexp.crash.judge.ownership import Change, Phase, TakeOver, foreign_changes
 from aexp.database import DatabaseUrl
 from tests.explorations import PLANTED, promises, struck
 from tests.test_crash_verdicts import CHILD, GOOD, ROOT, broken

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aexp.crash.wire import (
+from aexp.crash.proxy.frames import (
     FROM_CLIENT,
     FROM_SERVER,
     Ask,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from aexp.crash.statements import LONGEST_SQL, Control, read
-from aexp.crash.wire import Value
-from aexp.crash.writes import Effect, Ordinals, Write, effects_of
+from aexp.crash.proxy.frames import Value
+from aexp.crash.proxy.statements import LONGEST_SQL, Control, read
+from aexp.crash.proxy.writes import Effect, Ordinals, Write, effects_of
 
 RUN = "resume-88b16d8b"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aexp.cli.commands.crash import DEADLINE_S
 from aexp.cli.ending import UNWIND_S, end_with_databases
 from aexp.cli.files import check_place, write_whole
-from aexp.crash.plan import parse_point
+from aexp.crash.judge.points import parse_point
 from aexp.database import locate_database
 from aexp.errors import Interrupted
 from aexp.log import configure_logging
@@ -21,8 +21,8 @@ from aexp.scenarios import find_scenario
 from aexp.settings import Settings
 
 if TYPE_CHECKING:
+    from aexp.crash.judge.results import Exploration
     from aexp.crash.request import Request
-    from aexp.crash.results import Exploration
 
 __all__ = ["crash"]
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aexp.cli.render import SHOWN, console, print_json
-from aexp.crash.ownership import TakeOver, late_changes
-from aexp.crash.results import Exploration, PointResult
+from aexp.crash.judge.ownership import TakeOver, late_changes
+from aexp.crash.judge.results import Exploration, PointResult
 
 __all__ = ["print_exploration"]
 

@@ -10,11 +10,13 @@ from itertools import pairwise
 
 import anyio
 
-from aexp.crash.evidence import Evidence
-from aexp.crash.experiment import Experiment, Laboratory, void_reason
-from aexp.crash.lives import Terms
-from aexp.crash.outages import open_stoppable
-from aexp.crash.plan import (
+from aexp.crash.experiment.laboratory import Experiment, Laboratory, void_reason
+from aexp.crash.experiment.outages import open_stoppable
+from aexp.crash.experiment.private_server import require_private_server
+from aexp.crash.experiment.worker_sequence import Terms
+from aexp.crash.experiment.workers import open_workers
+from aexp.crash.judge.evidence import Evidence
+from aexp.crash.judge.points import (
     STOPS,
     ZOMBIE_SIDES,
     Point,
@@ -23,12 +25,10 @@ from aexp.crash.plan import (
     order_restarts,
     sample,
 )
-from aexp.crash.private import require_private_server
-from aexp.crash.proxy import find_server
+from aexp.crash.judge.results import Baseline, Exploration, PointResult
+from aexp.crash.judge.verdicts import Comparison, judge_experiment
+from aexp.crash.proxy.server import find_server
 from aexp.crash.request import NothingToExplore, Request, Tally, Unexplored
-from aexp.crash.results import Baseline, Exploration, PointResult
-from aexp.crash.verdicts import Comparison, judge_experiment
-from aexp.crash.workers import open_workers
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.database.copies import open_copies

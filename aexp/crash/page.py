@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from aexp.crash.faults import Seen
-from aexp.crash.results import Exploration, PointResult
+from aexp.crash.judge.evidence import Seen
+from aexp.crash.judge.results import Exploration, PointResult
 from aexp.log import masked
 from aexp.viewer import render_page, view_data
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aexp.crash.plan import SIDES, Point, Side
-from aexp.crash.results import Outcome, PointResult
+from aexp.crash.judge.points import SIDES, Point, Side
+from aexp.crash.judge.results import Outcome, PointResult
 from aexp.errors import AexpError, Interrupted, UsageError
 from aexp.model.scenario import Scenario
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from aexp.crash.proxy import Proxy
+from aexp.crash.proxy.server import Proxy
 from aexp.database import DatabaseUrl
 from tests.proxied import Recorder, in_its_own_task, proxied, with_items
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from aexp.crash.proxy import Proxy
+from aexp.crash.proxy.server import Proxy
 from aexp.database import DatabaseUrl
 from tests.proxied import (
     Asyncpg,

@@ -11,7 +11,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from aexp.crash.proxy import Proxy
+from aexp.crash.proxy.server import Proxy
 from aexp.database import DatabaseUrl
 from aexp.errors import DatabaseUnreachable, UsageError
 from tests.cli import TIMEOUT_S, eventually

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aexp.cli.options import json_option, with_settings, with_target
-from aexp.crash.plan import SIDES, Side
+from aexp.crash.judge.points import SIDES, Side
 
 if TYPE_CHECKING:
     from aexp.settings import Settings

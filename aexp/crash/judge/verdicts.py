@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aexp.crash.evidence import Body, Evidence, StepRecord
-from aexp.crash.ownership import foreign_changes
+from aexp.crash.judge.evidence import Body, Evidence, StepRecord
+from aexp.crash.judge.ownership import foreign_changes
 from aexp.engine.statuses import UNFINISHED
 from aexp.model.promise import Anomaly, Promise, Verdict, judge
 

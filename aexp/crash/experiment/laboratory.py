@@ -17,14 +17,14 @@ from typing import Any
 import anyio
 
 from aexp.audit import Report
-from aexp.crash.evidence import Evidence, LifeRecord, Outage
-from aexp.crash.faults import Landed, Seen, Watch
-from aexp.crash.gather import TRANSACTIONS, gather_evidence, read_steps
-from aexp.crash.lives import Bench, Lives, Terms
-from aexp.crash.plan import ZOMBIE_SIDES, Fault, Point, Restart
-from aexp.crash.private import PrivateServer
-from aexp.crash.proxy import open_proxy
-from aexp.crash.zombie import Standstill, TwoLives
+from aexp.crash.experiment.faults import Watch
+from aexp.crash.experiment.private_server import PrivateServer
+from aexp.crash.experiment.reader import TRANSACTIONS, gather_evidence, read_steps
+from aexp.crash.experiment.takeovers import Standstill, TwoLives
+from aexp.crash.experiment.worker_sequence import Bench, Lives, Terms
+from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage, Seen
+from aexp.crash.judge.points import ZOMBIE_SIDES, Fault, Point, Restart
+from aexp.crash.proxy.server import open_proxy
 from aexp.database.connect import Connection, close, connect
 from aexp.database.copies import Copies, refusals_told
 from aexp.model.run import Run
@@ -82,7 +82,8 @@ def void_reason(experiment: Experiment) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Laboratory:
-    """Where experiments on one run are made; ``server`` as :func:`aexp.crash.proxy.find_server`.
+    """Where experiments on one run are made; ``server`` as
+    :func:`aexp.crash.proxy.server.find_server`.
 
     With faults that stop the server it is ``private``, and one is made at a time.
     """
@@ -108,10 +109,11 @@ class Laboratory:
     ) -> Experiment:
         """Run to the end with ``faults`` on the way; what came of it.
 
-        With a zombie's fault two executors work on the run, see aexp.crash.zombie. With ``restart``
-        the worker after the last fault is a wrong one, which is given up when it
+        With a zombie's fault two executors work on the run, see aexp.crash.experiment.takeovers.
+        With ``restart`` the worker after the last fault is a wrong one, which is given up when it
         writes nothing for ``patience_s``. ``first_life`` chooses the process that forks the first
-        worker, see aexp.crash.workers. Raises DatabaseError when the server refuses or has gone.
+        worker, see aexp.crash.experiment.workers. Raises DatabaseError when the server refuses or
+        has gone.
         """
         began_at = time.monotonic()
         zombie = Point(tuple(faults)).is_zombie

@@ -19,8 +19,8 @@ import anyio
 import anyio.abc
 import psycopg
 
-from aexp.crash.link import Link, Observer, Side
-from aexp.crash.writes import Ordinals
+from aexp.crash.proxy.connection import Link, Observer, Side
+from aexp.crash.proxy.writes import Ordinals
 from aexp.database import DatabaseUrl
 from aexp.errors import DatabaseUnreachable, UsageError
 

@@ -8,38 +8,12 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from aexp.crash.evidence import Outage
-from aexp.crash.plan import Fault, Side
-from aexp.crash.writes import Write
+from aexp.crash.judge.evidence import Landed, Outage, Seen
+from aexp.crash.judge.points import Fault, Side
+from aexp.crash.proxy.writes import Write
 from aexp.processes.child import Child
 
-__all__ = ["Landed", "Seen", "Watch"]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A write that became durable in the ``life``-th life of the worker, at ``at`` (monotonic)."""
-
-    write: Write
-    life: int
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """A fault that did strike, at ``at`` (monotonic), in the ``life``-th life.
-
-    ``code`` is how the worker ended by it: None when it lives on. ``doubted`` are the writes that
-    may be durable although a living worker did not hear of it.
-    """
-
-    fault: Fault
-    write: Write
-    life: int
-    at: float
-    code: int | None
-    outage: Outage | None = None
-    doubted: Sequence[Write] = ()
+__all__ = ["Watch"]
 
 
 @dataclass(slots=True)

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from aexp.crash.experiment import Laboratory
-from aexp.crash.private import open_private_server
-from aexp.crash.proxy import find_server
-from aexp.crash.transfer import transfer
+from aexp.crash.experiment.laboratory import Laboratory
+from aexp.crash.experiment.private_server import open_private_server
+from aexp.crash.experiment.transfer import transfer
+from aexp.crash.proxy.server import find_server
 from aexp.database.copies import open_copies
 
 __all__ = ["open_stoppable"]

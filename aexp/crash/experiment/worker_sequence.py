@@ -12,13 +12,13 @@ from pathlib import Path
 
 import anyio
 
-from aexp.crash.evidence import LifeRecord, Stranded
-from aexp.crash.faults import Landed, Seen, Watch
-from aexp.crash.gather import CHECKPOINTS, read_workflows
-from aexp.crash.plan import Restart
-from aexp.crash.proxy import Proxy
-from aexp.crash.stranded import OTHER_EXECUTOR, OTHER_VERSION, find_causes
-from aexp.crash.workers import WorkerJob, Workers
+from aexp.crash.experiment.faults import Watch
+from aexp.crash.experiment.reader import CHECKPOINTS, read_workflows
+from aexp.crash.experiment.workers import WorkerJob, Workers
+from aexp.crash.judge.evidence import Landed, LifeRecord, Seen, Stranded
+from aexp.crash.judge.explanations import OTHER_EXECUTOR, OTHER_VERSION, find_causes
+from aexp.crash.judge.points import Restart
+from aexp.crash.proxy.server import Proxy
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, connect
 from aexp.model.run import Run

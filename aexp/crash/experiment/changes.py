@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from aexp.crash.ownership import Change, Phase
+from aexp.crash.judge.ownership import Change, Phase
 from aexp.database.connect import Connection
 
 __all__ = ["note_changes", "read_changes", "read_clock", "read_numbers"]

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from aexp.crash.ownership import TakeOver
+from aexp.crash.judge.ownership import TakeOver
+from aexp.crash.judge.points import Fault
+from aexp.crash.proxy.writes import Write
 from aexp.model.promise import Verdict
 
 __all__ = [
     "Body",
     "Checkpoint",
     "Evidence",
+    "Landed",
     "LifeRecord",
     "Outage",
+    "Seen",
     "StepRecord",
     "Stranded",
     "WorkflowRecord",
@@ -145,3 +149,29 @@ class Evidence:
         return any(
             not (life.killed or life.stopped) and life.stranded is None for life in self.lives[:-1]
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A write that became durable in the ``life``-th life of the worker, at ``at`` (monotonic)."""
+
+    write: Write
+    life: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A fault that did strike, at ``at`` (monotonic), in the ``life``-th life.
+
+    ``code`` is how the worker ended by it: None when it lives on. ``doubted`` are the writes that
+    may be durable although a living worker did not hear of it.
+    """
+
+    fault: Fault
+    write: Write
+    life: int
+    at: float
+    code: int | None
+    outage: Outage | None = None
+    doubted: Sequence[Write] = ()

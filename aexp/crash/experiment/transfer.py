@@ -31,7 +31,7 @@ _COLUMN_SETTINGS = re.compile(rb" SET \((\w+=[-+.\w]+(?:, \w+=[-+.\w]+)*)\);$", 
 # Of the program itself, and of the server.
 _SEVERITY = "(?:error|fatal|ERROR|FATAL|PANIC)"
 _STAMP = b"pg_attver"
-log = structlog.stdlib.get_logger("aexp.crash.transfer")
+log = structlog.stdlib.get_logger("aexp.crash.experiment.transfer")
 
 
 async def transfer(

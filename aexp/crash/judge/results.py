@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from aexp.audit import Report
-from aexp.crash.evidence import Stranded
-from aexp.crash.faults import Seen
-from aexp.crash.ownership import TakeOver
-from aexp.crash.plan import Point
+from aexp.crash.judge.evidence import Seen, Stranded
+from aexp.crash.judge.ownership import TakeOver
+from aexp.crash.judge.points import Point
 from aexp.errors import AexpError
 from aexp.model.promise import Verdict
 from aexp.viewer import Timeline

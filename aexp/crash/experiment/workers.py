@@ -41,7 +41,7 @@ class WorkerJob:
     instances: bool = True
 
     def payload(self) -> dict[str, Any]:
-        """Return it as :func:`aexp.crash.worker.live` reads it."""
+        """Return it as :func:`aexp.crash.experiment.worker.live` reads it."""
         run = {name: value for name, value in asdict(self.run).items() if name != "created_at"}
         chosen = {"executor_id", "loop", "log_level", "debug", "poll_interval_s"}
         settings = self.settings.model_dump(mode="json", include=chosen)
@@ -75,7 +75,10 @@ class Workers:
         """Start the worker of the ``life``-th life, 0 being the first, on a run."""
         server = self._servers[life % len(self._servers)]
         return await server.start(
-            "aexp.crash.worker:live", job.payload(), environment=job.environment(), log=job.log
+            "aexp.crash.experiment.worker:live",
+            job.payload(),
+            environment=job.environment(),
+            log=job.log,
         )
 
 
@@ -89,7 +92,7 @@ async def open_workers(target: str, *, seed: int) -> AsyncIterator[Workers]:
             for number in range(_HASH_SEEDS):
                 hash_seed = (_HASH_SEEDS * seed + number) % 2**32
                 server = open_forkserver(
-                    "aexp.crash.worker:warm",
+                    "aexp.crash.experiment.worker:warm",
                     target,
                     environment={"PYTHONHASHSEED": str(hash_seed)},
                     folder=folder,

@@ -1,7 +1,7 @@
 """A PostgreSQL of the explorer's own, which may be stopped: the user's never is.
 
 It comes from the same wheel as the embedded one, and is kept by a process of its own (see
-aexp.crash.keeper), which takes it down with it whatever becomes of the explorer.
+aexp.crash.experiment.server_process), which takes it down with it whatever becomes of the explorer.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ async def open_private_server() -> AsyncIterator[PrivateServer]:
     try:
         process = await anyio.open_process(
             # See aexp.runs.supervisor on the safe path.
-            [sys.executable, "-P", "-m", "aexp.crash.keeper", str(home)],
+            [sys.executable, "-P", "-m", "aexp.crash.experiment.server_process", str(home)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from aexp.crash.evidence import WorkflowRecord
-from aexp.crash.plan import Restart
+from aexp.crash.judge.evidence import WorkflowRecord
+from aexp.crash.judge.points import Restart
 from aexp.engine.statuses import UNFINISHED
 
 __all__ = ["OTHER_EXECUTOR", "OTHER_VERSION", "find_causes"]

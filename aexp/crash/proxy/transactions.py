@@ -14,9 +14,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from aexp.crash import statements
-from aexp.crash.statements import Control, Statement
-from aexp.crash.wire import (
+from aexp.crash.proxy import statements
+from aexp.crash.proxy.frames import (
     Ask,
     Piece,
     Reply,
@@ -26,7 +25,8 @@ from aexp.crash.wire import (
     read_tag,
     read_text,
 )
-from aexp.crash.writes import Effect, Write, effects_of
+from aexp.crash.proxy.statements import Control, Statement
+from aexp.crash.proxy.writes import Effect, Write, effects_of
 
 __all__ = ["Request", "Session", "Settled"]
 

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from aexp.crash.statements import Action, Slot, Statement
-from aexp.crash.wire import Value
+from aexp.crash.proxy.frames import Value
+from aexp.crash.proxy.statements import Action, Slot, Statement
 
 __all__ = ["Effect", "Ordinals", "Write", "effects_of"]
 

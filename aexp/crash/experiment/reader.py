@@ -9,17 +9,17 @@ from pathlib import Path
 import anyio
 
 from aexp.audit import Report, audit_run
-from aexp.crash.evidence import (
+from aexp.crash.judge.evidence import (
     Body,
     Checkpoint,
     Evidence,
     LifeRecord,
     Outage,
+    Seen,
     StepRecord,
     WorkflowRecord,
 )
-from aexp.crash.faults import Seen
-from aexp.crash.ownership import TakeOver
+from aexp.crash.judge.ownership import TakeOver
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.model.run import Run

@@ -15,8 +15,7 @@ import anyio
 import anyio.abc
 import structlog
 
-from aexp.crash.session import Request, Session, Settled
-from aexp.crash.wire import (
+from aexp.crash.proxy.frames import (
     FLUSH,
     FROM_CLIENT,
     FROM_SERVER,
@@ -29,7 +28,8 @@ from aexp.crash.wire import (
     Reply,
     read_error,
 )
-from aexp.crash.writes import Ordinals, Write
+from aexp.crash.proxy.transactions import Request, Session, Settled
+from aexp.crash.proxy.writes import Ordinals, Write
 from aexp.errors import DatabaseError, ProtocolViolation
 
 __all__ = ["Link", "Observer", "Side"]
@@ -39,7 +39,7 @@ _WITHHELD_BYTES = 64 * 1024
 # Why a side is not read: the other one takes no more, or something is to be decided first.
 _FULL, _BUSY = "full", "busy"
 _DISK_FULL = "53100"
-log = structlog.stdlib.get_logger("aexp.crash.link")
+log = structlog.stdlib.get_logger("aexp.crash.proxy.connection")
 
 
 class Observer(Protocol):

@@ -14,15 +14,15 @@ import anyio.to_thread
 import psutil
 from dbos import DBOSClient
 
-from aexp.crash.changes import note_changes, read_changes, read_clock, read_numbers
-from aexp.crash.evidence import LifeRecord
-from aexp.crash.faults import Landed, Seen, Watch
-from aexp.crash.lives import LAST_LINES, Bench, Terms, make_job, read_log
-from aexp.crash.ownership import TakeOver
-from aexp.crash.plan import Side
-from aexp.crash.proxy import open_proxy
-from aexp.crash.workers import WorkerJob
-from aexp.crash.writes import Write
+from aexp.crash.experiment.changes import note_changes, read_changes, read_clock, read_numbers
+from aexp.crash.experiment.faults import Watch
+from aexp.crash.experiment.worker_sequence import LAST_LINES, Bench, Terms, make_job, read_log
+from aexp.crash.experiment.workers import WorkerJob
+from aexp.crash.judge.evidence import Landed, LifeRecord, Seen
+from aexp.crash.judge.ownership import TakeOver
+from aexp.crash.judge.points import Side
+from aexp.crash.proxy.server import open_proxy
+from aexp.crash.proxy.writes import Write
 from aexp.database.connect import connected, psycopg_engine
 from aexp.database.copies import refusals_told
 from aexp.processes.child import Child

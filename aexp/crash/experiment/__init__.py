@@ -1,0 +1,1 @@
+"""Make experiments: a database, workers, faults, outages, takeovers, and the evidence of each."""

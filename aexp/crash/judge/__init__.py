@@ -1,0 +1,1 @@
+"""Judge experiments: points, evidence, ownership, verdicts, explanations and results. Pure."""

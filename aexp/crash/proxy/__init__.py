@@ -1,0 +1,1 @@
+"""Stand between a worker and PostgreSQL: frames, statements, transactions, writes, connections."""
