@@ -15,8 +15,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from aexp.database import DatabaseUrl
+from aexp.service.middleware import Gate
 from aexp.service.options import ServiceOptions
-from aexp.service.security import Gate
 from aexp.service.server import address, listen
 from aexp.service.state import Service
 from aexp.settings import Settings

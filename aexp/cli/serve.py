@@ -33,8 +33,8 @@ def serve(
     # The web framework takes half a second to import, which no other command pays.
     from aexp.service.app import load_scenarios  # noqa: PLC0415
     from aexp.service.heartbeat import heartbeat_of  # noqa: PLC0415
+    from aexp.service.middleware import known_names  # noqa: PLC0415
     from aexp.service.options import ServiceOptions  # noqa: PLC0415
-    from aexp.service.security import known_names  # noqa: PLC0415
     from aexp.service.server import address, is_loopback, listen  # noqa: PLC0415
     from aexp.service.server import serve as serve_on  # noqa: PLC0415
 

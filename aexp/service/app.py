@@ -15,11 +15,11 @@ from aexp.errors import InvalidTarget
 from aexp.model.scenario import Scenario
 from aexp.runs.host import open_host
 from aexp.scenarios import find_scenario, known_scenarios
+from aexp.service.middleware import Gate
 from aexp.service.openapi import describe
 from aexp.service.options import ServiceOptions
 from aexp.service.problems import add_problem_handlers
 from aexp.service.routes import ROUTERS
-from aexp.service.security import Gate
 from aexp.service.state import Service
 
 __all__ = ["create_app", "load_scenarios"]

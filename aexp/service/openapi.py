@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from aexp.service.examples import EXAMPLES
+from aexp.service.middleware import OPEN_PATHS
 from aexp.service.schemas import Problem
-from aexp.service.security import OPEN_PATHS
 
 __all__ = ["describe"]
 

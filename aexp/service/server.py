@@ -21,9 +21,9 @@ from aexp.errors import UsageError
 from aexp.model.scenario import Scenario
 from aexp.processes.signals import stop_on_signals
 from aexp.service.app import create_app
+from aexp.service.middleware import HEAD_LIMIT
 from aexp.service.options import ServiceOptions
 from aexp.service.problems import MEDIA_TYPE, of_status
-from aexp.service.security import HEAD_LIMIT
 from aexp.service.state import Service
 
 __all__ = ["address", "is_loopback", "listen", "serve"]

@@ -37,7 +37,7 @@ _POLICY = (
 def _text(name: str) -> str:
     if name in VIEW_ASSETS:
         return asset(name)
-    return files("aexp.service").joinpath("assets", name).read_text(encoding="utf-8")
+    return files("aexp.service").joinpath("web", name).read_text(encoding="utf-8")
 
 
 async def _page(name: str) -> Response:
