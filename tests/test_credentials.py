@@ -66,7 +66,7 @@ def test_the_password_of_a_token_url_is_not_repeated(cli: Cli) -> None:
 
 def test_other_scenarios_do_not_pay_for_aiohttp() -> None:
     code = (
-        "import aexp.cli.run, aexp.scenarios.credentials.workflow, sys;"
+        "import aexp.cli.actions.run, aexp.scenarios.credentials.workflow, sys;"
         " assert 'aiohttp' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

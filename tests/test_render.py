@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from aexp.cli.render import section
+from aexp.cli.terminal.account import section
 
 
 def told(title: str, value: Any) -> list[str]:

@@ -13,8 +13,8 @@ import click
 
 import aexp
 from aexp.cli.groups import Group
-from aexp.cli.output import give_up_stdout, is_reserved, open_missing_streams, out
 from aexp.cli.state import State
+from aexp.cli.terminal.output import give_up_stdout, is_reserved, open_missing_streams, out
 from aexp.errors import OutputClosed, first_of_ours
 
 __all__ = ["cli", "main"]

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from aexp.cli.output import reserve_stdout
 from aexp.cli.state import State
+from aexp.cli.terminal.output import reserve_stdout
 from aexp.errors import ProcessEnded
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 __all__ = [
+    "DEADLINE_S",
     "TARGET",
     "complete_run_id",
     "json_option",
@@ -24,6 +25,9 @@ __all__ = [
     "with_settings",
     "with_target",
 ]
+
+# In which each worker of an exploration must have come to the end of the run, unless told.
+DEADLINE_S = 30.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str] | None] = {
     # A loop reads from the socket that wakes it, which never blocks.
     "asyncio/selector_events.py": {"_read_from_self"},
     # Finds the scenario before anything else runs on the loop.
-    "aexp/cli/run.py": {"load_run"},
+    "aexp/cli/actions/run.py": {"load_run"},
     # Short lines into pipes and a terminal that somebody reads all the time.
     "aexp/runs/supervisor.py": {"report_progress", "_relay_stderr"},
     # DBOS is made and launched on the loop, before any workflow runs there.

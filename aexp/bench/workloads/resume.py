@@ -138,7 +138,9 @@ def _import_alone(cell: Cell, modules: str, before: str = "") -> Counted:
 
 def import_async(cell: Cell) -> Counted:
     """What `aexp resume` imports, as it does: garbage is not looked for meanwhile."""
-    return _import_alone(cell, f"aexp.cli.run, {_MODULE}, uvloop", "import gc; gc.disable(); ")
+    return _import_alone(
+        cell, f"aexp.cli.actions.run, {_MODULE}, uvloop", "import gc; gc.disable(); "
+    )
 
 
 def import_by_default(cell: Cell) -> Counted:

@@ -56,7 +56,7 @@ def bench(
     checked there; figures that others are divided by come from the same round. Without WORKLOAD all
     are measured. The exit code is 1 when a check failed, and not when a target is missed.
     """
-    from aexp.cli.bench_run import Order, carry_out
+    from aexp.cli.actions.bench import Order, carry_out
 
     return carry_out(
         settings,

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aexp.cli.options import json_option, with_settings, with_target
+from aexp.cli.options import DEADLINE_S, json_option, with_settings, with_target
 from aexp.crash.judge.points import SIDES, Side
 
 if TYPE_CHECKING:
     from aexp.settings import Settings
 
-__all__ = ["DEADLINE_S", "crash"]
-
-DEADLINE_S = 30.0
+__all__ = ["crash"]
 
 
 def _sides(_context: click.Context, _parameter: click.Parameter, value: str) -> Sequence[Side]:
@@ -125,6 +123,6 @@ def crash(
     writes, a fault strikes just before or just after it, and the run must still come to the end
     that it comes to when it is left alone.
     """
-    from aexp.cli import crash
+    from aexp.cli.actions import crash
 
     return crash.crash(settings, target, given, page, options, as_json=as_json)

@@ -24,7 +24,7 @@ def db() -> None:
 @with_settings
 def url(settings: Settings) -> int:
     """Print the database's URL, password included; starts the embedded server."""
-    from aexp.cli import db
+    from aexp.cli.actions import db
 
     return db.url(settings)
 
@@ -34,7 +34,7 @@ def url(settings: Settings) -> int:
 @with_settings
 def psql(settings: Settings, arguments: tuple[str, ...]) -> int:
     """Open psql on the database; ARGUMENTS go to psql."""
-    from aexp.cli import db
+    from aexp.cli.actions import db
 
     return db.psql(settings, arguments)
 
@@ -43,7 +43,7 @@ def psql(settings: Settings, arguments: tuple[str, ...]) -> int:
 @with_settings
 def start(settings: Settings) -> int:
     """Start the embedded server; it stays up until `aexp db stop`."""
-    from aexp.cli import db
+    from aexp.cli.actions import db
 
     return db.start(settings)
 
@@ -52,7 +52,7 @@ def start(settings: Settings) -> int:
 @with_settings
 def stop(settings: Settings) -> int:
     """Stop the embedded server. Its data stays."""
-    from aexp.cli import db
+    from aexp.cli.actions import db
 
     return db.stop(settings)
 
@@ -62,7 +62,7 @@ def stop(settings: Settings) -> int:
 @with_settings
 def migrate(settings: Settings, create: bool) -> int:
     """Bring the tables of DBOS and of aexp to this version."""
-    from aexp.cli import db
+    from aexp.cli.actions import db
 
     return db.migrate(settings, create=create)
 
@@ -72,6 +72,6 @@ def migrate(settings: Settings, create: bool) -> int:
 @with_settings
 def reset(settings: Settings, yes: bool) -> int:
     """Drop every run and workflow: schemas aexp and dbos, made anew and empty."""
-    from aexp.cli import db
+    from aexp.cli.actions import db
 
     return db.reset(settings, yes=yes)

@@ -67,7 +67,7 @@ def run(
 
     With the --run-id of an earlier run it goes on where that one stopped.
     """
-    from aexp.cli import run
+    from aexp.cli.actions import run
 
     return run.run(settings, target, given, run_id, run.Order(**order))
 
@@ -78,7 +78,7 @@ def run(
 @with_settings
 def resume(settings: Settings, run_id: str | None, **order: Any) -> int:
     """Go on with a run: what is unfinished is finished, what is done is not done again."""
-    from aexp.cli import run
+    from aexp.cli.actions import run
 
     return run.resume(settings, run_id, run.Order(**order))
 
@@ -89,6 +89,6 @@ def resume(settings: Settings, run_id: str | None, **order: Any) -> int:
 @with_settings
 def work(settings: Settings, run_id: str, hosted: bool) -> int:
     """Work on a run for a supervisor, telling it on stdout how far it has come."""
-    from aexp.cli import run
+    from aexp.cli.actions import run
 
     return run.work(settings, run_id, hosted=hosted)

@@ -69,7 +69,7 @@ def serve(
 
     On any address but a loopback one it needs AEXP_API_TOKEN, which every request then bears.
     """
-    from aexp.cli import serve
+    from aexp.cli.actions import serve
 
     return serve.serve(
         settings,

@@ -22,7 +22,7 @@ _json_option = json_option("One JSON document on stdout.")
 @with_settings
 def list_scenarios(settings: Settings, as_json: bool) -> int:
     """List the scenarios, built in and installed."""
-    from aexp.cli import show
+    from aexp.cli.actions import show
 
     return show.list_scenarios(settings, as_json=as_json)
 
@@ -33,7 +33,7 @@ def list_scenarios(settings: Settings, as_json: bool) -> int:
 @with_settings
 def describe(settings: Settings, target: str, as_json: bool) -> int:
     """Describe a scenario: its parameters and its promises."""
-    from aexp.cli import show
+    from aexp.cli.actions import show
 
     return show.describe(settings, target, as_json=as_json)
 
@@ -44,7 +44,7 @@ def describe(settings: Settings, target: str, as_json: bool) -> int:
 @with_settings
 def runs(settings: Settings, limit: int, as_json: bool) -> int:
     """List the runs in the database, newest first."""
-    from aexp.cli import show
+    from aexp.cli.actions import show
 
     return show.runs(settings, limit, as_json=as_json)
 
@@ -55,7 +55,7 @@ def runs(settings: Settings, limit: int, as_json: bool) -> int:
 @with_settings
 def audit(settings: Settings, run_id: str | None, as_json: bool) -> int:
     """Print the account of a run from what stands in the database. Runs nothing."""
-    from aexp.cli import show
+    from aexp.cli.actions import show
 
     return show.audit(settings, run_id, as_json=as_json)
 
@@ -77,6 +77,6 @@ def report(settings: Settings, run_id: str | None, path: Path) -> int:
 
     The exit code tells whether it was written, not whether the promises held.
     """
-    from aexp.cli import report
+    from aexp.cli.actions import report
 
     return report.report(settings, run_id, path)

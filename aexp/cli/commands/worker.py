@@ -31,7 +31,7 @@ def worker(settings: Settings, max_active_runs: int) -> int:
     Its executor is named after the host unless --executor-id says otherwise: a worker that is
     started again under its name recovers its own work.
     """
-    from aexp.cli import worker
+    from aexp.cli.actions import worker
 
     return worker.worker(settings, max_active_runs)
 
@@ -41,7 +41,7 @@ def worker(settings: Settings, max_active_runs: int) -> int:
 @with_settings
 def workers(settings: Settings, as_json: bool) -> int:
     """List the executors: which are alive, what they have claimed, when they last wrote."""
-    from aexp.cli import worker
+    from aexp.cli.actions import worker
 
     return worker.workers(settings, as_json=as_json)
 
@@ -56,6 +56,6 @@ def recover(settings: Settings, executor: str, as_json: bool) -> int:
     What it has claimed goes back to its queues. Refused while a process of it lives; one that is
     only started again under its name recovers its own work and needs no help.
     """
-    from aexp.cli import worker
+    from aexp.cli.actions import worker
 
     return worker.recover(settings, executor, as_json=as_json)

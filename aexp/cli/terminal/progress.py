@@ -30,7 +30,7 @@ async def show_progress(
     # Not at the top: only a person at a terminal waits for it.
     from rich.progress import TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    from aexp.cli.bar import RateColumn, make_bar  # noqa: PLC0415
+    from aexp.cli.terminal.bar import RateColumn, make_bar  # noqa: PLC0415
 
     restarts_column = TextColumn("{task.fields[restarts]} restarts")
     with make_bar(RateColumn(), TimeRemainingColumn(), restarts_column, refresh_s=REFRESH_S) as bar:

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aexp.cli.commands.crash import DEADLINE_S
 from aexp.cli.ending import UNWIND_S, end_with_databases
 from aexp.cli.files import check_place, write_whole
+from aexp.cli.options import DEADLINE_S
 from aexp.crash.judge.points import parse_point
 from aexp.database import locate_database
 from aexp.errors import Interrupted
@@ -38,8 +38,8 @@ def crash(
 ) -> int:
     """Explore, print, and write the page; the exit code."""
     # It brings the proxy and all that explores, which no other command needs.
-    from aexp.cli.crash_progress import show_tally  # noqa: PLC0415
-    from aexp.cli.crash_report import print_exploration  # noqa: PLC0415
+    from aexp.cli.terminal.crash_progress import show_tally  # noqa: PLC0415
+    from aexp.cli.terminal.crash_report import print_exploration  # noqa: PLC0415
     from aexp.crash.explorer import Explorer  # noqa: PLC0415
 
     if page is not None:

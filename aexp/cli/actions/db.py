@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from aexp.cli.output import out, restore_stdout
+from aexp.cli.terminal.output import out, restore_stdout
 from aexp.database import (
     DatabaseUrl,
     embedded,

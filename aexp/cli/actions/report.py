@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from aexp.audit import audit_run
+from aexp.cli.actions.run import load_run
 from aexp.cli.files import check_place, write_whole
-from aexp.cli.output import out
-from aexp.cli.run import load_run
+from aexp.cli.terminal.output import out
 from aexp.database import locate_database, require_schema
 from aexp.database.connect import connected
 from aexp.processes.loop import run_on_loop

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import anyio
 from rich.progress import TextColumn, TimeRemainingColumn
 
-from aexp.cli.bar import make_bar
-from aexp.cli.live import REFRESH_S
+from aexp.cli.terminal.bar import make_bar
+from aexp.cli.terminal.progress import REFRESH_S
 from aexp.crash.explorer import Explorer
 
 __all__ = ["show_tally"]

@@ -16,12 +16,12 @@ from rich.progress import TextColumn, TimeRemainingColumn
 from aexp.bench.analysis.result import Result
 from aexp.bench.rounds import Plan, Teller, Where, measure
 from aexp.bench.workloads.lookup import find_workload, growth_workloads, known_workloads
-from aexp.cli.bar import make_bar
-from aexp.cli.bench_table import print_result
 from aexp.cli.ending import UNWIND_S, end_with_databases
 from aexp.cli.files import check_place, write_whole
-from aexp.cli.live import REFRESH_S
-from aexp.cli.output import out
+from aexp.cli.terminal.bar import make_bar
+from aexp.cli.terminal.bench_table import print_result
+from aexp.cli.terminal.output import out
+from aexp.cli.terminal.progress import REFRESH_S
 from aexp.database import DatabaseUrl, locate_database
 from aexp.errors import UsageError
 from aexp.processes.loop import run_on_loop

@@ -21,8 +21,8 @@ from aexp.bench.present.wording import (
     number,
     words,
 )
-from aexp.cli.output import out
-from aexp.cli.render import console
+from aexp.cli.terminal.account import console
+from aexp.cli.terminal.output import out
 
 __all__ = ["print_result"]
 

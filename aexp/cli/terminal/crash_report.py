@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aexp.cli.render import SHOWN, console, print_json
+from aexp.cli.terminal.account import SHOWN, console, print_json
 from aexp.crash.judge.ownership import TakeOver, late_changes
 from aexp.crash.judge.results import Exploration, PointResult
 

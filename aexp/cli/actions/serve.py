@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from aexp.cli.ending import end_at_once
-from aexp.cli.output import out
+from aexp.cli.terminal.output import out
 from aexp.database import ensure_schema, locate_database
 from aexp.errors import UsageError
 from aexp.log import configure_logging, guard

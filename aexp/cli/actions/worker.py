@@ -9,8 +9,8 @@ import click
 from dbos import DBOSClient
 
 from aexp.cli.ending import end_at_once
-from aexp.cli.output import out
-from aexp.cli.render import print_json, print_none, print_table
+from aexp.cli.terminal.account import print_json, print_none, print_table
+from aexp.cli.terminal.output import out
 from aexp.database import ensure_schema, locate_database, require_schema
 from aexp.database.connect import connected, psycopg_engine
 from aexp.errors import NoRuns

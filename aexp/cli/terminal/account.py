@@ -13,7 +13,7 @@ from rich.tree import Tree
 
 from aexp.audit import Report
 from aexp.audit.overview import Outcome
-from aexp.cli.output import out
+from aexp.cli.terminal.output import out
 from aexp.errors import NoRuns
 
 __all__ = ["mark", "print_json", "print_none", "print_report", "print_table", "section"]

@@ -12,8 +12,8 @@ import click
 
 from aexp.audit import Report, audit_run
 from aexp.cli.ending import end_at_once
-from aexp.cli.live import show_progress
-from aexp.cli.output import out
+from aexp.cli.terminal.output import out
+from aexp.cli.terminal.progress import show_progress
 from aexp.database import DatabaseUrl, ensure_schema, locate_database
 from aexp.database.connect import connected
 from aexp.engine.log_records import watch_steps
@@ -164,7 +164,7 @@ def _report(
 def finish(report: Report, *, as_json: bool) -> int:
     """Print ``report``; the exit code that it means."""
     # Not at the top: a worker prints no report.
-    from aexp.cli.render import print_report  # noqa: PLC0415
+    from aexp.cli.terminal.account import print_report  # noqa: PLC0415
 
     print_report(report, as_json=as_json)
     kills = report.account.get("kills")

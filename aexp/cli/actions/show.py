@@ -11,9 +11,9 @@ from rich.text import Text
 
 from aexp.audit import audit_run
 from aexp.audit.overview import Standing, find_scenarios, judge_runs, list_standings
-from aexp.cli.output import out
-from aexp.cli.render import mark, print_json, print_none, print_table
-from aexp.cli.run import finish, load_run
+from aexp.cli.actions.run import finish, load_run
+from aexp.cli.terminal.account import mark, print_json, print_none, print_table
+from aexp.cli.terminal.output import out
 from aexp.database import locate_database, require_schema
 from aexp.database.connect import connected
 from aexp.errors import NoRuns

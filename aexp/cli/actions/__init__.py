@@ -1,0 +1,1 @@
+"""What commands do; a module is imported when one of its commands is called."""

@@ -1,0 +1,1 @@
+"""Draw tables and bars on the terminal, and print JSON on stdout."""
