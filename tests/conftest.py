@@ -24,10 +24,10 @@ import uvloop
 
 from aexp.database import DatabaseUrl, embedded, ensure_schema
 from aexp.database.connect import Connection, connect
-from tests.cli import Cli
-from tests.log_lines import Lines, logging_as_before
-from tests.service import Served, serving
-from tests.token_server import Endpoint, endpoint
+from tests.support.cli import Cli
+from tests.support.log_lines import Lines, logging_as_before
+from tests.support.service import Served, serving
+from tests.support.token_server import Endpoint, endpoint
 
 TEMPLATE = "aexp_template"
 

@@ -22,9 +22,9 @@ from aexp.bench.workload import Comparison, Variant, Workload
 from aexp.bench.workloads.lookup import find_workload, known_workloads
 from aexp.database import DatabaseUrl
 from aexp.processes.child import ForkServer
-from tests import bench_workloads
-from tests.cli import Cli, children_running, eventually, wait_until
 from tests.conftest import migrated_server
+from tests.support import bench_workloads
+from tests.support.cli import Cli, children_running, eventually, wait_until
 
 TINY, BAD, STUCK, SLOW = (
     f"{Path(bench_workloads.__file__)}:{name}" for name in ("TINY", "BAD", "STUCK", "SLOW")

@@ -21,8 +21,8 @@ from aexp.bench.present.page import render_bench
 from aexp.bench.present.readme import readme_plot, readme_table
 from aexp.bench.workload import Comparison, Curve, Point, Variant, Workload
 from aexp.errors import BadInput
-from tests import bench_workloads
-from tests.browser import chromium, look
+from tests.support import bench_workloads
+from tests.support.browser import chromium, look
 
 HOSTILE = 'a$b$ </svg><img src=x onerror="alert(1)"> & "quoted"'
 REASON = "It <b>is</b> fast."

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from aexp.scenarios import BUILT_IN
-from tests.cli import Cli
+from tests.support.cli import Cli
 
-DETECTOR = Path(__file__).parent / "detector"
+DETECTOR = Path(__file__).parent / "support" / "detector"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from aexp.cli.files import check_place
 from aexp.database import DatabaseUrl
 from aexp.errors import UsageError
 from aexp.scenarios import BUILT_IN
-from tests.cli import Cli
+from tests.support.cli import Cli
 
 
 @pytest.mark.parametrize(

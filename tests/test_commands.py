@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests import commands
-from tests.cli import TIMEOUT_S, Cli, Result, wait_until
+from tests.support import commands
+from tests.support.cli import TIMEOUT_S, Cli, Result, wait_until
 
 # An interpreter with a variable of its own is started.
 STARTED = {"PYTHONHASHSEED": "1"}

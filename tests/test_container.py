@@ -22,9 +22,9 @@ from aexp.database import DatabaseUrl, embedded
 from aexp.runs.host.opening import POOL_SIZE
 from aexp.service.server import GRACE_S
 from aexp.settings import Settings
-from tests.cli import TIMEOUT_S, Cli, wait_until
 from tests.conftest import server_folder
-from tests.container import Image, build, compose_problems, parse_image
+from tests.support.cli import TIMEOUT_S, Cli, wait_until
+from tests.support.container import Image, build, compose_problems, parse_image
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "a-token-that-is-long-enough"

@@ -15,9 +15,9 @@ import pytest
 
 from aexp.crash.judge.points import Side, parse_point
 from aexp.database import DatabaseUrl
-from tests.cli import Cli, children_running, wait_until
 from tests.conftest import TEMPLATE
-from tests.explorations import PLANTED, explore, promises, struck
+from tests.support.cli import Cli, children_running, wait_until
+from tests.support.explorations import PLANTED, explore, promises, struck
 
 BUGS = f"{PLANTED}/bugs.py"
 DOUBLED = f"{PLANTED}/doubled_effect.py:SCENARIO"

@@ -14,8 +14,8 @@ from aexp.crash.judge.results import Exploration
 from aexp.crash.page import render_exploration
 from aexp.database import DatabaseUrl
 from aexp.errors import DatabaseError
-from tests.browser import chromium, look
-from tests.explorations import PLANTED, explore
+from tests.support.browser import chromium, look
+from tests.support.explorations import PLANTED, explore
 
 DOUBLED = f"{PLANTED}/doubled_effect.py:SCENARIO"
 

@@ -6,7 +6,7 @@ import pytest
 
 from aexp.crash.judge.points import Side
 from aexp.database import DatabaseUrl
-from tests.explorations import PLANTED, explore, promises, struck
+from tests.support.explorations import PLANTED, explore, promises, struck
 
 FIRST = "insert dbos.operation_outputs [~:1]#1"
 SECOND = "insert dbos.operation_outputs [~:2]#1"

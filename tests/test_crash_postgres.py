@@ -14,9 +14,9 @@ from aexp.crash.judge.points import Side
 from aexp.database import DatabaseUrl
 from aexp.errors import EmbeddedServerError
 from aexp.processes.loop import run_on_loop
-from tests.cli import Cli, children_running, wait_until
 from tests.conftest import TEMPLATE
-from tests.explorations import PLANTED, explore, promises
+from tests.support.cli import Cli, children_running, wait_until
+from tests.support.explorations import PLANTED, explore, promises
 
 STEP = "insert dbos.operation_outputs [~:1]#1"
 CLAIM = "update dbos.workflow_status PENDING [~]#1"

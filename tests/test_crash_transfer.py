@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 from aexp.crash.experiment.transfer import transfer, without_stamps
 from aexp.database import DatabaseUrl
 from aexp.errors import DatabaseError
-from tests.cli import Cli
-from tests.cluster import DEBIAN_15, WHEEL_16, cluster
-from tests.explorations import PLANTED, struck
+from tests.support.cli import Cli
+from tests.support.cluster import DEBIAN_15, WHEEL_16, cluster
+from tests.support.explorations import PLANTED, struck
 
 EVERYTHING = Path(__file__).with_name("everything.sql").read_text(encoding="utf-8")
 STOPPED = "postgres-after:insert dbos.operation_outputs [~:1]#1"

@@ -15,10 +15,10 @@ from aexp.errors import InvalidParameter
 from aexp.scenarios.credentials.promises import marker
 from aexp.scenarios.credentials.secret_search import needles
 from aexp.scenarios.credentials.workflow import SCENARIO
-from tests.cli import Cli, broken, held
-from tests.token_server import TOKEN, Endpoint
+from tests.support.cli import Cli, broken, held
+from tests.support.token_server import TOKEN, Endpoint
 
-LEAKS = Path(__file__).with_name("leaks.py")
+LEAKS = Path(__file__).parent / "support" / "leaks.py"
 
 
 def fetches(report: dict[str, Any]) -> list[int]:

@@ -23,7 +23,7 @@ from aexp.scenarios.credentials.promises import (
     account,
 )
 from aexp.scenarios.credentials.secret_search import Search
-from tests.violations import Violation, anomalies_of
+from tests.support.violations import Violation, anomalies_of
 
 ONE_FETCH = ProcessFetches(
     pid=41,

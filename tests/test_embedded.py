@@ -16,8 +16,8 @@ import pytest
 
 from aexp.database import DatabaseUrl, embedded
 from aexp.database.cluster import data_folder
-from tests.cli import TIMEOUT_S, Cli, wait_until
 from tests.conftest import server_folder
+from tests.support.cli import TIMEOUT_S, Cli, wait_until
 
 
 @pytest.fixture

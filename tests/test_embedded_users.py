@@ -21,9 +21,9 @@ from aexp.database.cluster import data_folder, home_of_socket
 from aexp.database.programs import program
 from aexp.database.server_user import SYSTEM_USER, ServerUser, require_reach
 from aexp.errors import EmbeddedServerError
-from tests.cli import Cli, Result
 from tests.conftest import server_folder
-from tests.users import User, needs_root, user_folder
+from tests.support.cli import Cli, Result
+from tests.support.users import User, needs_root, user_folder
 
 NOBODY, DAEMON = User("nobody"), User("daemon")
 # Too long for the name of a socket.

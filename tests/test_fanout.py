@@ -17,7 +17,7 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.engine.runtime import ROOT_QUEUE, Queue, Runtime, current_runtime, open_runtime
 from aexp.settings import Settings
-from tests.cli import eventually
+from tests.support.cli import eventually
 
 QUEUE = "test_fanout"
 ROOT = Queue(name=ROOT_QUEUE)

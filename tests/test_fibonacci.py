@@ -13,7 +13,7 @@ from aexp.durable.offload import available_cores
 from aexp.model.promise import judge
 from aexp.scenarios.fibonacci.numbers import fibonacci
 from aexp.scenarios.fibonacci.promises import MOST_LAG_P99_MS, PROMISES, FibonacciEvidence, account
-from tests.cli import Cli, broken, children_running, held, wait_until
+from tests.support.cli import Cli, broken, children_running, held, wait_until
 
 
 def assert_kept(report: dict[str, Any]) -> None:

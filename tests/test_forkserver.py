@@ -19,7 +19,7 @@ import pytest
 import aexp
 from aexp.processes.child import ForkServerFailed, open_forkserver
 from aexp.processes.pipes import read_lines
-from tests.cli import eventually, wait_until
+from tests.support.cli import eventually, wait_until
 
 
 def warm(*_arguments: str) -> None:

@@ -14,7 +14,7 @@ from croniter import croniter  # type: ignore[import-untyped] # DBOS's own readi
 
 from aexp.errors import InvalidParameter
 from aexp.scenarios.heartbeat.workflow import SCENARIO, HeartbeatParameters
-from tests.cli import Cli, broken, held
+from tests.support.cli import Cli, broken, held
 
 EVERY_TICK = (
     "SELECT data->>'scheduled' FROM aexp.events WHERE event = 'heartbeat.ticked' ORDER BY 1"

@@ -20,7 +20,7 @@ from aexp.scenarios.heartbeat.promises import (
     HeartbeatEvidence,
     account,
 )
-from tests.violations import Rows, anomalies_of
+from tests.support.violations import Rows, anomalies_of
 
 EVERY_S = 5
 # A time of the schedule.

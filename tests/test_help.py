@@ -9,7 +9,7 @@ import click
 import pytest
 
 from aexp.cli.main import cli as command
-from tests.cli import Cli
+from tests.support.cli import Cli
 
 # Neither help nor completion has any use for these, which take a second.
 SLOW = {"aexp.settings", "asyncpg", "dbos", "psycopg", "pydantic", "sqlalchemy", "structlog"}

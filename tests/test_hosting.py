@@ -41,7 +41,7 @@ from aexp.scenarios.scope.workflow import SCENARIO
 from aexp.service.options import ServiceOptions
 from aexp.service.server import listen, serve
 from aexp.settings import Settings
-from tests.cli import TIMEOUT_S, eventually
+from tests.support.cli import TIMEOUT_S, eventually
 
 pytestmark = pytest.mark.asyncio
 

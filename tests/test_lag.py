@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aexp.processes.loop_lag import INTERVAL_S, LagMonitor, merged, quantile, tick
-from tests.cli import eventually
+from tests.support.cli import eventually
 
 delays = st.lists(
     st.sampled_from([0.1, 0.5, 1.0, 7.0, 49.0, 50.0, 120.0]), min_size=1, max_size=200

@@ -21,7 +21,7 @@ from sqlalchemy.engine import url as sqlalchemy_url
 from aexp.database import DatabaseUrl
 from aexp.engine.log_records import watch_steps
 from aexp.log import bind_process, configure_logging, mask
-from tests.log_lines import Lines
+from tests.support.log_lines import Lines
 
 URL = "postgresql://ada:hunter2@db.example/aexp"
 

@@ -13,7 +13,7 @@ import structlog
 
 from aexp import log
 from aexp.log import configure_logging, guard, guarded_leaks
-from tests.log_lines import Lines
+from tests.support.log_lines import Lines
 
 ours = structlog.stdlib.get_logger("aexp.test")
 

@@ -16,7 +16,7 @@ from aexp.scenarios.nested.promises import (
     WorkflowRecord,
     account,
 )
-from tests.cli import Cli, broken, held
+from tests.support.cli import Cli, broken, held
 
 
 def shape(node: Mapping[str, Any]) -> Any:

@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests import object_store
-from tests.cli import Cli, broken, held
-from tests.folders import make_folder
-from tests.object_store import SECRET, Answer, environment
+from tests.support import object_store
+from tests.support.cli import Cli, broken, held
+from tests.support.folders import make_folder
+from tests.support.object_store import SECRET, Answer, environment
 
 
 def catalogue(cli: Cli) -> dict[str, int]:

@@ -22,7 +22,7 @@ from aexp.scenarios.objects.promises import (
     most_at_once,
     most_in_window,
 )
-from tests.violations import Violation, anomalies_of
+from tests.support.violations import Violation, anomalies_of
 
 BEGUN = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
 BEFORE = BEGUN - timedelta(hours=1)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import object_store
-from tests.cli import Cli
-from tests.object_store import SECRET, environment
+from tests.support import object_store
+from tests.support.cli import Cli
+from tests.support.object_store import SECRET, environment
 
 
 def denied(code: str, status: int = 403) -> AbstractContextManager[str]:

@@ -15,7 +15,7 @@ import pytest
 
 from aexp.durable.offload import Mode, WorkerLost, available_cores, open_pool
 from aexp.scenarios.fibonacci.numbers import GRAIN, fibonacci, naive, parts, parts_count
-from tests.cli import eventually, wait_until
+from tests.support.cli import eventually, wait_until
 
 
 def signal_handling() -> tuple[bool, int]:

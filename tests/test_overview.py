@@ -10,7 +10,7 @@ from aexp.audit.overview import Outcome, judge_runs, list_standings
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.scenarios import find_scenario
-from tests.cli import Cli, held
+from tests.support.cli import Cli, held
 
 FLOWS = """
 from aexp import Anomaly, Promise, Scenario, Parameters

@@ -14,7 +14,7 @@ from aexp.audit.verdicts import PROMISES as WORKFLOW_PROMISES
 from aexp.model.promise import Anomaly, Promise, judge
 from aexp.scenarios.resume.promises import PROMISES as RESUME_PROMISES
 from aexp.scenarios.resume.promises import PublicationEvidence, account
-from tests.violations import Violation, anomalies_of
+from tests.support.violations import Violation, anomalies_of
 
 ENDED_WELL = History(
     root_status="SUCCESS",

@@ -17,8 +17,8 @@ from aexp.database.connect import connect
 from aexp.runs.store import get_run
 from aexp.viewer import gather_timeline
 from aexp.viewer.page import ASSETS, asset, view_json
-from tests.cli import Cli, broken
 from tests.conftest import TEMPLATE, scratch
+from tests.support.cli import Cli, broken
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--"
 

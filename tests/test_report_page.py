@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from aexp.model.promise import Anomaly
-from tests.browser import (
+from tests.support.browser import (
     Sight,
     chromium,
     look,
@@ -21,7 +21,7 @@ from tests.browser import (
     synthetic_data,
     write_page,
 )
-from tests.cli import Cli
+from tests.support.cli import Cli
 
 HOSTILE = "</script><img src=x onerror=alert(1)><script>alert(2)</script>"
 PHONE = {"width": 360, "height": 740}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import Cli, held
+from tests.support.cli import Cli, held
 
 
 def test_publishes_twenty_messages_once(cli: Cli) -> None:

@@ -29,7 +29,7 @@ from aexp.errors import (
     DatabaseTooOld,
     DatabaseUnreachable,
 )
-from tests.cli import TIMEOUT_S, children_running, wait_until
+from tests.support.cli import TIMEOUT_S, children_running, wait_until
 
 ROOT = Path(__file__).parent.parent
 TABLES = {

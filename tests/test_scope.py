@@ -8,7 +8,7 @@ import pytest
 
 from aexp.model.promise import judge
 from aexp.scenarios.scope.promises import PROMISES, CountEvidence, ProcessCounts, account
-from tests.cli import Cli, broken, held
+from tests.support.cli import Cli, broken, held
 
 SCENARIOS = {
     "scope": ["instance", "class", "module", "variable", "durable"],

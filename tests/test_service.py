@@ -8,7 +8,7 @@ import sys
 import jsonschema_rs
 import pytest
 
-from tests.service import Served, problem
+from tests.support.service import Served, problem
 
 BEFORE_THE_ROUTES = {"401", "403", "408", "413", "421", "431", "500", "503"}
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli import Cli, held
-from tests.service import LONG, Served, problem, serving
+from tests.support.cli import Cli, held
+from tests.support.service import LONG, Served, problem, serving
 
 GENERIC = {"ends", "nothing_left", "checkpointed_once"}
 

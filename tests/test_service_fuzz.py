@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, Phase
 from schemathesis import checks
 from schemathesis.core.result import Ok
 
-from tests.cli import Cli, wait_until
-from tests.service import Served, serving
+from tests.support.cli import Cli, wait_until
+from tests.support.service import Served, serving
 
 EXAMPLES = 25
 SEED = 4

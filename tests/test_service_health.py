@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from aexp.database import DatabaseUrl, embedded
-from tests.cli import Cli, wait_until
 from tests.conftest import server_folder
-from tests.service import LONG, Served, problem, sent_events, serving
+from tests.support.cli import Cli, wait_until
+from tests.support.service import LONG, Served, problem, sent_events, serving
 from tests.test_blocking_calls import DETECTOR, noted
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from aexp.errors import UsageError
 from aexp.service.heartbeat import heartbeat_of
-from tests.cli import Cli, children_running, wait_until
-from tests.service import Served, serving
+from tests.support.cli import Cli, children_running, wait_until
+from tests.support.service import Served, serving
 
 FIRST, SECOND = "heartbeat-1s-n1", "heartbeat-1s-n2"
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import chromium, context_of, settle
-from tests.cli import Cli
-from tests.service import Served, serving
+from tests.support.browser import chromium, context_of, settle
+from tests.support.cli import Cli
+from tests.support.service import Served, serving
 
 TOKEN = "a-token-of-sixteen-and-more"
 

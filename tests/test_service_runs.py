@@ -10,8 +10,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.cli import TIMEOUT_S, Cli, wait_until
-from tests.service import LONG, Served, problem, sent_events, serving
+from tests.support.cli import TIMEOUT_S, Cli, wait_until
+from tests.support.service import LONG, Served, problem, sent_events, serving
 
 
 def test_events_come_in_order_until_the_run_has_ended(shared: Served) -> None:

@@ -20,8 +20,8 @@ from aexp.service.options import ServiceOptions
 from aexp.service.server import address, listen
 from aexp.service.state import Service
 from aexp.settings import Settings
-from tests.cli import TIMEOUT_S, Cli, wait_until
-from tests.service import Served, problem, serving
+from tests.support.cli import TIMEOUT_S, Cli, wait_until
+from tests.support.service import Served, problem, serving
 
 TOKEN = "correct-horse-battery"
 

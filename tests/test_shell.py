@@ -15,8 +15,8 @@ import pytest
 
 from aexp.database import embedded
 from aexp.scenarios import BUILT_IN
-from tests.cli import TIMEOUT_S, Cli
 from tests.conftest import server_folder
+from tests.support.cli import TIMEOUT_S, Cli
 from tests.test_help import SLOW
 
 AEXP = (sys.executable, "-P", "-m", "aexp")

@@ -14,7 +14,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.cli import TIMEOUT_S, Cli, children_running, wait_until
+from tests.support.cli import TIMEOUT_S, Cli, children_running, wait_until
 
 PUBLISHING = "SELECT 1 FROM aexp.publications"
 LONG = ("--set", "messages=120", "--set", "concurrency=4", "--set", "latency_s=0.1")

@@ -14,7 +14,7 @@ import pytest
 
 from aexp.errors import Interrupted
 from aexp.processes.signals import unwind_on_signals
-from tests.cli import TIMEOUT_S
+from tests.support.cli import TIMEOUT_S
 
 pytestmark = pytest.mark.asyncio
 

@@ -12,7 +12,7 @@ from blockbuster import blockbuster_ctx
 from aexp.errors import BadInput
 from aexp.scenarios.objects.census import take_census
 from aexp.scenarios.objects.stores import normal_url, open_store
-from tests.folders import make_folder
+from tests.support.folders import make_folder
 
 
 @pytest.mark.parametrize(

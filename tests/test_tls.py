@@ -14,8 +14,8 @@ from sqlalchemy import text
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import asyncpg_engine, connected, psycopg_engine
-from tests.cli import Cli
-from tests.tls_proxy import TlsProxy, behind_tls
+from tests.support.cli import Cli
+from tests.support.tls_proxy import TlsProxy, behind_tls
 
 VERIFIED = "sslmode=verify-full&sslrootcert={authority}"
 STRANGERS = "sslmode=verify-full&sslrootcert={stranger}"

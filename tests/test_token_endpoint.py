@@ -11,7 +11,7 @@ import pytest
 from aexp.scenarios.credentials.cache import Credential, CredentialsUnavailable
 from aexp.scenarios.credentials.promises import marker
 from aexp.scenarios.credentials.token_endpoint import DescriptionRefused, open_client, serve
-from tests.token_server import TOKEN, Endpoint, endpoint
+from tests.support.token_server import TOKEN, Endpoint, endpoint
 
 
 async def fetch(url: str, **options: float) -> Credential:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from aexp.settings import otlp_protocol
-from tests.cli import Cli
-from tests.collector import collecting
-from tests.object_store import nobody, silence
-from tests.service import serving
+from tests.support.cli import Cli
+from tests.support.collector import collecting
+from tests.support.object_store import nobody, silence
+from tests.support.service import serving
 
 RESUME = ("run", "resume", "--set", "messages=4", "--json")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import Cli, broken
+from tests.support.cli import Cli, broken
 
-FLOWS = Path(__file__).with_name("flows.py")
+FLOWS = Path(__file__).parent / "support" / "flows.py"
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.cli import TIMEOUT_S, Cli, held, wait_until
-from tests.service import Served, serving
+from tests.support.cli import TIMEOUT_S, Cli, held, wait_until
+from tests.support.service import Served, serving
 
 QUIET = ("--log-level", "error")
 # Long enough to kill executors in the middle of it, whatever the machine.

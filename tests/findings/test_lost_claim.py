@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from aexp.database import DatabaseUrl
-from tests.explorations import struck
+from tests.support.explorations import struck
 
 FLOW = f"{Path(__file__).parent / 'claimed.py'}:claimed"
 

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from aexp.crash.proxy.server import Proxy
 from aexp.database import DatabaseUrl
-from tests.proxied import Recorder, in_its_own_task, proxied, with_items
+from tests.support.proxied import Recorder, in_its_own_task, proxied, with_items
 
 
 @pytest.fixture

@@ -13,13 +13,7 @@ import pytest_asyncio
 
 from aexp.crash.proxy.server import Proxy
 from aexp.database import DatabaseUrl
-from tests.proxied import (
-    Asyncpg,
-    Driver,
-    Psycopg,
-    Recorder,
-    rows,
-)
+from tests.support.proxied import Asyncpg, Driver, Psycopg, Recorder, rows
 
 pytestmark = pytest.mark.asyncio
 

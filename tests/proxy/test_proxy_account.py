@@ -17,8 +17,8 @@ import psycopg
 import pytest
 
 from aexp.database import DatabaseUrl
-from tests.proxied import Asyncpg, Driver, Psycopg, Recorder, proxied, with_items
-from tests.wal import durable
+from tests.support.proxied import Asyncpg, Driver, Psycopg, Recorder, proxied, with_items
+from tests.support.wal import durable
 
 pytestmark = pytest.mark.asyncio
 

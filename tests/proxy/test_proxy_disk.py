@@ -17,7 +17,7 @@ import pytest
 
 from aexp.database import DatabaseUrl
 from aexp.errors import DatabaseError, first_of_ours
-from tests.proxied import Asyncpg, Recorder, proxied
+from tests.support.proxied import Asyncpg, Recorder, proxied
 
 
 @pytest.fixture

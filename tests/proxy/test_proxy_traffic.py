@@ -14,8 +14,8 @@ import pytest
 from aexp.crash.proxy.server import Proxy
 from aexp.database import DatabaseUrl
 from aexp.errors import DatabaseUnreachable, UsageError
-from tests.cli import TIMEOUT_S, eventually
-from tests.proxied import Asyncpg, Psycopg, Recorder, proxied, rows
+from tests.support.cli import TIMEOUT_S, eventually
+from tests.support.proxied import Asyncpg, Psycopg, Recorder, proxied, rows
 
 pytestmark = pytest.mark.asyncio
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from aexp.database import embedded
-from tests.cli import TIMEOUT_S, Result
+from tests.support.cli import TIMEOUT_S, Result
 
 __all__ = ["User", "needs_root", "user_folder"]
 

@@ -18,7 +18,7 @@ import psutil
 import psycopg
 
 from aexp.database import DatabaseUrl
-from tests import commands
+from tests.support import commands
 
 # Long enough for the slowest machine; only a hang reaches it.
 TIMEOUT_S = 120

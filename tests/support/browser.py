@@ -29,7 +29,7 @@ from aexp.model.run import ProcessRecord, Run
 from aexp.viewer import render_page, view_data
 from aexp.viewer.drawing import draw_timeline
 from aexp.viewer.timeline import BodyRow, StepRow, WorkflowRow
-from tests.cli import TIMEOUT_S, wait_until
+from tests.support.cli import TIMEOUT_S, wait_until
 
 __all__ = [
     "Sight",

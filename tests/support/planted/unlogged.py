@@ -5,7 +5,7 @@ from __future__ import annotations
 from dbos import DBOS
 
 from aexp import current_runtime
-from tests.planted.orders import insert_shipment, shipping
+from tests.support.planted.orders import insert_shipment, shipping
 
 
 @DBOS.step()

@@ -21,7 +21,7 @@ from compose_spec import PyCompose, parse_duration
 from docker.utils.build import exclude_paths
 from dockerfile_parse import DockerfileParser
 
-from tests.cli import TIMEOUT_S
+from tests.support.cli import TIMEOUT_S
 
 __all__ = ["Image", "build", "compose_problems", "parse_image"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dbos import DBOS
 
-from tests.planted.orders import insert_shipment, shipping
+from tests.support.planted.orders import insert_shipment, shipping
 
 _basket: list[int] = []
 

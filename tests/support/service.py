@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import psutil
 
-from tests import commands
-from tests.cli import TIMEOUT_S, Cli, wait_until
+from tests.support import commands
+from tests.support.cli import TIMEOUT_S, Cli, wait_until
 
 LONG = {"messages": 60, "concurrency": 4, "latency_s": 0.1}
 _READY = re.compile(r"aexp serves (http://\S+)\n")

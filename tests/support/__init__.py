@@ -1,0 +1,1 @@
+"""What tests share: commands, services, browsers, servers, sample workflows and planted bugs."""
