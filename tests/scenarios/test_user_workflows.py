@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.cli import Cli, broken
 
-FLOWS = Path(__file__).parent / "support" / "flows.py"
+FLOWS = Path(__file__).parent.parent / "support" / "flows.py"
 
 
 @pytest.fixture

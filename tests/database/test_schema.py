@@ -31,7 +31,7 @@ from aexp.errors import (
 )
 from tests.support.cli import TIMEOUT_S, children_running, wait_until
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 TABLES = {
     "alembic_version",
     "components",

@@ -10,8 +10,8 @@ import pytest
 from aexp.crash.judge.evidence import Body, Checkpoint, LifeRecord
 from aexp.crash.judge.ownership import Change, Phase, TakeOver, foreign_changes
 from aexp.database import DatabaseUrl
+from tests.crash.test_verdicts import CHILD, GOOD, ROOT, broken
 from tests.support.explorations import PLANTED, promises, struck
-from tests.test_crash_verdicts import CHILD, GOOD, ROOT, broken
 
 OLD, HEIR, NOBODY = "local", "heir-of-local", ""
 FIRST = "insert dbos.operation_outputs [~:1]#1"

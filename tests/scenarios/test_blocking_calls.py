@@ -10,7 +10,7 @@ import pytest
 from aexp.scenarios import BUILT_IN
 from tests.support.cli import Cli
 
-DETECTOR = Path(__file__).parent / "support" / "detector"
+DETECTOR = Path(__file__).parent.parent / "support" / "detector"
 
 
 @pytest.fixture

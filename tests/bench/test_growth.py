@@ -11,7 +11,7 @@ from aexp.bench.workloads.lookup import find_workload, growth_workloads
 from aexp.database import DatabaseUrl
 from aexp.processes.loop import run_on_loop
 from aexp.settings import load_settings
-from tests.test_bench_workloads import MESSAGE_LOST, TinyCell
+from tests.bench.test_workloads import MESSAGE_LOST, TinyCell
 
 SIZE = {
     "messages": 40,

@@ -15,9 +15,9 @@ import pytest
 
 from aexp.database import embedded
 from aexp.scenarios import BUILT_IN
+from tests.cli.test_help import SLOW
 from tests.conftest import server_folder
 from tests.support.cli import TIMEOUT_S, Cli
-from tests.test_help import SLOW
 
 AEXP = (sys.executable, "-P", "-m", "aexp")
 

@@ -18,7 +18,7 @@ from aexp.scenarios.credentials.workflow import SCENARIO
 from tests.support.cli import Cli, broken, held
 from tests.support.token_server import TOKEN, Endpoint
 
-LEAKS = Path(__file__).parent / "support" / "leaks.py"
+LEAKS = Path(__file__).parent.parent / "support" / "leaks.py"
 
 
 def fetches(report: dict[str, Any]) -> list[int]:

@@ -13,9 +13,9 @@ import pytest
 
 from aexp.database import DatabaseUrl, embedded
 from tests.conftest import server_folder
+from tests.scenarios.test_blocking_calls import DETECTOR, noted
 from tests.support.cli import Cli, wait_until
 from tests.support.service import LONG, Served, problem, sent_events, serving
-from tests.test_blocking_calls import DETECTOR, noted
 
 
 @pytest.fixture

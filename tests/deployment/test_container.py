@@ -26,7 +26,7 @@ from tests.conftest import server_folder
 from tests.support.cli import TIMEOUT_S, Cli, wait_until
 from tests.support.container import Image, build, compose_problems, parse_image
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 TOKEN = "a-token-that-is-long-enough"
 COMPOSE = (ROOT / "compose.yaml").read_text()
 SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE)["services"]

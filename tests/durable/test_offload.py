@@ -135,7 +135,7 @@ async def test_workers_that_end_again_and_again_are_an_error() -> None:
 PARENT = """
 import anyio, os
 from aexp.durable.offload import Mode, open_pool
-from tests.test_offload import endless
+from tests.durable.test_offload import endless
 
 async def main():
     async with open_pool(Mode.PROCESS, 1) as pool:
@@ -155,7 +155,7 @@ def test_a_worker_ends_with_its_parent_even_in_the_midst_of_a_call(tmp_path: Pat
     with subprocess.Popen(
         [sys.executable, "-P", str(script)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
         stdout=subprocess.PIPE,
         text=True,
     ) as parent:
