@@ -94,7 +94,7 @@ async def measure(
     failure = None
     try:
         async with until_stopped(stop):
-            await bench.carry_out(server, began)
+            await bench.measure_rounds(server, began)
     except* AexpError as errors:
         failure = first_of_ours(errors)
     if failure is None and stop.asked() and not bench.whole:
@@ -134,7 +134,7 @@ class _Bench:
     rounds: int = 0
     whole: bool = False
 
-    async def carry_out(self, server: DatabaseUrl, began: float) -> None:
+    async def measure_rounds(self, server: DatabaseUrl, began: float) -> None:
         """Measure, in databases of this server, for as long as there is time since ``began``."""
         async with open_copies(server, prefix="aexp_bench") as databases:
             while self.rounds < self.plan.rounds and self._has_time(time.monotonic() - began):

@@ -89,9 +89,9 @@ class Explorer:
             terms = replace(laboratory.terms, patience_s=_patience_s(baseline))
             patient = replace(laboratory, terms=terms)
             found = _Found()
-            await self._carry_out(found, plan, patient, evidence, stop)
-            await self._carry_out(found, self._pairs(found.results), patient, evidence, stop)
-            await self._carry_out(found, self._stops(baseline), patient, evidence, stop)
+            await self._explore_points(found, plan, patient, evidence, stop)
+            await self._explore_points(found, self._pairs(found.results), patient, evidence, stop)
+            await self._explore_points(found, self._stops(baseline), patient, evidence, stop)
             exploring_s = time.monotonic() - exploring_from
         request = self.request
         return Exploration(
@@ -232,7 +232,7 @@ class Explorer:
         possible = order_points(self._writes(baseline), STOPS)
         return sample(possible, request.postgres, request.seed), len(possible)
 
-    async def _carry_out(
+    async def _explore_points(
         self,
         found: _Found,
         plan: tuple[Sequence[Point], int],

@@ -85,7 +85,7 @@ async def execute(
             progress.observe(partial(_kill_after, progress, crash_after))
         work = _Work(run, scenario, parameters, settings, url, progress, connection, stop)
         try:
-            outcome = await work.carry_out()
+            outcome = await work.run_to_end()
         except DatabaseUnreachable:
             # Nothing can be recorded any more; the next process will note that this one vanished.
             raise
@@ -195,7 +195,7 @@ class _Work:
     connection: Connection
     stop: Stop
 
-    async def carry_out(self) -> Outcome:
+    async def run_to_end(self) -> Outcome:
         """Launch DBOS, start the root workflow, and see everything end, or drain."""
         schedules = self.scenario.schedules(self.parameters)
         # Ticks are made up for and retired by one process alone, so the others only stand by.

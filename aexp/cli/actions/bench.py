@@ -28,7 +28,7 @@ from aexp.processes.loop import run_on_loop
 from aexp.processes.signals import unwind_on_signals
 from aexp.settings import Settings
 
-__all__ = ["Order", "carry_out"]
+__all__ = ["BenchOptions", "run_bench"]
 
 # What two minutes leave beside starting, dropping databases and drawing; and the most rounds.
 _QUICK_S = 110.0
@@ -37,7 +37,7 @@ _STDOUT = Path("-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class BenchOptions:
     """What to measure, and where to write it.
 
     ``rounds`` None is as many as --quick has time for.
@@ -52,27 +52,27 @@ class Order:
     report_path: Path | None
 
 
-def carry_out(settings: Settings, order: Order) -> int:
+def run_bench(settings: Settings, options: BenchOptions) -> int:
     """Measure, print, and write; the exit code."""
-    _check_places(order.json_path, order.report_path)
-    wanted = (*(order.names or known_workloads()), *(growth_workloads() if order.scale else ()))
+    _check_places(options.json_path, options.report_path)
+    wanted = (*(options.names or known_workloads()), *(growth_workloads() if options.scale else ()))
     plan = Plan(
         workloads=[find_workload(name) for name in dict.fromkeys(wanted)],
-        rounds=order.rounds or _QUICK_ROUNDS,
-        seed=order.seed,
-        quick=order.quick,
-        budget_s=_QUICK_S if order.rounds is None else None,
+        rounds=options.rounds or _QUICK_ROUNDS,
+        seed=options.seed,
+        quick=options.quick,
+        budget_s=_QUICK_S if options.rounds is None else None,
     )
     result = _measure(plan, settings, locate_database(settings))
-    if _STDOUT not in {order.json_path, order.report_path}:
+    if _STDOUT not in {options.json_path, options.report_path}:
         print_result(result)
-    if order.json_path is not None:
-        _write(order.json_path, json.dumps(result.as_json(), indent=2) + "\n")
-    if order.report_path is not None:
+    if options.json_path is not None:
+        _write(options.json_path, json.dumps(result.as_json(), indent=2) + "\n")
+    if options.report_path is not None:
         # matplotlib takes a second to import.
         from aexp.bench.present.page import render_bench  # noqa: PLC0415
 
-        _write(order.report_path, render_bench(result))
+        _write(options.report_path, render_bench(result))
     if result.failure is not None:
         raise result.failure
     return 1 if result.failed else 0

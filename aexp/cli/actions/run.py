@@ -33,11 +33,11 @@ from aexp.runs.supervisor import KillPlan, Supervisor
 from aexp.scenarios import find_scenario
 from aexp.settings import Settings
 
-__all__ = ["Order", "finish", "load_run", "resume", "run", "work"]
+__all__ = ["RunOptions", "finish", "load_run", "resume", "run", "work"]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunOptions:
     """How a run is to be carried out."""
 
     kills: int
@@ -51,7 +51,7 @@ class Order:
 
 
 def run(
-    settings: Settings, target: str, given: Mapping[str, str], run_id: str | None, order: Order
+    settings: Settings, target: str, given: Mapping[str, str], run_id: str | None, order: RunOptions
 ) -> int:
     """Begin a run, or go on with the one of this id, and print its account; the exit code."""
     normal, scenario = find_scenario(target)
@@ -73,7 +73,7 @@ def run(
     async def main() -> tuple[Run, Mapping[str, Any]]:
         await ensure_schema(url)
         begun = await _begin(url, scenario, wanted, explicit, parameters)
-        return begun, await _carry_out(begun, scenario, settings, url, order)
+        return begun, await _work_on(begun, scenario, settings, url, order)
 
     begun, extra = run_on_loop(settings.loop, main)
     return _report(begun, scenario, settings, url, order, extra)
@@ -97,7 +97,7 @@ async def _begin(
         return await begin_run(connection, replace(wanted, facts=facts))
 
 
-def resume(settings: Settings, run_id: str | None, order: Order) -> int:
+def resume(settings: Settings, run_id: str | None, order: RunOptions) -> int:
     """Go on with a run, and print its account; the exit code."""
     url = locate_database(settings, only_known=True)
 
@@ -105,7 +105,7 @@ def resume(settings: Settings, run_id: str | None, order: Order) -> int:
         await ensure_schema(url)
         known, scenario = await load_run(url, run_id)
         configure_logging(settings.log_format, settings.log_level)
-        return known, scenario, await _carry_out(known, scenario, settings, url, order)
+        return known, scenario, await _work_on(known, scenario, settings, url, order)
 
     known, scenario, extra = run_on_loop(settings.loop, main)
     return _report(known, scenario, settings, url, order, extra)
@@ -123,23 +123,23 @@ async def load_run(url: DatabaseUrl, run_id: str | None) -> tuple[Run, Scenario[
     return known, scenario
 
 
-async def _carry_out(
-    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
+async def _work_on(
+    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, options: RunOptions
 ) -> Mapping[str, Any]:
     """Carry the run out, unless it has ended; what is to be added to its account."""
     bind_process(run_id=begun.run_id, scenario=begun.scenario)
     async with connected(url) as connection:
         if await has_ended(connection, begun):
-            if order.kills or order.crash_after is not None:
+            if options.kills or options.crash_after is not None:
                 raise RunEnded(begun.run_id)
             click.echo(
                 f"aexp: nothing ran: run {begun.run_id} has ended already, with this account",
                 err=True,
             )
             return {}
-    if order.kills:
-        return await _supervised(begun, scenario, settings, url, order)
-    return await _in_this_process(begun, scenario, settings, url, order)
+    if options.kills:
+        return await _supervised(begun, scenario, settings, url, options)
+    return await _in_this_process(begun, scenario, settings, url, options)
 
 
 def _report(
@@ -147,7 +147,7 @@ def _report(
     scenario: Scenario[Any],
     settings: Settings,
     url: DatabaseUrl,
-    order: Order,
+    order: RunOptions,
     extra: Mapping[str, Any],
 ) -> int:
     async def main() -> Report:
@@ -179,7 +179,7 @@ def finish(report: Report, *, as_json: bool) -> int:
 
 
 async def _in_this_process(
-    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
+    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: RunOptions
 ) -> Mapping[str, Any]:
     progress = Progress()
     async with (
@@ -198,7 +198,7 @@ async def _in_this_process(
 
 
 async def _supervised(
-    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: Order
+    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: RunOptions
 ) -> Mapping[str, Any]:
     parameters = scenario.validate(begun.parameters)
     plan = KillPlan(order.kills, order.seed, scenario.steps(parameters, begun.facts))

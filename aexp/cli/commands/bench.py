@@ -56,11 +56,11 @@ def bench(
     checked there; figures that others are divided by come from the same round. Without WORKLOAD all
     are measured. The exit code is 1 when a check failed, and not when a target is missed.
     """
-    from aexp.cli.actions.bench import Order, carry_out
+    from aexp.cli.actions.bench import BenchOptions, run_bench
 
-    return carry_out(
+    return run_bench(
         settings,
-        Order(
+        BenchOptions(
             names=names,
             rounds=rounds or (None if quick else ROUNDS),
             quick=quick,

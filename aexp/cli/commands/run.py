@@ -69,7 +69,7 @@ def run(
     """
     from aexp.cli.actions import run
 
-    return run.run(settings, target, given, run_id, run.Order(**order))
+    return run.run(settings, target, given, run_id, run.RunOptions(**order))
 
 
 @click.command
@@ -80,7 +80,7 @@ def resume(settings: Settings, run_id: str | None, **order: Any) -> int:
     """Go on with a run: what is unfinished is finished, what is done is not done again."""
     from aexp.cli.actions import run
 
-    return run.resume(settings, run_id, run.Order(**order))
+    return run.resume(settings, run_id, run.RunOptions(**order))
 
 
 @click.command(hidden=True)

@@ -35,7 +35,7 @@ Key = Annotated[
 Within = Annotated[
     float, Query(gt=0, le=3600, description="seconds to wait for the end of the run at most")
 ]
-Order = Annotated[RunRequest, Body(default_factory=RunRequest)]
+RunBody = Annotated[RunRequest, Body(default_factory=RunRequest)]
 
 # How a request that begins a run is answered.
 BEGUN: dict[int | str, dict[str, Any]] = {
@@ -76,7 +76,7 @@ async def begin(
     request: Request,
     response: Response,
     name: ScenarioName,
-    order: Order,
+    order: RunBody,
     wait: Annotated[bool, Query(description="answer when the run has ended")] = False,  # noqa: FBT002
     timeout_s: Within = 600.0,
     idempotency_key: Key = None,
@@ -96,7 +96,7 @@ async def trigger_sync(
     request: Request,
     response: Response,
     scenario: QueryName,
-    order: Order,
+    order: RunBody,
     timeout_s: Within = 600.0,
     idempotency_key: Key = None,
 ) -> Any:
@@ -111,7 +111,7 @@ async def trigger_async(
     request: Request,
     response: Response,
     scenario: QueryName,
-    order: Order,
+    order: RunBody,
     idempotency_key: Key = None,
 ) -> Any:
     """Begin a run and answer at once, as `POST /scenarios/{name}/runs`."""
