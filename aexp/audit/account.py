@@ -14,7 +14,7 @@ from aexp.database.connect import Connection
 from aexp.model.promise import Verdict, judge, leave_open
 from aexp.model.run import ProcessRecord, Run
 from aexp.model.scenario import Scenario, scenario_code
-from aexp.runs.leases import is_held
+from aexp.runs.leases import is_leased
 
 __all__ = ["Report", "audit_run"]
 
@@ -124,7 +124,7 @@ async def audit_run(
                 duplicates = scenario.duplicates(evidence)
         own = judge(scenario.promises, evidence)
     verdicts = [*judge(PROMISES, history), *own]
-    alive = await is_held(connection, run.run_id)
+    alive = await is_leased(connection, run.run_id)
     if alive and (history.unfinished or not history.workflows):
         # It is not over: what has not happened yet is no anomaly.
         verdicts = [replace(verdict, anomalies=None) for verdict in verdicts]

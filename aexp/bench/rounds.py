@@ -24,7 +24,7 @@ from aexp.errors import AexpError, Interrupted, first_of_ours
 from aexp.processes.signals import Stop, until_stopped
 from aexp.settings import Settings
 
-__all__ = ["Plan", "Task", "Teller", "Where", "measure"]
+__all__ = ["OnProgress", "Plan", "RoundsProgress", "Task", "measure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class RoundsProgress:
     """How far a bench has come; ``cell`` is the one that it is at."""
 
     round_no: int
@@ -72,11 +72,11 @@ class Where:
     cell: str
 
 
-Teller = Callable[[Where], None]
+OnProgress = Callable[[RoundsProgress], None]
 
 
 async def measure(
-    plan: Plan, settings: Settings, server: DatabaseUrl, tell: Teller, stop: Stop
+    plan: Plan, settings: Settings, server: DatabaseUrl, tell: OnProgress, stop: Stop
 ) -> Result:
     """Carry out ``plan`` on the server of this URL, telling before every cell how far it is.
 
@@ -90,7 +90,7 @@ async def measure(
     measured = await anyio.to_thread.run_sync(versions)
     async with connected(server.with_name("postgres")) as connection:
         postgresql = await describe_server(connection)
-    bench = _Bench(plan, postgresql.pid, tell, settings.debug)
+    bench = _Rounds(plan, postgresql.pid, tell, settings.debug)
     failure = None
     try:
         async with until_stopped(stop):
@@ -118,7 +118,7 @@ async def measure(
 
 
 @dataclass(slots=True)
-class _Bench:
+class _Rounds:
     """A plan being carried out: whole ``rounds`` until now, all ``cells``, and whether it is
     ``whole`` itself.
 
@@ -127,7 +127,7 @@ class _Bench:
 
     plan: Plan
     server_pid: int | None
-    tell: Teller
+    tell: OnProgress
     relay: bool
     cells: list[CellResult] = field(default_factory=list)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -161,12 +161,12 @@ class _Bench:
     def _tell(self, round_no: int, task: Task, total: int) -> None:
         failed = sum(cell.failure is not None for cell in self.cells)
         name = f"{task.workload.name} {task.variant.name}"
-        self.tell(Where(round_no, len(self.cells), total, failed, name))
+        self.tell(RoundsProgress(round_no, len(self.cells), total, failed, name))
 
     async def _cell(self, cells: Cells, databases: Copies, round_no: int, task: Task) -> CellResult:
         size = task.workload.sized(task.variant, quick=self.plan.quick)
 
-        def came_to(**found: Any) -> CellResult:
+        def result(**found: Any) -> CellResult:
             return CellResult(
                 workload=task.workload.name,
                 variant=task.variant.name,
@@ -186,9 +186,9 @@ class _Bench:
             try:
                 told = await cells.measure(job, task.workload.timeout_s)
             except CellFailed as error:
-                return came_to(failure=str(error))
+                return result(failure=str(error))
         self.settings = told["settings"]
         if told["units"] < 1 or told["anomalies"]:
             found = "; ".join(told["anomalies"]) or "it did nothing"
-            return came_to(units=told["units"], failure=f"its check found: {found}")
-        return came_to(units=told["units"], figures=told["figures"], measured=told["measured"])
+            return result(units=told["units"], failure=f"its check found: {found}")
+        return result(units=told["units"], figures=told["figures"], measured=told["measured"])

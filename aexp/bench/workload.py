@@ -27,8 +27,8 @@ __all__ = [
     "Comparison",
     "Counted",
     "Curve",
+    "CurvePoint",
     "Loop",
-    "Point",
     "Size",
     "Variant",
     "Workload",
@@ -81,7 +81,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class CurvePoint:
     """Where a variant stands in the workload's curve: on the line ``series`` at ``x``, a number or
     what the variant's size has under this name."""
 
@@ -129,7 +129,7 @@ class Variant:
     size: Size = field(default_factory=dict)
     quick_size: Size | None = None
     in_quick: bool = True
-    point: Point | None = None
+    point: CurvePoint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

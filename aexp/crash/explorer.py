@@ -26,9 +26,9 @@ from aexp.crash.judge.points import (
     sample,
 )
 from aexp.crash.judge.results import Baseline, Exploration, PointResult
-from aexp.crash.judge.verdicts import Comparison, judge_experiment
+from aexp.crash.judge.verdicts import BaselineComparison, judge_experiment
 from aexp.crash.proxy.server import find_server
-from aexp.crash.request import NothingToExplore, Request, Tally, Unexplored
+from aexp.crash.request import ExplorationProgress, ExplorationRequest, NothingToExplore, Unexplored
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.database.copies import open_copies
@@ -64,10 +64,10 @@ class _Found:
 class Explorer:
     """Explores one request on the server of ``url``."""
 
-    request: Request
+    request: ExplorationRequest
     settings: Settings
     url: DatabaseUrl
-    tally: Tally = field(default_factory=Tally)
+    tally: ExplorationProgress = field(default_factory=ExplorationProgress)
 
     async def explore(self, stop: Stop) -> Exploration:
         """Make every experiment, or as many as there is time for until ``stop`` is asked for.
@@ -319,7 +319,7 @@ class Explorer:
                 for each in (baseline, found)
             ]
         expected, outcome = comparable
-        return judge_experiment(Comparison(baseline, found, expected, outcome, doubted))
+        return judge_experiment(BaselineComparison(baseline, found, expected, outcome, doubted))
 
 
 def _patience_s(baseline: Baseline) -> float:

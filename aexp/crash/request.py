@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aexp.crash.judge.points import SIDES, Point, Side
-from aexp.crash.judge.results import Outcome, PointResult
+from aexp.crash.judge.results import PointOutcome, PointResult
 from aexp.errors import AexpError, Interrupted, UsageError
 from aexp.model.scenario import Scenario
 
-__all__ = ["NothingToExplore", "Request", "Tally", "Unexplored"]
+__all__ = ["ExplorationProgress", "ExplorationRequest", "NothingToExplore", "Unexplored"]
 
 
 class NothingToExplore(AexpError):
@@ -26,7 +26,7 @@ class Unexplored(AexpError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ExplorationRequest:
     """What is to be explored. ``points`` None means all of them; ``replay`` is the only one.
 
     ``double`` is how many pairs of kills there are at most, None for all, ``postgres`` how many
@@ -76,12 +76,12 @@ class Request:
 
 
 @dataclass(slots=True)
-class Tally:
+class ExplorationProgress:
     """How far an exploration has come, for whoever watches."""
 
     doing: str = "starting"
     planned: int | None = None
-    verdicts: Counter[Outcome] = field(default_factory=Counter)
+    verdicts: Counter[PointOutcome] = field(default_factory=Counter)
     began_at: float | None = None
 
     @property

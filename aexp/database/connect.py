@@ -151,7 +151,7 @@ def is_connection_error(error: BaseException) -> bool:
     )
 
 
-async def patiently(operation: Callable[[], Awaitable[R]]) -> R:
+async def retry_on_disconnect(operation: Callable[[], Awaitable[R]]) -> R:
     """Do ``operation``, again and again while its connection fails, for a minute at most.
 
     For what may be done twice. DBOS itself waits for its database in the same way.
@@ -213,7 +213,7 @@ def asyncpg_engine(
     """
 
     async def dial(*_args: Any, **_kwargs: Any) -> Connection:
-        return await patiently(
+        return await retry_on_disconnect(
             lambda: asyncpg.connect(
                 url.dsn, timeout=url.connect_timeout_s, server_settings=dict(server_settings)
             )

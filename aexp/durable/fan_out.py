@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, overload
 import anyio.to_thread
 from dbos import DBOS, EnqueueOptions
 
-from aexp.database.connect import patiently
+from aexp.database.connect import retry_on_disconnect
 from aexp.engine.registry import UNFINISHED, bind, class_name, current_execution, workflow_name
 from aexp.engine.runtime import Runtime, current_runtime
 from aexp.engine.tracing import current_context
@@ -177,7 +177,7 @@ async def _enqueue(
                 )
 
     # Enqueued again, a child is found by its id and not started twice.
-    await patiently(lambda: anyio.to_thread.run_sync(enqueue))
+    await retry_on_disconnect(lambda: anyio.to_thread.run_sync(enqueue))
     return stem
 
 

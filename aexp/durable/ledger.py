@@ -13,7 +13,7 @@ from typing import Any
 
 from dbos import DBOS
 
-from aexp.database.connect import patiently
+from aexp.database.connect import retry_on_disconnect
 from aexp.engine.runtime import Runtime
 
 __all__ = ["enter", "note"]
@@ -40,7 +40,7 @@ async def enter(runtime: Runtime, run_id: str, step: str) -> None:
         os.getpid(),
         runtime.settings.executor_id,
     )
-    await patiently(lambda: runtime.database.pool.execute(_ENTER, *row))
+    await retry_on_disconnect(lambda: runtime.database.pool.execute(_ENTER, *row))
 
 
 async def note(runtime: Runtime, run_id: str, event: str, data: Mapping[str, Any]) -> None:
@@ -50,7 +50,7 @@ async def note(runtime: Runtime, run_id: str, event: str, data: Mapping[str, Any
     be recorded twice.
     """
     row = (run_id, event, DBOS.workflow_id, os.getpid(), data)
-    await patiently(
+    await retry_on_disconnect(
         lambda: runtime.database.pool.execute(
             "INSERT INTO aexp.events (run_id, event, workflow_id, pid, data)"
             " VALUES ($1, $2, $3, $4, $5)",

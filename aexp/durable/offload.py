@@ -16,7 +16,7 @@ import anyio
 import anyio.to_process
 import anyio.to_thread
 
-__all__ = ["Computed", "Mode", "Pool", "WorkerLost", "available_cores", "open_pool"]
+__all__ = ["Computed", "OffloadMode", "Pool", "WorkerLost", "available_cores", "open_pool"]
 
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
@@ -37,7 +37,7 @@ class WorkerLost(Exception):
         )
 
 
-class Mode(StrEnum):
+class OffloadMode(StrEnum):
     """Where work runs."""
 
     NONE = "none"
@@ -66,7 +66,7 @@ def available_cores() -> int:
 class Pool:
     """Runs calls, at most ``workers`` at a time."""
 
-    mode: Mode
+    mode: OffloadMode
     workers: int
     limiter: anyio.CapacityLimiter
 
@@ -80,14 +80,14 @@ class Pool:
         A worker process that somebody ends is replaced, and the call made again, so it must have
         no effect; raises WorkerLost at the third time.
         """
-        if self.mode is Mode.PROCESS:
+        if self.mode is OffloadMode.PROCESS:
             for _ in range(MOST_WORKERS_LOST):
                 with suppress(anyio.BrokenWorkerProcess):
                     return await anyio.to_process.run_sync(
                         _in_worker, function, *arguments, cancellable=True, limiter=self.limiter
                     )
             raise WorkerLost(MOST_WORKERS_LOST)
-        if self.mode is Mode.THREAD:
+        if self.mode is OffloadMode.THREAD:
             return await anyio.to_thread.run_sync(
                 _timed, function, *arguments, abandon_on_cancel=True, limiter=self.limiter
             )
@@ -95,13 +95,13 @@ class Pool:
 
 
 @asynccontextmanager
-async def open_pool(mode: Mode, workers: int) -> AsyncIterator[Pool]:
+async def open_pool(mode: OffloadMode, workers: int) -> AsyncIterator[Pool]:
     """A pool of ``workers`` for the life of the context; processes are started at once.
 
     anyio ends them with the event loop.
     """
     pool = Pool(mode, workers, anyio.CapacityLimiter(workers))
-    if mode is not Mode.PROCESS:
+    if mode is not OffloadMode.PROCESS:
         yield pool
         return
     # anyio starts its workers in the working folder, whose modules must not take the place of the

@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 from dbos import DBOS
 
-from aexp.database.connect import patiently
+from aexp.database.connect import retry_on_disconnect
 from aexp.engine.runtime import SCHEDULER_POLL_S, Runtime
 
 __all__ = ["Schedule", "apply_schedules", "retire"]
@@ -114,7 +114,7 @@ async def _make_up(runtime: Runtime, name: str, until: datetime, stop: Callable[
         end = min(until, start + step)
         # What DBOS backfills lies between its two moments, so the first one is put before a tick
         # that could fall on it.
-        await patiently(
+        await retry_on_disconnect(
             lambda start=start, end=end: anyio.to_thread.run_sync(  # type: ignore[misc]
                 DBOS.backfill_schedule, name, max(began, start - _OVERLAP), end
             )
@@ -125,7 +125,7 @@ async def _make_up(runtime: Runtime, name: str, until: datetime, stop: Callable[
 
 async def _noted(runtime: Runtime, event: str, name: str) -> datetime | None:
     """When ``event`` last befell the schedule, by the clock of the process that saw it."""
-    at = await patiently(
+    at = await retry_on_disconnect(
         lambda: runtime.database.pool.fetchval(
             "SELECT max(data->>'at') FROM aexp.events"
             " WHERE run_id = $1 AND event = $2 AND data->>'schedule' = $3",
@@ -149,7 +149,7 @@ async def _note(runtime: Runtime, event: str, name: str, at: datetime) -> None:
         os.getpid(),
         {"schedule": name, "at": at.isoformat(timespec="microseconds")},
     )
-    await patiently(
+    await retry_on_disconnect(
         lambda: runtime.database.pool.execute(
             "INSERT INTO aexp.events (run_id, event, pid, data) VALUES ($1, $2, $3, $4)", *row
         )

@@ -22,7 +22,7 @@ import structlog
 from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSClient, DBOSConfig
 
 from aexp.database import Database, DatabaseUrl, open_database
-from aexp.database.connect import alive_when_used, patiently, psycopg_engine
+from aexp.database.connect import alive_when_used, psycopg_engine, retry_on_disconnect
 from aexp.engine.log_records import expect_cancellations
 from aexp.engine.registry import active_workflows, stop_claiming
 from aexp.engine.tracing import begin_tracing, flush_spans
@@ -127,7 +127,7 @@ class Runtime:
         a twentieth of the time at most, or by 20 ms.
         """
         began = anyio.current_time()
-        while not await patiently(condition):
+        while not await retry_on_disconnect(condition):
             if self.draining.is_set():
                 await self.park()
             waited = anyio.current_time() - began
@@ -366,7 +366,7 @@ async def poll_rarely(runtime: Runtime, name: str) -> None:
     """
     # By itself, and not through DBOS: a process that stands still in the midst of its transaction
     # would hold the queue, which the one that takes its work over registers again.
-    await patiently(
+    await retry_on_disconnect(
         lambda: runtime.database.pool.execute(
             "UPDATE dbos.queues SET polling_interval_sec = $2 WHERE name = $1",
             runtime.queue_name(name),

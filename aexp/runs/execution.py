@@ -29,7 +29,7 @@ from aexp.processes.loop import leave_terminal_clean
 from aexp.processes.progress import Progress
 from aexp.processes.signals import Stop
 from aexp.runs.forks import fork_root
-from aexp.runs.leases import has_others, hold_run, holders, session_name, try_lead
+from aexp.runs.leases import has_others, lease_holders, lease_run, session_name, try_lead
 from aexp.runs.store import get_run, record_end, record_start
 from aexp.settings import Settings
 
@@ -66,7 +66,7 @@ async def execute(
     done once nobody hosts it any more.
     """
     bind_process(run_id=run.run_id, scenario=run.scenario, executor_id=settings.executor_id)
-    async with hold_run(url, run.run_id, settings.executor_id) as connection:
+    async with lease_run(url, run.run_id, settings.executor_id) as connection:
         with _connected_throughout(run):
             await _close_records_of_the_dead(connection, run.run_id, settings.executor_id)
             if await has_ended(connection, run):
@@ -149,7 +149,7 @@ async def absent_executors(connection: Connection, run: Run) -> dict[str, int]:
     claimed = {row["executor_id"]: row["n"] for row in rows}
     if not claimed:
         return {}
-    present = await holders(connection, run.run_id, claimed)
+    present = await lease_holders(connection, run.run_id, claimed)
     return {name: n for name, n in claimed.items() if name not in present}
 
 

@@ -19,11 +19,11 @@ from aexp.errors import ExecutorAlive, RunBusy
 
 __all__ = [
     "has_others",
-    "hold_alone",
-    "hold_executor",
-    "hold_run",
-    "holders",
-    "is_held",
+    "is_leased",
+    "lease_exclusively",
+    "lease_executor",
+    "lease_holders",
+    "lease_run",
     "living_executors",
     "session_name",
     "try_lead",
@@ -79,7 +79,7 @@ async def try_lead(connection: Connection, run_id: str) -> bool:
     return await _try_lock(connection, _run(run_id), _LEAD)
 
 
-async def is_held(connection: Connection, run_id: str, executor_id: str | None = None) -> bool:
+async def is_leased(connection: Connection, run_id: str, executor_id: str | None = None) -> bool:
     """Whether a living process works on the run, of this executor or of any."""
     held: bool = await connection.fetchval(
         f"SELECT EXISTS (SELECT {_LOCKS} AND classid = $1 AND ($2::oid IS NULL OR objid = $2))",
@@ -99,7 +99,7 @@ async def has_others(connection: Connection, run_id: str, executor_id: str | Non
     return others
 
 
-async def holders(
+async def lease_holders(
     connection: Connection, run_id: str, executor_ids: Iterable[str]
 ) -> frozenset[str]:
     """Those of ``executor_ids`` that work on the run now."""
@@ -125,7 +125,7 @@ async def _living(
 
 
 @asynccontextmanager
-async def hold_run(url: DatabaseUrl, run_id: str, executor_id: str) -> AsyncIterator[Connection]:
+async def lease_run(url: DatabaseUrl, run_id: str, executor_id: str) -> AsyncIterator[Connection]:
     """Hold the run for this executor, on a connection that lives as long as the context.
 
     Enters when no other process of the executor holds the run *and* the server has ended every
@@ -159,7 +159,7 @@ async def _has_sessions(connection: Connection, name: str) -> bool:
 
 
 @asynccontextmanager
-async def hold_alone(url: DatabaseUrl, run_id: str) -> AsyncIterator[Connection]:
+async def lease_exclusively(url: DatabaseUrl, run_id: str) -> AsyncIterator[Connection]:
     """Hold a run on which nobody works, so that nobody leads it; raises RunBusy when somebody does.
 
     Who comes to hold it later waits for the lead, and then finds what was done.
@@ -180,7 +180,7 @@ async def hold_alone(url: DatabaseUrl, run_id: str) -> AsyncIterator[Connection]
 
 
 @asynccontextmanager
-async def hold_executor(url: DatabaseUrl, executor_id: str) -> AsyncIterator[Connection]:
+async def lease_executor(url: DatabaseUrl, executor_id: str) -> AsyncIterator[Connection]:
     """Hold the name of an executor; raises ExecutorAlive when another process has it."""
     connection = await connect(url, application_name="aexp executor")
     try:

@@ -51,7 +51,7 @@ _LAST_WORDS_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class KillMoment:
     """When to kill a process: ``delay_s`` after it has begun ``steps`` step bodies, or as soon as
     it has begun ``further`` more, so that a quick workflow does not end first."""
 
@@ -72,7 +72,7 @@ class KillPlan:
     steps: int | None
     landed: int = 0
 
-    def next_moment(self, done: float = 0.0) -> Moment | None:
+    def next_moment(self, done: float = 0.0) -> KillMoment | None:
         """The moment for the next process; None when all kills have landed.
 
         ``done`` is the share of the work that is done already, 0 to 1.
@@ -89,10 +89,10 @@ class KillPlan:
             # Each further step half as likely: a short run is hit, a long one not only at its
             # beginning.
             steps = next(n for n in count(1) if draw.random() < 0.5 or n == _MOST_UNKNOWN)
-            return Moment(steps, delay_s, further=1)
+            return KillMoment(steps, delay_s, further=1)
         # Spread over what is left; half a share is kept back, so that the run does not end first.
         reach = max(1, int(self.steps * (1 - done) / (left + 0.5)))
-        return Moment(
+        return KillMoment(
             steps=draw.randint(1, reach),
             delay_s=delay_s,
             further=draw.randint(1, max(1, self.steps - _FEW_STEPS)),
@@ -233,7 +233,7 @@ class _Child:
     async def _read(
         self, plan: KillPlan, on_progress: Callable[[Snapshot], None], group: anyio.abc.TaskGroup
     ) -> None:
-        moment: Moment | None = None
+        moment: KillMoment | None = None
         assert self._process.stdout is not None
         lines = BufferedByteReceiveStream(self._process.stdout)
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aexp.errors import InvalidParameter, UsageError
-from aexp.runs.host import Kept
+from aexp.runs.host import StandingRun
 from aexp.scenarios.heartbeat.workflow import SCENARIO
 
 __all__ = ["heartbeat_of"]
@@ -14,7 +14,7 @@ _DAY_S = 86_400
 _MOST_TICKS = 3_600
 
 
-def heartbeat_of(every_s: int) -> Kept:
+def heartbeat_of(every_s: int) -> StandingRun:
     """Runs of the scenario ``heartbeat`` that tick every ``every_s`` seconds; ticks that fall while
     no service is up are missed. Raises UsageError."""
     parameters = {"every_s": every_s, "ticks": min(_MOST_TICKS, _DAY_S // max(1, every_s))}
@@ -22,4 +22,4 @@ def heartbeat_of(every_s: int) -> Kept:
         SCENARIO.validate(parameters)
     except InvalidParameter as error:
         raise UsageError(f"--heartbeat {every_s}: {error.problems[0]}") from error
-    return Kept(name=f"heartbeat-{every_s}s", scenario=SCENARIO.name, parameters=parameters)
+    return StandingRun(name=f"heartbeat-{every_s}s", scenario=SCENARIO.name, parameters=parameters)

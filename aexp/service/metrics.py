@@ -68,7 +68,7 @@ class Metrics:
         self._fill(self._runs, [((row["scenario"], row["status"]), row["n"]) for row in runs])
         self._fill(self._queued, [((row["queue"],), row["n"]) for row in queues])
         self._fill(
-            self._steps, [((name,), steps) for name, steps in host.carer.steps_begun.items()]
+            self._steps, [((name,), steps) for name, steps in host.driver.steps_begun.items()]
         )
         self._active.set(len(host.active))
         self._most_active.set(host.max_active_runs)

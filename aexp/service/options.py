@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aexp.database import DatabaseUrl
-from aexp.runs.host import Kept
+from aexp.runs.host import StandingRun
 from aexp.settings import Settings
 
 __all__ = ["ServiceOptions"]
@@ -32,7 +32,7 @@ class ServiceOptions:
     body_limit: int = 1024 * 1024
     request_deadline_s: float = 10.0
     send_deadline_s: float = 30.0
-    keep: Kept | None = None
+    keep: StandingRun | None = None
     lag_limit_ms: float = 1000.0
 
     @property

@@ -10,7 +10,7 @@ import asyncpg
 
 from aexp.database.connect import Connection
 from aexp.model.run import Run
-from aexp.runs.leases import is_held
+from aexp.runs.leases import is_leased
 from aexp.runs.store import list_processes
 from aexp.viewer.drawing import draw_timeline
 from aexp.viewer.timeline import BodyRow, StepRow, Timeline, WorkflowRow
@@ -92,7 +92,7 @@ async def gather_timeline(
     characters, fewer where there are very many. Outputs are decoded in a thread.
     """
     # Asked first: a process that ends meanwhile has then left all its traces.
-    alive = await is_held(connection, run.run_id)
+    alive = await is_leased(connection, run.run_id)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         # What a fork begins with happened in another run, and before this one began.
         first_step = run.fork_step or 0

@@ -19,7 +19,7 @@ from aexp.bench.analysis.record import assemble, read_result
 from aexp.bench.analysis.result import CellResult, Result
 from aexp.bench.present.page import render_bench
 from aexp.bench.present.readme import readme_plot, readme_table
-from aexp.bench.workload import Comparison, Curve, Point, Variant, Workload
+from aexp.bench.workload import Comparison, Curve, CurvePoint, Variant, Workload
 from aexp.errors import BadInput
 from tests.support import bench_workloads
 from tests.support.browser import chromium, look
@@ -54,7 +54,7 @@ def workload(name: str = "growth-messages") -> Workload:
                     run=bench_workloads.insert,
                     loop=None,
                     size={"messages": x},
-                    point=Point(series, x),
+                    point=CurvePoint(series, x),
                 )
                 for series in ("one at a time", HOSTILE)
                 for x in (10, 100, 1000)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from aexp.crash.judge.evidence import Body, Checkpoint, LifeRecord
-from aexp.crash.judge.ownership import Change, Phase, TakeOver, foreign_changes
+from aexp.crash.judge.ownership import Change, Phase, Takeover, foreign_changes
 from aexp.database import DatabaseUrl
 from tests.crash.test_verdicts import CHILD, GOOD, ROOT, broken
 from tests.support.explorations import PLANTED, promises, struck
@@ -44,8 +44,8 @@ TAKEN = (
 ENDED = (step(HEIR, 2), status(HEIR, "SUCCESS", "PENDING"))
 
 
-def taken_over(*changes: Change) -> TakeOver:
-    return TakeOver(
+def taken_over(*changes: Change) -> Takeover:
+    return Takeover(
         executor_id=OLD, heir_id=HEIR, life=0, stopped_at=2.0,
         changes=[*CLAIMED, *TAKEN, *changes],
     )  # fmt: skip

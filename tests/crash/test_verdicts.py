@@ -26,7 +26,7 @@ from aexp.crash.judge.evidence import (
 )
 from aexp.crash.judge.explanations import find_causes
 from aexp.crash.judge.points import Fault, Side, parse_point
-from aexp.crash.judge.verdicts import Comparison, judge_experiment
+from aexp.crash.judge.verdicts import BaselineComparison, judge_experiment
 from aexp.crash.proxy.writes import Write
 from aexp.model.promise import Anomaly, Verdict
 from aexp.model.run import Run
@@ -46,8 +46,8 @@ GOOD = Evidence(
 )  # fmt: skip
 
 
-def compared(found: Evidence, **given: Any) -> Comparison:
-    return Comparison(GOOD, found, GOOD.outcome, found.outcome, **given)
+def compared(found: Evidence, **given: Any) -> BaselineComparison:
+    return BaselineComparison(GOOD, found, GOOD.outcome, found.outcome, **given)
 
 
 def broken(found: Evidence, **given: Any) -> set[str]:
@@ -201,7 +201,7 @@ def test_ticks_of_another_time_are_no_other_workflows() -> None:
         )
 
     def judged(found: Evidence) -> set[str]:
-        compared = Comparison(at("2026-03-01T12:00:00+00:00"), found, [1, 2], [1, 2])
+        compared = BaselineComparison(at("2026-03-01T12:00:00+00:00"), found, [1, 2], [1, 2])
         return {verdict.name for verdict in judge_experiment(compared) if verdict.held is False}
 
     assert judged(at("2026-03-01T12:00:05+00:00")) == set()

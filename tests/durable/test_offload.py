@@ -13,7 +13,7 @@ import anyio
 import psutil
 import pytest
 
-from aexp.durable.offload import Mode, WorkerLost, available_cores, open_pool
+from aexp.durable.offload import OffloadMode, WorkerLost, available_cores, open_pool
 from aexp.scenarios.fibonacci.numbers import GRAIN, fibonacci, naive, parts, parts_count
 from tests.support.cli import eventually, wait_until
 
@@ -57,21 +57,21 @@ def test_the_parts_of_a_number_add_up_to_it(number: int) -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("mode", Mode)
-async def test_it_computes_where_it_is_told_to(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", OffloadMode)
+async def test_it_computes_where_it_is_told_to(mode: OffloadMode) -> None:
     async with open_pool(mode, 2) as pool:
         computed = await pool.run(naive, 18)
         thread = await pool.run(threading.get_ident)
 
     assert computed.value == fibonacci(18)
     assert computed.cpu_s > 0
-    assert (computed.pid == os.getpid()) is (mode is not Mode.PROCESS)
-    assert (thread.value == threading.get_ident()) is (mode is Mode.NONE)
+    assert (computed.pid == os.getpid()) is (mode is not OffloadMode.PROCESS)
+    assert (thread.value == threading.get_ident()) is (mode is OffloadMode.NONE)
 
 
 @pytest.mark.asyncio
 async def test_there_are_no_more_workers_than_asked_for() -> None:
-    async with open_pool(Mode.PROCESS, 2) as pool, anyio.create_task_group() as group:
+    async with open_pool(OffloadMode.PROCESS, 2) as pool, anyio.create_task_group() as group:
         pids = set()
 
         async def compute() -> None:
@@ -85,7 +85,7 @@ async def test_there_are_no_more_workers_than_asked_for() -> None:
 
 @pytest.mark.asyncio
 async def test_a_worker_leaves_signals_to_its_parent_and_the_loop_first() -> None:
-    async with open_pool(Mode.PROCESS, 1) as pool:
+    async with open_pool(OffloadMode.PROCESS, 1) as pool:
         (ignores_interrupt, niceness) = (await pool.run(signal_handling)).value
 
     assert ignores_interrupt
@@ -93,8 +93,8 @@ async def test_a_worker_leaves_signals_to_its_parent_and_the_loop_first() -> Non
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("mode", Mode)
-async def test_an_error_is_raised_as_it_was(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", OffloadMode)
+async def test_an_error_is_raised_as_it_was(mode: OffloadMode) -> None:
     async with open_pool(mode, 1) as pool:
         with pytest.raises(ArithmeticError, match="no such number"):
             await pool.run(failing)
@@ -103,7 +103,7 @@ async def test_an_error_is_raised_as_it_was(mode: Mode) -> None:
 
 @pytest.mark.asyncio
 async def test_what_is_cancelled_computes_no_more_and_the_next_call_does() -> None:
-    async with open_pool(Mode.PROCESS, 1) as pool:
+    async with open_pool(OffloadMode.PROCESS, 1) as pool:
         worker = psutil.Process((await pool.run(os.getpid)).value)
         async with anyio.create_task_group() as group:
             group.start_soon(pool.run, endless)
@@ -118,7 +118,7 @@ async def test_what_is_cancelled_computes_no_more_and_the_next_call_does() -> No
 @pytest.mark.asyncio
 async def test_a_worker_that_somebody_ends_is_replaced(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    async with open_pool(Mode.PROCESS, 1) as pool:
+    async with open_pool(OffloadMode.PROCESS, 1) as pool:
         computed = await pool.run(ends_the_first_time, str(mark))
 
     assert mark.exists()
@@ -127,7 +127,7 @@ async def test_a_worker_that_somebody_ends_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_workers_that_end_again_and_again_are_an_error() -> None:
-    async with open_pool(Mode.PROCESS, 1) as pool:
+    async with open_pool(OffloadMode.PROCESS, 1) as pool:
         with pytest.raises(WorkerLost, match="3 worker processes ended"):
             await pool.run(ends)
 

@@ -30,10 +30,10 @@ from aexp.errors import (
 from aexp.model.run import Run
 from aexp.model.run_ids import check_run_id, run_id_of_key
 from aexp.runs.host import Host, open_host
-from aexp.runs.host.active_run import Care
+from aexp.runs.host.active_run import ActiveRun
 from aexp.runs.host.events import Journal
 from aexp.runs.host.records import KEPT
-from aexp.runs.leases import hold_run
+from aexp.runs.leases import lease_run
 from aexp.runs.store import begin_run, get_run
 from aexp.runs.supervisor import KillPlan
 from aexp.scenarios.resume.workflow import SCENARIO as RESUME
@@ -158,7 +158,7 @@ async def test_a_run_is_worked_on_and_leaves_room_for_the_next(
             await host.resume("one")
         with pytest.raises(RunEnded):
             await host.cancel("one")
-        assert host.carer.steps_begun["scope"] > 0
+        assert host.driver.steps_begun["scope"] > 0
         await host.delete("one")
         assert await connection.fetchval("SELECT count(*) FROM aexp.run_events") == 0
 
@@ -198,7 +198,7 @@ async def test_a_run_that_another_process_holds_is_not_deleted(
 ) -> None:
     async with hosting(database) as host:
         run_id = await a_run(connection)
-        async with hold_run(database, run_id, "elsewhere"):
+        async with lease_run(database, run_id, "elsewhere"):
             with pytest.raises(RunBusy):
                 await host.delete(run_id)
         await host.delete(run_id)
@@ -266,10 +266,10 @@ async def test_who_is_asked_to_stop_waits_for_no_database_that_is_away(
     async with hosting(database) as host:
         # All that is tried with it fails as a connection does.
         await host.pool.close()
-        care = Care(run, KillPlan(0, 0, None))
+        care = ActiveRun(run, KillPlan(0, 0, None))
         with anyio.fail_after(TIMEOUT_S):
             async with anyio.create_task_group() as group:
-                group.start_soon(host.carer.see_to, care)
+                group.start_soon(host.driver.drive, care)
                 # What it tries before it is asked.
                 await anyio.wait_all_tasks_blocked()
                 care.stop.ask()

@@ -13,7 +13,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from aexp.processes.progress import Progress, Snapshot
-from aexp.runs.supervisor import LONGEST_DELAY_S, SHORTEST_DELAY_S, KillPlan, Moment
+from aexp.runs.supervisor import LONGEST_DELAY_S, SHORTEST_DELAY_S, KillMoment, KillPlan
 
 moderate = effort(max_examples=50, deadline=None, database=None)
 
@@ -21,7 +21,7 @@ seeds = st.integers(-(2**31), 2**63)
 shares = st.floats(0, 1)
 
 
-def moments(plan: KillPlan, done: Sequence[float]) -> list[Moment | None]:
+def moments(plan: KillPlan, done: Sequence[float]) -> list[KillMoment | None]:
     """The moments of a run that had come as far as ``done`` before each; every kill lands."""
     found = []
     for share in done:

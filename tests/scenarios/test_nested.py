@@ -12,8 +12,8 @@ from aexp.model.promise import judge
 from aexp.scenarios.nested.promises import (
     PROMISES,
     NestedEvidence,
-    StepRecord,
-    WorkflowRecord,
+    NestedStep,
+    NestedWorkflow,
     account,
 )
 from tests.support.cli import Cli, broken, held
@@ -119,8 +119,8 @@ def test_a_doubled_and_an_orphaned_branch_are_found_in_the_database(cli: Cli) ->
 
 def record(
     workflow_id: str, name: str, parent: str | None, mode: str | None, ended: int
-) -> WorkflowRecord:
-    return WorkflowRecord(
+) -> NestedWorkflow:
+    return NestedWorkflow(
         workflow_id=workflow_id,
         name=f"nested.{name}",
         parent_id=parent,
@@ -150,7 +150,7 @@ GOOD = NestedEvidence(
     ended=True,
     workflows=TREE,
     steps=[
-        StepRecord(workflow.workflow_id, 2, 1500, 1600)
+        NestedStep(workflow.workflow_id, 2, 1500, 1600)
         for workflow in TREE
         if workflow.name == "nested.grandchild"
     ],
@@ -188,7 +188,7 @@ def changed(workflow_id: str, **values: Any) -> NestedEvidence:
         (changed("r-direct-queued", ended_ms=None), ["no_orphan"]),
         (replace(GOOD, steps=GOOD.steps[1:]), ["step_once"]),
         (replace(GOOD, steps=[*GOOD.steps, GOOD.steps[0]]), ["step_once"]),
-        (replace(GOOD, steps=[*GOOD.steps, StepRecord("r", 9, 1, 2)]), ["step_once"]),
+        (replace(GOOD, steps=[*GOOD.steps, NestedStep("r", 9, 1, 2)]), ["step_once"]),
     ],
 )  # fmt: skip
 def test_a_planted_violation_is_reported(bad: NestedEvidence, names: list[str]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aexp.model.promise import judge
-from aexp.scenarios.objects.census import Comparison, Listed, take_census
+from aexp.scenarios.objects.census import CensusComparison, Listed, take_census
 from aexp.scenarios.objects.promises import (
     PROMISES,
     CatalogueEvidence,
@@ -35,8 +35,8 @@ Row = tuple[str, int, datetime, str | None]
 
 def compare(
     census: Mapping[str, Listed], rows: Sequence[Row], failed: Sequence[str] = ()
-) -> Comparison:
-    comparison = Comparison(census, BEGUN)
+) -> CensusComparison:
+    comparison = CensusComparison(census, BEGUN)
     for row in rows:
         comparison.see(*row)
     comparison.end(lambda key: key in failed)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import psycopg
 
-from aexp.bench.workload import Cell, Comparison, Counted, Point, Variant, Workload
+from aexp.bench.workload import Cell, Comparison, Counted, CurvePoint, Variant, Workload
 from aexp.database import open_database
 
 TABLE = "CREATE TABLE rows (number bigint)"
@@ -47,7 +47,7 @@ TINY = Workload(
     summary="Rows into a table.",
     unit="row",
     variants=[
-        Variant(name="sync", run=insert, loop=None, point=Point("sync", 1)),
+        Variant(name="sync", run=insert, loop=None, point=CurvePoint("sync", 1)),
         Variant(name="async", run=insert_async, loop="uvloop", quick_size={"rows": 20}),
         Variant(name="long", run=insert_async, loop="asyncio", in_quick=False),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 from aexp.crash.explorer import Explorer
 from aexp.crash.judge.points import parse_point
 from aexp.crash.judge.results import Exploration, PointResult
-from aexp.crash.request import Request
+from aexp.crash.request import ExplorationRequest
 from aexp.database import DatabaseUrl
 from aexp.processes.loop import run_on_loop
 from aexp.processes.signals import Stop
@@ -26,7 +26,7 @@ def explore(
 ) -> Exploration:
     """Explore ``target`` on ``server``; ``options`` are those of the request."""
     normal, scenario = find_scenario(target)
-    request = Request(
+    request = ExplorationRequest(
         target=normal,
         scenario=scenario,
         parameters=scenario.from_text(given or {}),

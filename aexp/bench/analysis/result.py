@@ -22,7 +22,7 @@ __all__ = [
     "Measured",
     "Result",
     "Summary",
-    "Verdict",
+    "TargetVerdict",
     "compare",
     "summarise",
 ]
@@ -30,7 +30,7 @@ __all__ = [
 VERSION = 1
 _FEW_POINTS, _FEW_PLACES = 6, 3
 _SURE = 0.9
-Verdict = Literal["met", "missed", "undecided"]
+TargetVerdict = Literal["met", "missed", "undecided"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ class Compared:
     estimate: Estimate | None
 
     @property
-    def verdict(self) -> Verdict | None:
+    def verdict(self) -> TargetVerdict | None:
         """Whether the target is met; None without a target.
 
         Undecided unless the whole interval is on one side, and there are rounds enough for one:
@@ -143,7 +143,7 @@ class Growth:
     most: float
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> TargetVerdict:
         """Whether the exponent is within its target, by its interval and between all neighbours:
         what a small x costs once makes any growth look slower.
 

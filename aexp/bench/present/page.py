@@ -8,7 +8,7 @@ from importlib.resources import files
 from string import Template
 
 from aexp.bench.analysis.outlook import Outlook
-from aexp.bench.analysis.result import Result, Summary, Verdict
+from aexp.bench.analysis.result import Result, Summary, TargetVerdict
 from aexp.bench.analysis.statistics import Estimate
 from aexp.bench.present.plots import draw_curve, draw_rates
 from aexp.bench.present.wording import (
@@ -29,7 +29,7 @@ from aexp.viewer import asset
 __all__ = ["render_bench"]
 
 # As aexp/report/assets/view.css names what is good, bad, and open.
-_CLASSES: dict[Verdict | None, str] = {
+_CLASSES: dict[TargetVerdict | None, str] = {
     "met": "good",
     "missed": "bad",
     "undecided": "open",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from aexp.bench.analysis.outlook import Need
-from aexp.bench.analysis.result import Compared, Growth, Result, Summary, Verdict
+from aexp.bench.analysis.result import Compared, Growth, Result, Summary, TargetVerdict
 from aexp.bench.analysis.statistics import Estimate
 from aexp.bench.workload import Comparison
 
@@ -35,7 +35,7 @@ class Line(NamedTuple):
     found: str
     interval: str
     target: str
-    verdict: Verdict | None
+    verdict: TargetVerdict | None
     reason: str = ""
 
 

@@ -14,7 +14,16 @@ import anyio.to_thread
 import asyncpg
 from dbos import DBOS, SetWorkflowID, SQLAlchemyDatasource
 
-from aexp.bench.workload import Cell, Comparison, Counted, Curve, Loop, Point, Variant, Workload
+from aexp.bench.workload import (
+    Cell,
+    Comparison,
+    Counted,
+    Curve,
+    CurvePoint,
+    Loop,
+    Variant,
+    Workload,
+)
 from aexp.bench.workloads.bare import POLL_S, launched, register
 from aexp.bench.workloads.publications import RUN_ID, WARM_UP, counted_publications, records
 from aexp.engine.runtime import Queue, open_runtime
@@ -138,7 +147,7 @@ def _async(chunk: int, *, messages: int, in_quick: bool, loop: Loop = "uvloop") 
         size={"chunk": chunk, "concurrency": 20, "messages": messages},
         quick_size={"chunk": chunk, "concurrency": 20},
         in_quick=in_quick,
-        point=Point(loop, chunk),
+        point=CurvePoint(loop, chunk),
     )
 
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from dbos import DBOS
 
-from aexp.bench.workload import Cell, Comparison, Counted, Curve, Point, Variant, Workload
+from aexp.bench.workload import Cell, Comparison, Counted, Curve, CurvePoint, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched, register
 from aexp.durable.fan_out import fan_out
-from aexp.durable.offload import Mode, Pool, available_cores, open_pool
+from aexp.durable.offload import OffloadMode, Pool, available_cores, open_pool
 from aexp.engine.runtime import Queue, open_runtime
 from aexp.scenarios.fibonacci.numbers import fibonacci, naive
 
@@ -116,7 +116,7 @@ async def run_async(cell: Cell) -> Counted:
     cores, watch = cell.size.get("cores", available_cores()), _Stopwatch()
     queue = Queue(name=QUEUE, worker_concurrency=_AT_A_TIME * cores)
     async with (
-        open_pool(Mode(cell.size["offload"]), cores) as _pool,
+        open_pool(OffloadMode(cell.size["offload"]), cores) as _pool,
         open_runtime(cell.settings, cell.url, scope=RUN_ID, queues=[queue]),
     ):
         await _fibonacci_all(cores, 1)
@@ -172,8 +172,8 @@ _REASON = "DBOS and PostgreSQL need the processors on which others are computed"
 _REASON_24 = "what DBOS and PostgreSQL do for a number takes longer than to compute it"
 
 
-def _on(cores: int) -> Point:
-    return Point("process", cores)
+def _on(cores: int) -> CurvePoint:
+    return CurvePoint("process", cores)
 
 
 FIBONACCI = Workload(
@@ -199,17 +199,17 @@ FIBONACCI = Workload(
                 run=run_async,
                 loop="uvloop",
                 size={"offload": mode.value},
-                in_quick=mode is Mode.PROCESS,
-                point=_on(available_cores()) if mode is Mode.PROCESS else None,
+                in_quick=mode is OffloadMode.PROCESS,
+                point=_on(available_cores()) if mode is OffloadMode.PROCESS else None,
             )
-            for mode in Mode
+            for mode in OffloadMode
         ),
         *(
             Variant(
                 name=f"process, {cores} of {available_cores()} cores",
                 run=run_async,
                 loop="uvloop",
-                size={"offload": Mode.PROCESS.value, "cores": cores},
+                size={"offload": OffloadMode.PROCESS.value, "cores": cores},
                 in_quick=False,
                 point=_on(cores),
             )

@@ -20,7 +20,7 @@ import anyio.to_thread
 import asyncpg
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from aexp.bench.workload import Cell, Counted, Curve, Point, Variant, Workload
+from aexp.bench.workload import Cell, Counted, Curve, CurvePoint, Variant, Workload
 from aexp.bench.workloads.bulk import publish_all
 from aexp.bench.workloads.publications import RUN_ID, WARM_UP, counted_publications
 from aexp.database import DatabaseUrl
@@ -180,7 +180,7 @@ def _variant(
         size=full,
         quick_size=quick,
         in_quick=quick is not None,
-        point=Point(series, x),
+        point=CurvePoint(series, x),
     )
 
 

@@ -16,7 +16,16 @@ import anyio.to_thread
 import psycopg
 from dbos import DBOS, SetWorkflowID
 
-from aexp.bench.workload import Cell, Comparison, Counted, Curve, Loop, Point, Variant, Workload
+from aexp.bench.workload import (
+    Cell,
+    Comparison,
+    Counted,
+    Curve,
+    CurvePoint,
+    Loop,
+    Variant,
+    Workload,
+)
 from aexp.bench.workloads.bare import POLL_S, launched, launched_async, register
 from aexp.durable.fan_out import fan_out
 from aexp.engine.runtime import Queue, open_runtime
@@ -27,7 +36,7 @@ RUN_ID = "bench"
 QUEUE = "sleepers_queue"
 WARM_UP_SLEEPERS = 5
 
-Run = Callable[[Cell], Counted] | Callable[[Cell], Awaitable[Counted]]
+SleepersFunction = Callable[[Cell], Counted] | Callable[[Cell], Awaitable[Counted]]
 
 # A sleeper that came too late has no checkpoint of a sleep: DBOS makes none for no time at all.
 _SLEPT = """
@@ -130,7 +139,7 @@ def _counted(cell: Cell, until: float, ended: Sequence[Any]) -> Counted:
 def _variants(suffix: str, sync_s: float, async_s: float, **size: int) -> list[Variant]:
     """Sync needs longer until all are asleep; what is compared are threads and memory."""
     quick = not suffix
-    runs: tuple[tuple[str, Run, Loop | None, float, bool], ...] = (
+    runs: tuple[tuple[str, SleepersFunction, Loop | None, float, bool], ...] = (
         ("sync", run_sync, None, sync_s, quick),
         ("async", run_async, "uvloop", async_s, quick),
         ("async asyncio", run_async, "asyncio", async_s, False),
@@ -144,7 +153,7 @@ def _variants(suffix: str, sync_s: float, async_s: float, **size: int) -> list[V
             size={"sleep_s": sleep_s, **size},
             quick_size={"sleep_s": 3.0 if run is run_async else 7.0},
             in_quick=in_quick,
-            point=Point(name, "sleepers"),
+            point=CurvePoint(name, "sleepers"),
         )
         for name, run, loop, sleep_s, in_quick in runs
     ]

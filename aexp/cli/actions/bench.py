@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.progress import TextColumn, TimeRemainingColumn
 
 from aexp.bench.analysis.result import Result
-from aexp.bench.rounds import Plan, Teller, Where, measure
+from aexp.bench.rounds import OnProgress, Plan, RoundsProgress, measure
 from aexp.bench.workloads.lookup import find_workload, growth_workloads, known_workloads
 from aexp.cli.ending import UNWIND_S, end_with_databases
 from aexp.cli.files import check_place, write_whole
@@ -110,7 +110,7 @@ def _measure(plan: Plan, settings: Settings, server: DatabaseUrl) -> Result:
 
 
 @contextmanager
-def _bar() -> Iterator[Teller]:
+def _bar() -> Iterator[OnProgress]:
     """Draws how far the bench is on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -119,7 +119,7 @@ def _bar() -> Iterator[Teller]:
     bar = make_bar(TimeRemainingColumn(), failed, refresh_s=REFRESH_S)
     task = bar.add_task("bench", total=None, failed="")
 
-    def tell(where: Where) -> None:
+    def tell(where: RoundsProgress) -> None:
         said = f"{where.failed} failed" if where.failed else ""
         description = f"round {where.round_no}  {where.cell}"
         bar.update(

@@ -22,7 +22,7 @@ from aexp.settings import Settings
 
 if TYPE_CHECKING:
     from aexp.crash.judge.results import Exploration
-    from aexp.crash.request import Request
+    from aexp.crash.request import ExplorationRequest
 
 __all__ = ["crash"]
 
@@ -69,14 +69,14 @@ def crash(
 
 def _request(
     settings: Settings, target: str, given: Mapping[str, str], options: Mapping[str, Any]
-) -> Request:
-    from aexp.crash.request import Request  # noqa: PLC0415 - see above
+) -> ExplorationRequest:
+    from aexp.crash.request import ExplorationRequest  # noqa: PLC0415 - see above
 
     normal, scenario = find_scenario(target)
     chosen = dict(options)
     replay = chosen.pop("replay")
     chosen["jobs"] = chosen["jobs"] or os.cpu_count() or 1
-    return Request(
+    return ExplorationRequest(
         target=normal,
         scenario=scenario,
         parameters=scenario.from_text(given),

@@ -51,7 +51,11 @@ class RunOptions:
 
 
 def run(
-    settings: Settings, target: str, given: Mapping[str, str], run_id: str | None, order: RunOptions
+    settings: Settings,
+    target: str,
+    given: Mapping[str, str],
+    run_id: str | None,
+    options: RunOptions,
 ) -> int:
     """Begin a run, or go on with the one of this id, and print its account; the exit code."""
     normal, scenario = find_scenario(target)
@@ -73,10 +77,10 @@ def run(
     async def main() -> tuple[Run, Mapping[str, Any]]:
         await ensure_schema(url)
         begun = await _begin(url, scenario, wanted, explicit, parameters)
-        return begun, await _work_on(begun, scenario, settings, url, order)
+        return begun, await _work_on(begun, scenario, settings, url, options)
 
     begun, extra = run_on_loop(settings.loop, main)
-    return _report(begun, scenario, settings, url, order, extra)
+    return _report(begun, scenario, settings, url, options, extra)
 
 
 async def _begin(
@@ -97,7 +101,7 @@ async def _begin(
         return await begin_run(connection, replace(wanted, facts=facts))
 
 
-def resume(settings: Settings, run_id: str | None, order: RunOptions) -> int:
+def resume(settings: Settings, run_id: str | None, options: RunOptions) -> int:
     """Go on with a run, and print its account; the exit code."""
     url = locate_database(settings, only_known=True)
 
@@ -105,10 +109,10 @@ def resume(settings: Settings, run_id: str | None, order: RunOptions) -> int:
         await ensure_schema(url)
         known, scenario = await load_run(url, run_id)
         configure_logging(settings.log_format, settings.log_level)
-        return known, scenario, await _work_on(known, scenario, settings, url, order)
+        return known, scenario, await _work_on(known, scenario, settings, url, options)
 
     known, scenario, extra = run_on_loop(settings.loop, main)
-    return _report(known, scenario, settings, url, order, extra)
+    return _report(known, scenario, settings, url, options, extra)
 
 
 async def load_run(url: DatabaseUrl, run_id: str | None) -> tuple[Run, Scenario[Any]]:
@@ -147,7 +151,7 @@ def _report(
     scenario: Scenario[Any],
     settings: Settings,
     url: DatabaseUrl,
-    order: RunOptions,
+    options: RunOptions,
     extra: Mapping[str, Any],
 ) -> int:
     async def main() -> Report:
@@ -158,7 +162,7 @@ def _report(
 
     # A loop of its own: DBOS has left the run's without an executor, and with whatever tasks the
     # workflows forgot.
-    return finish(run_on_loop(settings.loop, main), as_json=order.as_json)
+    return finish(run_on_loop(settings.loop, main), as_json=options.as_json)
 
 
 def finish(report: Report, *, as_json: bool) -> int:
@@ -179,7 +183,7 @@ def finish(report: Report, *, as_json: bool) -> int:
 
 
 async def _in_this_process(
-    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: RunOptions
+    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, options: RunOptions
 ) -> Mapping[str, Any]:
     progress = Progress()
     async with (
@@ -187,21 +191,21 @@ async def _in_this_process(
         stop_on_signals(partial(end_at_once, begun.run_id, clear)) as stop,
     ):
         outcome = await execute(
-            begun, scenario, settings, url, progress, stop, crash_after=order.crash_after
+            begun, scenario, settings, url, progress, stop, crash_after=options.crash_after
         )
     if outcome == "interrupted":
         raise Interrupted(begun.run_id)
-    if order.crash_after is not None:
+    if options.crash_after is not None:
         # It would not be here had it killed itself.
-        return {"kills": {"asked": 1, "landed": 0, "after": order.crash_after}}
+        return {"kills": {"asked": 1, "landed": 0, "after": options.crash_after}}
     return {}
 
 
 async def _supervised(
-    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, order: RunOptions
+    begun: Run, scenario: Scenario[Any], settings: Settings, url: DatabaseUrl, options: RunOptions
 ) -> Mapping[str, Any]:
     parameters = scenario.validate(begun.parameters)
-    plan = KillPlan(order.kills, order.seed, scenario.steps(parameters, begun.facts))
+    plan = KillPlan(options.kills, options.seed, scenario.steps(parameters, begun.facts))
     latest: list[tuple[Snapshot, int]] = [(Snapshot(0, None, 0, None), 0)]
 
     def remember(restarts: int, state: Snapshot) -> None:
@@ -219,7 +223,7 @@ async def _supervised(
             supervision = await supervisor.supervise(stop)
     if supervision.interrupted:
         raise Interrupted(begun.run_id)
-    return {"kills": {"asked": order.kills, "landed": supervision.landed, "seed": order.seed}}
+    return {"kills": {"asked": options.kills, "landed": supervision.landed, "seed": options.seed}}
 
 
 def work(settings: Settings, run_id: str, *, hosted: bool) -> int:

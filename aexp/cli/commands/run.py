@@ -61,7 +61,7 @@ def _with_execution_options(command: Any) -> Any:
 @_with_execution_options
 @with_settings
 def run(
-    settings: Settings, target: str, given: Mapping[str, str], run_id: str | None, **order: Any
+    settings: Settings, target: str, given: Mapping[str, str], run_id: str | None, **options: Any
 ) -> int:
     """Run a scenario, or a workflow of your own, and print its account.
 
@@ -69,18 +69,18 @@ def run(
     """
     from aexp.cli.actions import run
 
-    return run.run(settings, target, given, run_id, run.RunOptions(**order))
+    return run.run(settings, target, given, run_id, run.RunOptions(**options))
 
 
 @click.command
 @with_run_id
 @_with_execution_options
 @with_settings
-def resume(settings: Settings, run_id: str | None, **order: Any) -> int:
+def resume(settings: Settings, run_id: str | None, **options: Any) -> int:
     """Go on with a run: what is unfinished is finished, what is done is not done again."""
     from aexp.cli.actions import run
 
-    return run.resume(settings, run_id, run.RunOptions(**order))
+    return run.resume(settings, run_id, run.RunOptions(**options))
 
 
 @click.command(hidden=True)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aexp.cli.terminal.account import SHOWN, console, print_json
-from aexp.crash.judge.ownership import TakeOver, late_changes
+from aexp.crash.judge.ownership import Takeover, late_changes
 from aexp.crash.judge.results import Exploration, PointResult
 
 __all__ = ["print_exploration"]
@@ -60,7 +60,7 @@ def print_exploration(exploration: Exploration, *, as_json: bool) -> None:
         )
 
 
-def _taken_over(zombies: Sequence[TakeOver]) -> str:
+def _taken_over(zombies: Sequence[Takeover]) -> str:
     waited = Counter(zombie.waited_for for zombie in zombies if zombie.handed_over)
     told = f"Points at which an executor was stopped: {len(zombies)}. It went on when another one"
     told += f" had come to the end with its work ({waited.pop(None, 0)})"

@@ -20,8 +20,8 @@ from aexp.audit import Report
 from aexp.crash.experiment.faults import Watch
 from aexp.crash.experiment.private_server import PrivateServer
 from aexp.crash.experiment.reader import TRANSACTIONS, gather_evidence, read_steps
-from aexp.crash.experiment.takeovers import Standstill, TwoLives
-from aexp.crash.experiment.worker_sequence import Bench, Lives, Terms
+from aexp.crash.experiment.takeovers import TakeoverSequence, TakeoverWatch
+from aexp.crash.experiment.worker_sequence import ExperimentSetup, Terms, WorkerSequence
 from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage, Seen
 from aexp.crash.judge.points import ZOMBIE_SIDES, Fault, Point, Restart
 from aexp.crash.proxy.server import open_proxy
@@ -117,27 +117,27 @@ class Laboratory:
         """
         began_at = time.monotonic()
         zombie = Point(tuple(faults)).is_zombie
-        watch = Standstill(faults) if zombie else Watch(faults)
+        watch = TakeoverWatch(faults) if zombie else Watch(faults)
         async with self._bench(watch) as bench:
             watch.stop_server = partial(self._stop_server, bench)
-            lives: Lives | TwoLives = (
-                TwoLives(self.terms, bench, watch, first_life)
-                if isinstance(watch, Standstill)
-                else Lives(self.terms, bench, watch, first_life, restart)
+            sequence: WorkerSequence | TakeoverSequence = (
+                TakeoverSequence(self.terms, bench, watch, first_life)
+                if isinstance(watch, TakeoverWatch)
+                else WorkerSequence(self.terms, bench, watch, first_life, restart)
             )
-            await lives.live()
+            await sequence.live()
             ended_at = time.monotonic()
             evidence, report = await gather_evidence(
                 bench.url,
                 bench.connection,
                 self.run,
                 self.scenario,
-                lives=lives.records,
-                writes=lives.writes,
+                lives=sequence.records,
+                writes=sequence.writes,
                 bodies=bench.bodies,
                 recovery_s=ended_at - watch.landed[-1].at if watch.landed else None,
                 outages=[landed.outage for landed in watch.landed if landed.outage is not None],
-                take_over=lives.take_over,
+                take_over=sequence.take_over,
             )
             timeline = None
             if keep_timeline:
@@ -145,32 +145,32 @@ class Laboratory:
             return Experiment(
                 faults=faults,
                 landed=watch.landed,
-                stood=lives.stood,
-                writes=lives.writes,
+                stood=sequence.stood,
+                writes=sequence.writes,
                 evidence=evidence,
                 seconds=time.monotonic() - began_at,
                 connections=bench.proxy.connections,
                 report=report,
-                doubted=_doubted(watch.landed, lives.records),
+                doubted=_doubted(watch.landed, sequence.records),
                 timeline=timeline,
             )
 
     @asynccontextmanager
-    async def _bench(self, watch: Watch) -> AsyncIterator[Bench]:
+    async def _bench(self, watch: Watch) -> AsyncIterator[ExperimentSetup]:
         with tempfile.TemporaryDirectory(prefix="", dir=self.terms.workers.folder) as name:
             folder = Path(name)
             async with (
                 self.databases.copy() as url,
                 open_proxy(url, folder, watch, server=self.server, run_id=self.run.run_id) as proxy,
             ):
-                bench = Bench(url, await connect(url), proxy, folder)
+                bench = ExperimentSetup(url, await connect(url), proxy, folder)
                 try:
                     with refusals_told(url):
                         yield bench
                 finally:
                     await close(bench.connection)
 
-    async def _stop_server(self, bench: Bench) -> Outage:
+    async def _stop_server(self, bench: ExperimentSetup) -> Outage:
         """Stop the server at once, start it again, and look at what is left."""
         assert self.private is not None
         ended, at = await _start_time(bench.connection), time.monotonic()

@@ -19,7 +19,7 @@ from aexp.crash.judge.evidence import (
     StepRecord,
     WorkflowRecord,
 )
-from aexp.crash.judge.ownership import TakeOver
+from aexp.crash.judge.ownership import Takeover
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.model.run import Run
@@ -56,7 +56,7 @@ async def gather_evidence(
     bodies: Path,
     recovery_s: float | None,
     outages: Sequence[Outage] = (),
-    take_over: TakeOver | None = None,
+    take_over: Takeover | None = None,
 ) -> tuple[Evidence, Report]:
     """The evidence of an experiment on ``run``, alone in its database, and the run's own report.
 

@@ -16,10 +16,16 @@ from dbos import DBOSClient
 
 from aexp.crash.experiment.changes import note_changes, read_changes, read_clock, read_numbers
 from aexp.crash.experiment.faults import Watch
-from aexp.crash.experiment.worker_sequence import LAST_LINES, Bench, Terms, make_job, read_log
+from aexp.crash.experiment.worker_sequence import (
+    LAST_LINES,
+    ExperimentSetup,
+    Terms,
+    make_job,
+    read_log,
+)
 from aexp.crash.experiment.workers import WorkerJob
 from aexp.crash.judge.evidence import Landed, LifeRecord, Seen
-from aexp.crash.judge.ownership import TakeOver
+from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.points import Side
 from aexp.crash.proxy.server import open_proxy
 from aexp.crash.proxy.writes import Write
@@ -29,7 +35,7 @@ from aexp.processes.child import Child
 from aexp.runs.host import release_claims
 from aexp.runs.leases import session_name
 
-__all__ = ["Standstill", "TwoLives"]
+__all__ = ["TakeoverSequence", "TakeoverWatch"]
 
 _LOOK_S = 0.1
 # So long after its last write, one who waits for a lock of the stopped executor has nothing else
@@ -47,7 +53,7 @@ _HELD_UP = """
 
 
 @dataclass(slots=True)
-class Standstill(Watch):
+class TakeoverWatch(Watch):
     """Stops the worker at a write, whose connection stands still until it may go on."""
 
     stopped: anyio.Event = field(default_factory=anyio.Event)
@@ -55,13 +61,13 @@ class Standstill(Watch):
 
     async def before(self, write: Write) -> bool:
         strikes = self._is_next(write, (Side.ZOMBIE_BEFORE,))
-        return await Watch.before(self, write) and (not strikes or await self._hold(write))
+        return await Watch.before(self, write) and (not strikes or await self._pause(write))
 
     async def after(self, write: Write) -> bool:
         strikes = self._is_next(write, (Side.ZOMBIE_AFTER,))
-        return await Watch.after(self, write) and (not strikes or await self._hold(write))
+        return await Watch.after(self, write) and (not strikes or await self._pause(write))
 
-    async def _hold(self, write: Write) -> bool:
+    async def _pause(self, write: Write) -> bool:
         await self._known.wait()
         worker = self._worker
         assert worker is not None
@@ -87,19 +93,19 @@ async def _stands_still(worker: Child) -> bool:
 
 
 @dataclass(slots=True)
-class TwoLives:
+class TakeoverSequence:
     """The stopped worker and the one that takes its work over, in this order.
 
     Each has a door of its own to the database, so that what they write is told apart.
     """
 
     terms: Terms
-    bench: Bench
-    watch: Standstill
+    setup: ExperimentSetup
+    watch: TakeoverWatch
     first_life: int
     records: list[LifeRecord] = field(default_factory=list)
     stood: list[bool | None] = field(default_factory=list)
-    take_over: TakeOver | None = None
+    take_over: Takeover | None = None
     _heir_watch: Watch = field(default_factory=lambda: Watch(()))
 
     @property
@@ -109,8 +115,8 @@ class TwoLives:
 
     async def live(self) -> None:
         """Start the one; at the write stop it, start the other, and let both come to their end."""
-        await note_changes(self.bench.connection)
-        job = make_job(self.terms, self.bench, 0)
+        await note_changes(self.setup.connection)
+        job = make_job(self.terms, self.setup, 0)
         self.watch.expect(0)
         async with self._worker(job, self.first_life, stops=True) as old:
             self.watch.meet(old)
@@ -120,9 +126,9 @@ class TwoLives:
             async with self._heir() as heir, anyio.create_task_group() as group:
                 group.start_soon(self._hand_over)
                 # Here: a task group hides from whoever is outside what it was.
-                with refusals_told(self.bench.url):
+                with refusals_told(self.setup.url):
                     waited_for = await self._until_idle(heir)
-                    connection = self.bench.connection
+                    connection = self.setup.connection
                     earlier, clock = await read_numbers(connection), await read_clock(connection)
                 old.go_on()
                 self.watch.released.set()
@@ -130,14 +136,14 @@ class TwoLives:
                     await heir.ended.wait()
                     await old.ended.wait()
                 group.cancel_scope.cancel()
-        self.take_over = TakeOver(
+        self.take_over = Takeover(
             executor_id=self._executor_id,
             heir_id=self._heir_id,
             life=0,
             stopped_at=self.watch.landed[-1].at,
             waited_for=waited_for,
             changes=await read_changes(
-                self.bench.connection,
+                self.setup.connection,
                 sessions={self._session(name): name for name in (self._executor_id, self._heir_id)},
                 earlier=earlier,
                 continued_at=clock,
@@ -157,17 +163,17 @@ class TwoLives:
 
     @asynccontextmanager
     async def _heir(self) -> AsyncIterator[Child]:
-        folder = self.bench.folder / "heir"
+        folder = self.setup.folder / "heir"
         await anyio.Path(folder).mkdir()
-        proxy = self.bench.proxy
+        proxy = self.setup.proxy
         async with open_proxy(
-            self.bench.url,
+            self.setup.url,
             folder,
             self._heir_watch,
             server=proxy.server,
             run_id=self.terms.run.run_id,
         ) as door:
-            job = make_job(self.terms, self.bench, 1, url=door.url, executor_id=self._heir_id)
+            job = make_job(self.terms, self.setup, 1, url=door.url, executor_id=self._heir_id)
             self._heir_watch.expect(1)
             async with self._worker(job, self.first_life + 1) as heir:
                 yield heir
@@ -216,11 +222,11 @@ class TwoLives:
 
     async def _hand_over(self) -> None:
         # What it does waits for the transactions that the stopped one holds open.
-        engine = psycopg_engine(self.bench.url, pool_size=1)
+        engine = psycopg_engine(self.setup.url, pool_size=1)
         try:
             client = DBOSClient(system_database_engine=engine, lazy=True)
-            with refusals_told(self.bench.url):
-                async with connected(self.bench.url) as connection:
+            with refusals_told(self.setup.url):
+                async with connected(self.setup.url) as connection:
                     await release_claims(
                         connection, client, self._executor_id, self.terms.run.run_id
                     )
@@ -243,7 +249,7 @@ class TwoLives:
             known, quiet_s = wrote, quiet_s + _LOOK_S if wrote == known else 0.0
             if not wrote:
                 continue  # It has not begun yet.
-            if quiet_s > _QUIET_S and await self.bench.connection.fetchval(_HELD_UP, holder):
+            if quiet_s > _QUIET_S and await self.setup.connection.fetchval(_HELD_UP, holder):
                 return "a transaction that the stopped executor holds open"
             if quiet_s > self.terms.patience_s:
                 return "the stopped executor"

@@ -25,7 +25,7 @@ from aexp.model.run import Run
 from aexp.processes.child import Child
 from aexp.settings import Settings
 
-__all__ = ["LAST_LINES", "Bench", "Lives", "Terms", "make_job", "read_log"]
+__all__ = ["LAST_LINES", "ExperimentSetup", "Terms", "WorkerSequence", "make_job", "read_log"]
 
 # A worker that ends on its own after a lost acknowledgement, or because its server has gone, is
 # started again, as anything that supervises it would do; so often at most.
@@ -52,7 +52,7 @@ class Terms:
 
 
 @dataclass(slots=True)
-class Bench:
+class ExperimentSetup:
     """One experiment's own: a database, a way round the proxy, the proxy, a folder."""
 
     url: DatabaseUrl
@@ -72,11 +72,11 @@ class Bench:
 
 
 @dataclass(slots=True)
-class Lives:
+class WorkerSequence:
     """The workers of one experiment; with ``restart`` one of them is wrong."""
 
     terms: Terms
-    bench: Bench
+    setup: ExperimentSetup
     watch: Watch
     first_life: int
     restart: Restart | None
@@ -101,7 +101,7 @@ class Lives:
             if wrong is not None:
                 restart = None
             for landed in self.watch.landed[struck:]:
-                self.stood.append(await _stands(self.bench.connection, landed))
+                self.stood.append(await _stands(self.setup.connection, landed))
             if record.code in {0, None}:
                 return
             if not (record.killed or record.stalled or wrong):
@@ -125,7 +125,7 @@ class Lives:
                 await self._rename_version(OTHER_VERSION, ours)
 
     async def _rename_version(self, known: str, now: str) -> None:
-        await self.bench.connection.execute(
+        await self.setup.connection.execute(
             "UPDATE dbos.workflow_status SET application_version = $2"
             " WHERE application_version = $1",
             known,
@@ -135,7 +135,7 @@ class Lives:
     async def _one_life(self, life: int, wrong: Restart | None) -> LifeRecord:
         job = make_job(
             self.terms,
-            self.bench,
+            self.setup,
             life,
             executor_id=OTHER_EXECUTOR if wrong is Restart.EXECUTOR else None,
             instances=wrong is not Restart.INSTANCE,
@@ -182,7 +182,7 @@ class Lives:
 
     async def _stranded(self, job: WorkerJob, wrong: Restart) -> Stranded:
         causes = find_causes(
-            await read_workflows(self.bench.connection),
+            await read_workflows(self.setup.connection),
             executor_id=job.settings.executor_id,
             version=job.run.application_version,
             log=await read_log(job),
@@ -192,7 +192,7 @@ class Lives:
 
 def make_job(
     terms: Terms,
-    bench: Bench,
+    bench: ExperimentSetup,
     life: int,
     *,
     url: DatabaseUrl | None = None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from aexp.crash.judge.ownership import TakeOver
+from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.points import Fault
 from aexp.crash.proxy.writes import Write
 from aexp.model.promise import Verdict
@@ -141,7 +141,7 @@ class Evidence:
     duplicates: int | None = None
     recovery_s: float | None = None
     outages: Sequence[Outage] = ()
-    take_over: TakeOver | None = None
+    take_over: Takeover | None = None
 
     @property
     def restarted(self) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Change", "Phase", "TakeOver", "foreign_changes", "late_changes"]
+__all__ = ["Change", "Phase", "Takeover", "foreign_changes", "late_changes"]
 
 _STATUS = "dbos.workflow_status"
 
@@ -54,7 +54,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TakeOver:
+class Takeover:
     """What became of the work of an executor that was stopped, and then went on.
 
     ``waited_for`` says what kept the other executor from the end of the run, None when it came
@@ -89,7 +89,7 @@ class TakeOver:
         }
 
 
-def late_changes(take_over: TakeOver) -> list[Change]:
+def late_changes(take_over: Takeover) -> list[Change]:
     """What the stopped executor had in open transactions, and made durable when it went on."""
     return [
         change
@@ -98,7 +98,7 @@ def late_changes(take_over: TakeOver) -> list[Change]:
     ]
 
 
-def foreign_changes(take_over: TakeOver) -> list[Change]:
+def foreign_changes(take_over: Takeover) -> list[Change]:
     """What the stopped executor changed of workflows that were not its own at that time.
 
     A transaction that it held open is none of it: whoever took the work over has waited for that,

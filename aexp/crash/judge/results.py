@@ -10,16 +10,16 @@ from typing import Any, Literal, TypeAlias
 
 from aexp.audit import Report
 from aexp.crash.judge.evidence import Seen, Stranded
-from aexp.crash.judge.ownership import TakeOver
+from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.points import Point
 from aexp.errors import AexpError
 from aexp.model.promise import Verdict
 from aexp.viewer import Timeline
 
-__all__ = ["Baseline", "Exploration", "Outcome", "PointResult"]
+__all__ = ["Baseline", "Exploration", "PointOutcome", "PointResult"]
 
 # Of a point that is decided.
-Outcome: TypeAlias = Literal["held", "broken", "void"]
+PointOutcome: TypeAlias = Literal["held", "broken", "void"]
 
 BASELINE = "baseline"
 
@@ -58,7 +58,7 @@ class PointResult:
     recovery_s: float | None = None
     restarted: bool = False
     stranded: Stranded | None = None
-    take_over: TakeOver | None = None
+    take_over: Takeover | None = None
     # The writes that became durable after the last fault, in later lives.
     recovery: Sequence[str] = ()
     log: Sequence[str] = ()
@@ -74,7 +74,7 @@ class PointResult:
         return [verdict for verdict in self.verdicts if verdict.held is False]
 
     @property
-    def verdict(self) -> Outcome:
+    def verdict(self) -> PointOutcome:
         """``held`` when every promise held that could be judged."""
         if self.void is not None:
             return "void"

@@ -17,7 +17,7 @@ from aexp.crash.judge.ownership import foreign_changes
 from aexp.engine.statuses import UNFINISHED
 from aexp.model.promise import Anomaly, Promise, Verdict, judge
 
-__all__ = ["Comparison", "judge_experiment"]
+__all__ = ["BaselineComparison", "judge_experiment"]
 
 _SAMPLE = 20
 _LONGEST = 400
@@ -28,7 +28,7 @@ _TICK = re.compile(r"sched-.+-\d{4}-\d\d-\d\dT\d\d:\d\d.*")
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class BaselineComparison:
     """An experiment beside its baseline, and what of the results must be the same.
 
     ``doubted`` are the transactional steps whose commit a living process did not hear of: workflow,
@@ -42,7 +42,7 @@ class Comparison:
     doubted: frozenset[tuple[str, int, int]] = frozenset()
 
 
-def judge_experiment(comparison: Comparison) -> list[Verdict]:
+def judge_experiment(comparison: BaselineComparison) -> list[Verdict]:
     """The verdicts on every promise: the generic ones, then those of the run's own audit."""
     told = [
         _without_doubted(verdict, comparison.doubted | _in_flight(comparison.found))
@@ -94,7 +94,7 @@ def _without_doubted(verdict: Verdict, doubted: Collection[tuple[str, int, int]]
     return replace(verdict, anomalies=left)
 
 
-def _ends(comparison: Comparison) -> Sequence[Anomaly]:
+def _ends(comparison: BaselineComparison) -> Sequence[Anomaly]:
     """The last worker saw the end of everything, and did not fail on its own.
 
     One before it may have: it lost a connection, and whatever supervises it starts it again.
@@ -116,7 +116,7 @@ def _ends(comparison: Comparison) -> Sequence[Anomaly]:
     return ()
 
 
-def _stranded(comparison: Comparison) -> Sequence[Anomaly] | None:
+def _stranded(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     """What a wrongly started process leaves lying is found, with the cause."""
     left = [life.stranded for life in comparison.found.lives if life.stranded is not None]
     if not left:
@@ -131,7 +131,7 @@ def _stranded(comparison: Comparison) -> Sequence[Anomaly] | None:
     return anomalies
 
 
-def _old_owner(comparison: Comparison) -> Sequence[Anomaly] | None:
+def _old_owner(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     """A stopped executor records nothing of work that is no longer its own."""
     take_over = comparison.found.take_over
     if take_over is None or not take_over.handed_over:
@@ -142,7 +142,7 @@ def _old_owner(comparison: Comparison) -> Sequence[Anomaly] | None:
     return [Anomaly("the old owner recorded something of work that was taken over", rows[:_SAMPLE])]
 
 
-def _same_result(comparison: Comparison) -> Sequence[Anomaly] | None:
+def _same_result(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     baseline, found = comparison.baseline, comparison.found
     if found.status in UNFINISHED:
         return None
@@ -160,7 +160,7 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(one == other) or repr(one) == repr(other)
 
 
-def _none_left(comparison: Comparison) -> Sequence[Anomaly]:
+def _none_left(comparison: BaselineComparison) -> Sequence[Anomaly]:
     left = [row for row in comparison.found.workflows if row.status in {*UNFINISHED, *_DEAD}]
     known = {row.workflow_id: row.status for row in comparison.baseline.workflows}
     left = [row for row in left if known.get(row.workflow_id) != row.status]
@@ -175,7 +175,7 @@ def _none_left(comparison: Comparison) -> Sequence[Anomaly]:
     ]
 
 
-def _same_workflows(comparison: Comparison) -> Sequence[Anomaly]:
+def _same_workflows(comparison: BaselineComparison) -> Sequence[Anomaly]:
     """The same workflows by id and name: none is missing, none is there twice under another id.
 
     What a schedule started has its time for an id, and no two runs are of the same time: which
@@ -204,7 +204,7 @@ def _same_workflows(comparison: Comparison) -> Sequence[Anomaly]:
     return anomalies
 
 
-def _same_steps(comparison: Comparison) -> Sequence[Anomaly]:
+def _same_steps(comparison: BaselineComparison) -> Sequence[Anomaly]:
     """Per workflow the same names of steps in the same order."""
     expected, found = _names(comparison.baseline.steps), _names(comparison.found.steps)
     rows = [
@@ -229,7 +229,7 @@ def _names(steps: Sequence[StepRecord]) -> Mapping[str, Mapping[int, str]]:
     return names
 
 
-def _kept(comparison: Comparison) -> Sequence[Anomaly]:
+def _kept(comparison: BaselineComparison) -> Sequence[Anomaly]:
     """Each checkpoint that became durable stands there at the end, and was written once."""
     found = comparison.found
     standing = {(step.workflow_id, step.step_id) for step in found.steps}
@@ -251,7 +251,7 @@ def _kept(comparison: Comparison) -> Sequence[Anomaly]:
     return anomalies
 
 
-def _survived(comparison: Comparison) -> Sequence[Anomaly] | None:
+def _survived(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     """Each checkpoint that was durable when PostgreSQL was stopped stood there when it was back."""
     found = comparison.found
     if not found.outages:
@@ -268,7 +268,7 @@ def _survived(comparison: Comparison) -> Sequence[Anomaly] | None:
     return [Anomaly("what the server had made durable was gone when it was back", rows[:_SAMPLE])]
 
 
-def _never_again(comparison: Comparison) -> Sequence[Anomaly] | None:
+def _never_again(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     """No body began after its step's checkpoint had become durable."""
     found = comparison.found
     if not found.bodies:
@@ -319,7 +319,7 @@ def _brief(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-PROMISES: Sequence[Promise[Comparison]] = (
+PROMISES: Sequence[Promise[BaselineComparison]] = (
     Promise("run_ends", "after the fault the run comes to its end", _ends),
     Promise(
         "same_result", "the workflow ends with the result of the run without a fault", _same_result

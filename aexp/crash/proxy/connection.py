@@ -28,11 +28,11 @@ from aexp.crash.proxy.frames import (
     Reply,
     read_error,
 )
-from aexp.crash.proxy.transactions import Request, Session, Settled
+from aexp.crash.proxy.transactions import ClientRequest, Session, Settled
 from aexp.crash.proxy.writes import Ordinals, Write
 from aexp.errors import DatabaseError, ProtocolViolation
 
-__all__ = ["Link", "Observer", "Side"]
+__all__ = ["Endpoint", "Observer", "ProxiedConnection"]
 
 # What a client is kept from hearing until a commit is decided; more than that it may hear.
 _WITHHELD_BYTES = 64 * 1024
@@ -60,13 +60,13 @@ class Observer(Protocol):
         ...
 
 
-class Side(asyncio.Protocol):
+class Endpoint(asyncio.Protocol):
     """A socket: hands what arrives to ``take``, and says by ``end`` that no more comes."""
 
     def __init__(self, take: Callable[[bytes], None], end: Callable[[], None]) -> None:
         self.take = take
         self.closed = False
-        self.other: Side | None = None
+        self.other: Endpoint | None = None
         self.transport: asyncio.Transport | None = None
         self._end = end
         self._stopped: set[str] = set()
@@ -128,12 +128,12 @@ class Side(asyncio.Protocol):
             self.transport.abort()
 
 
-class Link:
+class ProxiedConnection:
     """Passes on what both sides say, and asks the observer about every durable write."""
 
     def __init__(self, observer: Observer, ordinals: Ordinals, group: anyio.abc.TaskGroup) -> None:
-        self.client = Side(self._guarded(self._begun), self._client_ended)
-        self.server = Side(self._guarded(self._answered), self._server_ended)
+        self.client = Endpoint(self._guarded(self._begun), self._client_ended)
+        self.server = Endpoint(self._guarded(self._answered), self._server_ended)
         self.client.other, self.server.other = self.server, self.client
         self._observer = observer
         self._ordinals = ordinals
@@ -151,7 +151,7 @@ class Link:
         self._heard = anyio.Event()
         self._over = anyio.Event()
 
-    async def live(self, dial: Callable[[Side], Awaitable[None]]) -> None:
+    async def live(self, dial: Callable[[Endpoint], Awaitable[None]]) -> None:
         """See the connection to its end; ``dial`` connects its other side."""
         try:
             await self._greeted.wait()
@@ -225,7 +225,7 @@ class Link:
             ready.append(piece.data)
         self.server.send(ready)
 
-    async def _decide(self, piece: Piece, request: Request) -> None:
+    async def _decide(self, piece: Piece, request: ClientRequest) -> None:
         session = self._session
         while session.unsettled:
             if self.server.closed:

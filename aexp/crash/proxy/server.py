@@ -19,7 +19,7 @@ import anyio
 import anyio.abc
 import psycopg
 
-from aexp.crash.proxy.connection import Link, Observer, Side
+from aexp.crash.proxy.connection import Endpoint, Observer, ProxiedConnection
 from aexp.crash.proxy.writes import Ordinals
 from aexp.database import DatabaseUrl
 from aexp.errors import DatabaseUnreachable, UsageError
@@ -40,21 +40,21 @@ class Proxy:
     ordinals: Ordinals
     server: tuple[str, int]
     connections: int = 0
-    links: set[Link] = field(default_factory=set)
+    links: set[ProxiedConnection] = field(default_factory=set)
 
-    def link(self, group: anyio.abc.TaskGroup) -> Side:
+    def link(self, group: anyio.abc.TaskGroup) -> Endpoint:
         """What speaks with the next client that connects."""
         self.connections += 1
-        link = Link(self.observer, self.ordinals, group)
+        link = ProxiedConnection(self.observer, self.ordinals, group)
         self.links.add(link)
         group.start_soon(self._see_off, link)
         return link.client
 
-    async def _see_off(self, link: Link) -> None:
+    async def _see_off(self, link: ProxiedConnection) -> None:
         await link.live(self._dial)
         self.links.discard(link)
 
-    async def _dial(self, side: Side) -> None:
+    async def _dial(self, side: Endpoint) -> None:
         loop = asyncio.get_running_loop()
         host, port = self.server
         if host.startswith("/"):

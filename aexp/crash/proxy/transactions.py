@@ -28,7 +28,7 @@ from aexp.crash.proxy.frames import (
 from aexp.crash.proxy.statements import Control, Statement
 from aexp.crash.proxy.writes import Effect, Write, effects_of
 
-__all__ = ["Request", "Session", "Settled"]
+__all__ = ["ClientRequest", "Session", "Settled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class _Transaction:
 
 
 @dataclass(slots=True)
-class Request:
+class ClientRequest:
     """A message of the client, as far as it matters here."""
 
     kind: int
@@ -127,11 +127,11 @@ class Session:
     _transaction: _Transaction = field(default_factory=_Transaction)
     _prepared: dict[str, Statement] = field(default_factory=dict)
     _portals: dict[str, _Run] = field(default_factory=dict)
-    _owed: deque[Request] = field(default_factory=deque)
+    _owed: deque[ClientRequest] = field(default_factory=deque)
     # After an error the server reads no further than to the next Sync.
     _skipping: bool = False
 
-    def read(self, piece: Piece) -> Request:
+    def read(self, piece: Piece) -> ClientRequest:
         """Understand a message of the client, before it is passed on."""
         body = piece.body
         runs: deque[_Run] = deque()
@@ -150,9 +150,9 @@ class Session:
                 held.pop(read_text(body[1:]), None)
             case Ask.QUERY:
                 runs.extend(_run(statement, ()) for statement in statements.read(read_text(body)))
-        return Request(piece.kind, runs)
+        return ClientRequest(piece.kind, runs)
 
-    def may_commit(self, request: Request) -> bool:
+    def may_commit(self, request: ClientRequest) -> bool:
         """Whether something may become durable by ``request``."""
         if request.kind == Ask.SYNC:
             return True
@@ -176,7 +176,7 @@ class Session:
         """Whether a write is under way."""
         return any(request.write is not None for request in self._owed)
 
-    def would_commit(self, request: Request) -> list[Effect]:
+    def would_commit(self, request: ClientRequest) -> list[Effect]:
         """What ``request`` makes durable when the server gets it, if all goes well."""
         ahead = copy.copy(self._transaction)
         ahead.written = list(ahead.written)
@@ -186,7 +186,7 @@ class Session:
             done += ahead.effects
         return done
 
-    def sent(self, request: Request, write: Write | None = None) -> None:
+    def sent(self, request: ClientRequest, write: Write | None = None) -> None:
         """``request`` is passed on, as what makes ``write`` durable."""
         match request.kind:
             case Ask.COPY_DONE | Ask.COPY_FAIL:
@@ -254,7 +254,7 @@ class Session:
         return Settled(undone=tuple(undone)) if undone else None
 
     def _ready(self, status: bytes) -> Settled | None:
-        request = Request(Ask.SYNC)
+        request = ClientRequest(Ask.SYNC)
         while self._owed:
             request = self._owed.popleft()
             if request.kind != Ask.EXECUTE:

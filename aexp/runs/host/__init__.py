@@ -9,14 +9,14 @@ from aexp.runs.host.executors import Executor, HandedOver, hand_over, list_execu
 from aexp.runs.host.forks import may_be_forked
 from aexp.runs.host.host import Host
 from aexp.runs.host.opening import open_host
-from aexp.runs.host.standing_run import Kept
+from aexp.runs.host.standing_run import StandingRun
 
 __all__ = [
     "Executor",
     "HandedOver",
     "Host",
-    "Kept",
     "RunEvent",
+    "StandingRun",
     "hand_over",
     "list_executors",
     "may_be_forked",

@@ -12,19 +12,19 @@ import asyncpg
 import structlog
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import borrowed, connected, patiently
+from aexp.database.connect import borrowed, connected, retry_on_disconnect
 from aexp.errors import DatabaseError, WorkerFailed
 from aexp.model.run import Run
 from aexp.processes.progress import Reached, Snapshot
 from aexp.processes.signals import Stop, until_stopped
 from aexp.runs.host.events import Journal
 from aexp.runs.host.executors import Serves
-from aexp.runs.host.progress import Counts
-from aexp.runs.leases import is_held
+from aexp.runs.host.progress import RunCounts
+from aexp.runs.leases import is_leased
 from aexp.runs.supervisor import KillPlan, Supervision, Supervisor
 from aexp.settings import Settings
 
-__all__ = ["Care", "Carer"]
+__all__ = ["ActiveRun", "RunDriver"]
 
 # Progress is written down so often at most.
 _PROGRESS_INTERVAL_S = 0.25
@@ -47,7 +47,7 @@ log = structlog.stdlib.get_logger("aexp.runs.host")
 
 
 @dataclass(slots=True)
-class Care:
+class ActiveRun:
     """A run that is being worked on."""
 
     run: Run
@@ -76,7 +76,7 @@ class Care:
         self.changed = anyio.Event()
 
 
-class Carer:
+class RunDriver:
     """Sees runs to their end. ``steps_begun`` counts the step bodies that it saw, by scenario."""
 
     def __init__(
@@ -85,7 +85,7 @@ class Carer:
         url: DatabaseUrl,
         pool: asyncpg.Pool[asyncpg.Record],
         journal: Journal,
-        counts: Counts,
+        counts: RunCounts,
         serves: Serves,
     ) -> None:
         self.steps_begun: Counter[str] = Counter()
@@ -96,112 +96,112 @@ class Carer:
         self._counts = counts
         self._serves = serves
 
-    async def see_to(self, care: Care) -> None:
+    async def drive(self, active: ActiveRun) -> None:
         """See a run to its end. Whatever goes wrong is this run's affair and no other's."""
-        run_id = care.run.run_id
+        run_id = active.run.run_id
         try:
             await self._write(
-                care,
+                active,
                 "run.began",
                 {
-                    "kills": care.plan.kills - care.plan.landed,
+                    "kills": active.plan.kills - active.plan.landed,
                     "executor_id": self._settings.executor_id,
                 },
             )
             async with anyio.create_task_group() as group:
-                group.start_soon(self._chronicle, care, care.plan.landed)
+                group.start_soon(self._chronicle, active, active.plan.landed)
                 async with anyio.create_task_group() as counting:
                     if self._serves == "service":
-                        counting.start_soon(self._count, care)
-                    event, data = await self._see_to_end(care)
+                        counting.start_soon(self._count, active)
+                    event, data = await self._see_to_end(active)
                     counting.cancel_scope.cancel()
                 if event == "run.ended":
-                    async with until_stopped(care.stop, _LAST_WORDS_S):
-                        await self._count_last(care)
-                care.finished = True
-                care.failed = event == "run.failed"
-                care.tell()
-            await self._write(care, event, data)
+                    async with until_stopped(active.stop, _LAST_WORDS_S):
+                        await self._count_last(active)
+                active.finished = True
+                active.failed = event == "run.failed"
+                active.tell()
+            await self._write(active, event, data)
         except Exception:
-            care.failed = True
+            active.failed = True
             log.exception("hosting.care_failed", run_id=run_id)
 
-    async def _chronicle(self, care: Care, kills: int) -> None:
+    async def _chronicle(self, active: ActiveRun, kills: int) -> None:
         """Write down each kill after ``kills``, and progress as often as somebody may care."""
         told: Mapping[str, Any] = {}
         while True:
-            changed, finished = care.changed, care.finished
-            while kills < care.plan.landed:
+            changed, finished = active.changed, active.finished
+            while kills < active.plan.landed:
                 kills += 1
-                await self._write(care, "run.process_killed", {"kills": kills})
-            reached = care.reached
+                await self._write(active, "run.process_killed", {"kills": kills})
+            reached = active.reached
             # A worker leaves that to the service, which it would contradict.
             if self._serves == "service" and reached is not None:
                 state = {"done": reached.done, "total": reached.total}
                 if state != told:
                     told = state
-                    await self._write(care, "run.progressed", state)
+                    await self._write(active, "run.progressed", state)
             if finished:
                 return
             await changed.wait()
-            if not care.finished:
+            if not active.finished:
                 await anyio.sleep(_PROGRESS_INTERVAL_S)
 
-    async def _count(self, care: Care) -> None:
+    async def _count(self, active: ActiveRun) -> None:
         """Count what has been done while other executors do some of it, until cancelled."""
         executor_id = self._settings.executor_id
         while True:
             began = anyio.current_time()
-            if await self._counts.is_shared(care.run, executor_id):
-                counted = await self._counts.reached(care.run, _COUNT_WITHIN_S)
+            if await self._counts.is_shared(active.run, executor_id):
+                counted = await self._counts.reached(active.run, _COUNT_WITHIN_S)
                 if counted is not None:
-                    care.counted = counted
-                    care.tell()
+                    active.counted = counted
+                    active.tell()
             took_s = anyio.current_time() - began
             await anyio.sleep(max(_COUNT_INTERVAL_S, took_s / _COUNT_SHARE))
 
-    async def _count_last(self, care: Care) -> None:
+    async def _count_last(self, active: ActiveRun) -> None:
         """Count what others have done since somebody looked, if anything is missing."""
-        reached = care.reached
+        reached = active.reached
         if reached is None or reached.total is None or reached.done < reached.total:
-            counted = await self._counts.reached(care.run, _LAST_COUNT_WITHIN_S)
-            care.counted = counted or care.counted
+            counted = await self._counts.reached(active.run, _LAST_COUNT_WITHIN_S)
+            active.counted = counted or active.counted
 
-    async def _see_to_end(self, care: Care) -> tuple[str, Mapping[str, Any]]:
+    async def _see_to_end(self, active: ActiveRun) -> tuple[str, Mapping[str, Any]]:
         """Work on the run; the event that tells how that ended."""
         failures = 0
         while True:
-            begun = care.steps_begun
-            await self._await_free(care)
+            begun = active.steps_begun
+            await self._await_free(active)
             try:
-                supervision = await self._work(care)
+                supervision = await self._work(active)
             except (WorkerFailed, DatabaseError) as error:
                 # One that did something before it failed has met another misfortune.
-                failures = failures + 1 if care.steps_begun == begun else 1
+                failures = failures + 1 if active.steps_begun == begun else 1
                 log.warning(
                     "hosting.worker_failed",
-                    run_id=care.run.run_id,
+                    run_id=active.run.run_id,
                     error=str(error),
                     failures=failures,
                 )
                 again = error.exit_code == DatabaseError.exit_code
-                if not again or not await self._database_returns(care, failures):
+                if not again or not await self._database_returns(active, failures):
                     return "run.failed", {"error": str(error)}
                 continue
             if supervision.interrupted:
                 return "run.interrupted", {}
-            async with until_stopped(care.stop, _LAST_WORDS_S) as cut:
-                status = await patiently(
+            async with until_stopped(active.stop, _LAST_WORDS_S) as cut:
+                status = await retry_on_disconnect(
                     lambda: self._pool.fetchval(
                         "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = $1",
-                        care.run.run_id,
+                        active.run.run_id,
                     )
                 )
             if cut.cancelled_caught:
                 return "run.interrupted", {}
             return "run.ended", {"status": status, "kills": supervision.landed}
 
-    async def _work(self, care: Care) -> Supervision:
+    async def _work(self, active: ActiveRun) -> Supervision:
         """Work on the run until it has ended or its worker fails."""
         before = 0
 
@@ -210,36 +210,36 @@ class Carer:
             # Each process counts from the beginning.
             new = snapshot.steps - before if snapshot.steps >= before else snapshot.steps
             before = snapshot.steps
-            care.steps_begun += new
-            self.steps_begun[care.run.scenario] += new
-            care.snapshot = snapshot
-            care.tell()
+            active.steps_begun += new
+            self.steps_begun[active.run.scenario] += new
+            active.snapshot = snapshot
+            active.tell()
 
-        care.supervisor = Supervisor(
-            care.run, self._settings, self._url, care.plan, watch, hosted=True
+        active.supervisor = Supervisor(
+            active.run, self._settings, self._url, active.plan, watch, hosted=True
         )
-        return await care.supervisor.supervise(care.stop)
+        return await active.supervisor.supervise(active.stop)
 
-    async def _await_free(self, care: Care) -> None:
+    async def _await_free(self, active: ActiveRun) -> None:
         """Return when our executor does not hold the run, as one of a killed service may yet do."""
         with anyio.move_on_after(self._settings.drain_timeout_s + _LET_GO_S):
-            async with until_stopped(care.stop):
-                while await patiently(lambda: self._is_held(care.run)):
+            async with until_stopped(active.stop):
+                while await retry_on_disconnect(lambda: self._is_leased(active.run)):
                     await anyio.sleep(_POLL_S)
 
-    async def _is_held(self, run: Run) -> bool:
+    async def _is_leased(self, run: Run) -> bool:
         async with borrowed(self._pool) as connection:
-            return await is_held(connection, run.run_id, self._settings.executor_id)
+            return await is_leased(connection, run.run_id, self._settings.executor_id)
 
-    async def _database_returns(self, care: Care, failures: int) -> bool:
+    async def _database_returns(self, active: ActiveRun, failures: int) -> bool:
         """Wait for the database; whether to try again."""
         if failures > _MOST_FAILURES_IN_A_ROW:
             return False
         pause_s = min(_POLL_S * 2**failures, _SLOWEST_RETRY_S)
         with anyio.move_on_after(_DATABASE_PATIENCE_S):
-            while not care.stop.asked():
+            while not active.stop.asked():
                 with anyio.move_on_after(pause_s):
-                    await care.stop.event.wait()
+                    await active.stop.event.wait()
                 try:
                     async with connected(self._url):
                         return True
@@ -248,9 +248,9 @@ class Carer:
             return True
         return False
 
-    async def _write(self, care: Care, event: str, data: Mapping[str, Any]) -> None:
-        run_id = care.run.run_id
-        async with until_stopped(care.stop, _LAST_WORDS_S) as cut:
+    async def _write(self, active: ActiveRun, event: str, data: Mapping[str, Any]) -> None:
+        run_id = active.run.run_id
+        async with until_stopped(active.stop, _LAST_WORDS_S) as cut:
             if event == "run.ended":
                 await self._journal.write_end(run_id, data)
             else:

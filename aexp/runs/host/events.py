@@ -13,7 +13,7 @@ import anyio
 import asyncpg
 import structlog
 
-from aexp.database.connect import is_connection_error, patiently
+from aexp.database.connect import is_connection_error, retry_on_disconnect
 
 __all__ = ["Journal", "RunEvent"]
 
@@ -136,7 +136,7 @@ class Journal:
         insert: Callable[[], Awaitable[None]],
     ) -> None:
         try:
-            await patiently(insert)
+            await retry_on_disconnect(insert)
         except asyncpg.ForeignKeyViolationError:
             # The run has been deleted in the meantime.
             log.warning("hosting.event_lost", run_id=run_id, lost=event, error="there is no run")

@@ -20,7 +20,7 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.errors import AexpError, ExecutorAlive, ExecutorWorking, UnknownExecutor
 from aexp.runs.host.records import batches
-from aexp.runs.leases import hold_executor, hold_run, holders, living_executors
+from aexp.runs.leases import lease_executor, lease_holders, lease_run, living_executors
 
 __all__ = [
     "Executor",
@@ -116,7 +116,7 @@ async def _be_present(
     present = False
     while True:
         try:
-            async with hold_executor(url, executor_id) as connection:
+            async with lease_executor(url, executor_id) as connection:
                 await _record(connection, executor_id, serves)
                 if not present:
                     present = True
@@ -166,15 +166,15 @@ async def hand_over(url: DatabaseUrl, client: DBOSClient, executor_id: str) -> S
             raise UnknownExecutor(executor_id)
         runs = (await _claimed(connection, executor_id)).keys()
         for run_id in runs:
-            if await holders(connection, run_id, [executor_id]):
+            if await lease_holders(connection, run_id, [executor_id]):
                 raise ExecutorWorking(executor_id)
         handed_over = []
         for run_id in runs:
             # Held, so that it does not come back while we take from it.
-            async with hold_run(url, run_id, executor_id):
+            async with lease_run(url, run_id, executor_id):
                 # Read again: meanwhile somebody may have cancelled and resumed some of it.
                 released = await release_claims(connection, client, executor_id, run_id)
-            living = await holders(connection, run_id, known - {executor_id})
+            living = await lease_holders(connection, run_id, known - {executor_id})
             handed_over.append(HandedOver(run_id, len(released), living))
         log.info("hosting.executor_recovered", recovered=executor_id, runs=sorted(runs))
         return handed_over
@@ -184,7 +184,7 @@ async def hand_over(url: DatabaseUrl, client: DBOSClient, executor_id: str) -> S
 async def _hold_dead_executor(url: DatabaseUrl, executor_id: str) -> AsyncIterator[Connection]:
     async with AsyncExitStack() as stack:
         try:
-            connection = await stack.enter_async_context(hold_executor(url, executor_id))
+            connection = await stack.enter_async_context(lease_executor(url, executor_id))
         except ExecutorAlive as error:
             raise ExecutorWorking(executor_id) from error
         yield connection

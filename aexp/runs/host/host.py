@@ -22,14 +22,14 @@ from aexp.model.run import Run
 from aexp.model.run_ids import check_run_id, new_run_id
 from aexp.model.scenario import Scenario, scenario_code
 from aexp.processes.progress import Reached
-from aexp.runs.host.active_run import Care, Carer
+from aexp.runs.host.active_run import ActiveRun, RunDriver
 from aexp.runs.host.events import Journal
 from aexp.runs.host.executors import Serves
 from aexp.runs.host.forks import plan_fork, refuse_when_needed
 from aexp.runs.host.periodic import repeat
-from aexp.runs.host.progress import Counts
+from aexp.runs.host.progress import RunCounts
 from aexp.runs.host.records import KEPT, Newest, Records
-from aexp.runs.leases import hold_alone
+from aexp.runs.leases import lease_exclusively
 from aexp.runs.supervisor import KillPlan
 from aexp.settings import Settings
 
@@ -63,34 +63,34 @@ class Host:
         self.scenarios = scenarios
         self.max_active_runs = max_active_runs
         self.journal = Journal(pool)
-        self.counts = Counts(pool, scenarios)
-        self.carer = Carer(settings, url, pool, self.journal, self.counts, serves)
+        self.counts = RunCounts(pool, scenarios)
+        self.driver = RunDriver(settings, url, pool, self.journal, self.counts, serves)
         self._records = Records(url, pool, client)
         self._group = group
         self._serves = serves
-        self._cared_for: dict[str, Care] = {}
+        self._active_runs: dict[str, ActiveRun] = {}
         self._controlled: set[str] = set()
         # Those that failed here: nobody gains if they fail again and again.
         self._given_up: set[str] = set()
         # Those for which a place is kept until they are worked on.
         self._expected: set[str] = set()
         # Those that go on for as long as we live: nobody's place is theirs.
-        self._kept: set[str] = set()
+        self._standing: set[str] = set()
         self._starting = anyio.Lock()
 
     @property
     def active(self) -> Sequence[str]:
         """Ids of the runs that are being worked on."""
-        return list(self._cared_for)
+        return list(self._active_runs)
 
     def is_settled(self, run_id: str) -> bool:
         """Whether this service neither works on the run nor is about to change it."""
-        return run_id not in self._cared_for and run_id not in self._controlled
+        return run_id not in self._active_runs and run_id not in self._controlled
 
     def progress(self, run_id: str) -> Reached | None:
         """How far a run has come that is being worked on here; None when that is not known."""
-        care = self._cared_for.get(run_id)
-        return care.reached if care is not None else None
+        active = self._active_runs.get(run_id)
+        return active.reached if active is not None else None
 
     async def start(
         self,
@@ -100,14 +100,14 @@ class Host:
         run_id: str | None = None,
         kills: int = 0,
         seed: int = 0,
-        kept: bool = False,
+        standing: bool = False,
     ) -> tuple[Run, bool]:
         """Begin a run of the scenario ``name``, and whether it is new.
 
         With the ``run_id`` of a run that was begun with the same parameters it is that one, however
         many are being worked on; one that has not ended and is not worked on goes on. ``kills`` are
-        as with ``aexp run``. A ``kept`` run is not counted among the active ones, and hosts that do
-        not keep it leave it.
+        as with ``aexp run``. A ``standing`` run is not counted among the active ones, and hosts that
+        have no such run leave it.
         Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns, and
         UsageError when ``run_id`` cannot be one.
         """
@@ -117,8 +117,8 @@ class Host:
             raise UnknownScenario(name, ())
         model = scenario.validate(parameters)
         run_id = check_run_id(run_id or new_run_id(scenario.name))
-        if kept:
-            self._kept.add(run_id)
+        if standing:
+            self._standing.add(run_id)
         known = await self._records.find(run_id)
         if known is None:
             # Before the facts, which may take long to note.
@@ -137,7 +137,7 @@ class Host:
             application_version=application_version(run_id),
         )
         asked = {"kills": kills, "seed": seed}
-        return await self._begin(wanted, {**asked, KEPT: True} if kept else asked)
+        return await self._begin(wanted, {**asked, KEPT: True} if standing else asked)
 
     async def fork(self, run_id: str, start_step: int, *, new_id: str | None = None) -> Run:
         """Begin a fork of a run that has ended, which does its steps anew from ``start_step`` on.
@@ -173,12 +173,12 @@ class Host:
 
     def _is_full(self, run_id: str) -> bool:
         """Whether there is no place for the run, which has none yet."""
-        taken = self._cared_for.keys() | self._expected | self._kept
+        taken = self._active_runs.keys() | self._expected | self._standing
         return run_id not in taken and self._room() <= 0
 
     def _room(self) -> int:
-        taken = self._cared_for.keys() | self._expected
-        return self.max_active_runs - len(taken - self._kept)
+        taken = self._active_runs.keys() | self._expected
+        return self.max_active_runs - len(taken - self._standing)
 
     @contextmanager
     def _expecting(self, run_id: str) -> Iterator[None]:
@@ -193,19 +193,19 @@ class Host:
     def _go_on(self, run: Run, plan: KillPlan) -> None:
         """Work on the run, unless somebody took its place meanwhile: it is looked after then."""
         self._given_up.discard(run.run_id)
-        if run.run_id not in self._cared_for and not self._is_full(run.run_id):
-            care = self._cared_for[run.run_id] = Care(run, plan)
-            self._group.start_soon(self._care_for, care)
+        if run.run_id not in self._active_runs and not self._is_full(run.run_id):
+            active = self._active_runs[run.run_id] = ActiveRun(run, plan)
+            self._group.start_soon(self._drive, active)
 
-    async def _care_for(self, care: Care) -> None:
-        run_id = care.run.run_id
+    async def _drive(self, active: ActiveRun) -> None:
+        run_id = active.run.run_id
         try:
-            await self.carer.see_to(care)
+            await self.driver.drive(active)
         finally:
-            if care.failed:
+            if active.failed:
                 self._given_up.add(run_id)
-            del self._cared_for[run_id]
-            care.ended.set()
+            del self._active_runs[run_id]
+            active.ended.set()
             self.journal.tell(run_id)
 
     async def _plan(self, run: Run) -> KillPlan:
@@ -231,7 +231,7 @@ class Host:
         room = self._room()
         if room <= 0:
             return
-        known = {*self._cared_for, *self._controlled, *self._given_up}
+        known = {*self._active_runs, *self._controlled, *self._given_up}
         # A worker knows no scenarios, but goes on with whatever services began.
         targets = list(self.scenarios) if self._serves == "service" else None
         for run in await self._records.unfinished(room, known, targets):
@@ -258,22 +258,22 @@ class Host:
 
     async def wait(self, run_id: str) -> None:
         """Return when nobody works on the run any more: it has ended, failed or been stopped."""
-        care = self._cared_for.get(run_id)
-        if care is not None:
-            await care.ended.wait()
+        active = self._active_runs.get(run_id)
+        if active is not None:
+            await active.ended.wait()
 
     async def stop(self, run_id: str) -> None:
         """Take the run from its process, which drains; nothing is recorded as failed."""
-        care = self._cared_for.get(run_id)
-        if care is not None:
-            care.stop.ask()
-            await care.ended.wait()
+        active = self._active_runs.get(run_id)
+        if active is not None:
+            active.stop.ask()
+            await active.ended.wait()
 
     def kill(self) -> None:
         """Kill every worker process: this process is about to end."""
-        for care in self._cared_for.values():
-            if care.supervisor is not None:
-                care.supervisor.kill()
+        for active in self._active_runs.values():
+            if active.supervisor is not None:
+                active.supervisor.kill()
 
     async def cancel(self, run_id: str) -> None:
         """Cancel all workflows of the run that have not ended.
@@ -300,7 +300,7 @@ class Host:
         with anyio.move_on_after(_LET_GO_S):
             while True:
                 # Asked before: who has let go has started all that it will.
-                held = await self._records.is_held(run.run_id)
+                held = await self._records.is_leased(run.run_id)
                 unfinished = await self._records.workflows(run, UNFINISHED)
                 found |= {row["workflow_uuid"]: row for row in unfinished}
                 await self._records.cancel(unfinished)
@@ -320,14 +320,14 @@ class Host:
             if run.target not in self.scenarios:
                 # Code of somebody's own, which only `aexp run` takes.
                 raise UnknownScenario(run.target, ())
-            if run_id in self._cared_for or await self._records.is_held(run_id):
+            if run_id in self._active_runs or await self._records.is_leased(run_id):
                 raise RunActive(run_id)
             self._refuse_when_full(run_id)
             with self._expecting(run_id):
                 plan = await self._plan(run)
                 # Nobody else may resume it meanwhile: what they have claimed would be taken from
                 # them.
-                async with hold_alone(self.url, run_id):
+                async with lease_exclusively(self.url, run_id):
                     stopped = await self._records.workflows(run, _STOPPED)
                     if not stopped and await self._records.has_ended(run):
                         raise RunEnded(run_id)
@@ -346,9 +346,9 @@ class Host:
         """
         with self._controlling(run_id):
             run = await self._records.run(run_id)
-            if run_id in self._cared_for:
+            if run_id in self._active_runs:
                 raise RunActive(run_id)
-            async with hold_alone(self.url, run_id) as connection:
+            async with lease_exclusively(self.url, run_id) as connection:
                 await refuse_when_needed(connection, run_id)
                 workflows = await self._records.delete(run)
         log.info("hosting.run_deleted", run_id=run_id, workflows=workflows)

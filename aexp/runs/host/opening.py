@@ -16,7 +16,7 @@ from aexp.database.connect import open_database, psycopg_engine
 from aexp.model.scenario import Scenario
 from aexp.runs.host.executors import Serves, present_executor
 from aexp.runs.host.host import Host
-from aexp.runs.host.standing_run import Kept, keep_going
+from aexp.runs.host.standing_run import StandingRun, maintain
 from aexp.settings import Settings
 
 __all__ = ["open_host"]
@@ -32,7 +32,7 @@ async def open_host(
     scenarios: Mapping[str, Scenario[Any]],
     max_active_runs: int,
     serves: Serves = "service",
-    keep: Kept | None = None,
+    keep: StandingRun | None = None,
 ) -> AsyncIterator[Host]:
     """Host runs of ``scenarios`` for the life of the context; at its end their processes drain.
 
@@ -77,10 +77,10 @@ async def open_host(
         await anyio.to_thread.run_sync(engine.dispose)
 
 
-async def _look_after(host: Host, keep: Kept | None, scope: anyio.CancelScope) -> None:
+async def _look_after(host: Host, keep: StandingRun | None, scope: anyio.CancelScope) -> None:
     """What is to go on goes on, until ``scope`` is cancelled."""
     with scope:
         async with anyio.create_task_group() as group:
             group.start_soon(host.look_after_all)
             if keep is not None:
-                group.start_soon(keep_going, host, keep)
+                group.start_soon(maintain, host, keep)

@@ -16,12 +16,12 @@ from aexp.model.scenario import Scenario, scenario_code
 from aexp.processes.progress import Reached
 from aexp.runs.leases import has_others
 
-__all__ = ["Counts"]
+__all__ = ["RunCounts"]
 
 log = structlog.stdlib.get_logger("aexp.runs.host")
 
 
-class Counts:
+class RunCounts:
     """Counts what runs of ``scenarios`` have done."""
 
     def __init__(

@@ -15,7 +15,7 @@ from aexp.engine.registry import UNFINISHED
 from aexp.errors import RunMismatch
 from aexp.model.run import Run
 from aexp.runs.execution import has_ended
-from aexp.runs.leases import is_held
+from aexp.runs.leases import is_leased
 from aexp.runs.store import RUN_COLUMNS, WAS_CANCELLED, begin_run, find_run, get_run
 
 __all__ = ["KEPT", "Newest", "Records", "batches"]
@@ -100,9 +100,9 @@ class Records:
         async with borrowed(self._pool) as connection:
             return await has_ended(connection, run)
 
-    async def is_held(self, run_id: str) -> bool:
+    async def is_leased(self, run_id: str) -> bool:
         async with borrowed(self._pool) as connection:
-            return await is_held(connection, run_id)
+            return await is_leased(connection, run_id)
 
     async def workflows(self, run: Run, statuses: Sequence[str] | None) -> Sequence[asyncpg.Record]:
         return await self._pool.fetch(

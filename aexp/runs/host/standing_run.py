@@ -11,13 +11,13 @@ import structlog
 from aexp.runs.host.host import Host
 from aexp.runs.host.periodic import repeat
 
-__all__ = ["Kept", "keep_going"]
+__all__ = ["StandingRun", "maintain"]
 
 log = structlog.stdlib.get_logger("aexp.runs.host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class StandingRun:
     """What is kept: runs of ``scenario``, one at a time, whose ids are ``NAME-n1``, ``NAME-n2`` …
 
     Hosts that keep the same name on one database share its run.
@@ -33,8 +33,8 @@ class Kept:
         return f"{self.name}-n"
 
 
-async def keep_going(host: Host, kept: Kept) -> None:
-    """Go on with the newest run of ``kept``, begin the next one when it has ended well, until
+async def maintain(host: Host, standing: StandingRun) -> None:
+    """Go on with the newest run of ``standing``, begin the next one when it has ended well, until
     cancelled.
 
     One that was cancelled or ended otherwise is left alone, so that it can be looked at: once it is
@@ -44,23 +44,23 @@ async def keep_going(host: Host, kept: Kept) -> None:
 
     async def see_to_one() -> None:
         nonlocal left_alone
-        run_id, goes_on = await _see_to_one(host, kept)
+        run_id, goes_on = await _ensure_one(host, standing)
         if not goes_on and left_alone != run_id:
             log.warning("hosting.run_not_kept", run_id=run_id)
         left_alone = None if goes_on else run_id
         await host.wait(run_id)
 
-    await repeat(see_to_one, "hosting.keeping_failed", kept=kept.name)
+    await repeat(see_to_one, "hosting.keeping_failed", kept=standing.name)
 
 
-async def _see_to_one(host: Host, kept: Kept) -> tuple[str, bool]:
+async def _ensure_one(host: Host, standing: StandingRun) -> tuple[str, bool]:
     """The id of the run that is there now, and whether it goes on."""
-    newest = await host.newest(kept.stem)
+    newest = await host.newest(standing.stem)
     if newest.run is None or newest.well:
-        run_id, parameters = f"{kept.stem}{newest.free}", kept.parameters
+        run_id, parameters = f"{standing.stem}{newest.free}", standing.parameters
     elif newest.goes_on:
         run_id, parameters = newest.run.run_id, newest.run.parameters
     else:
         return newest.run.run_id, False
-    await host.start(kept.scenario, parameters, run_id=run_id, kept=True)
+    await host.start(standing.scenario, parameters, run_id=run_id, standing=True)
     return run_id, True

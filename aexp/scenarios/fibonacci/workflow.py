@@ -18,7 +18,7 @@ from pydantic import Field
 from aexp.database.connect import Connection
 from aexp.durable import ledger
 from aexp.durable.fan_out import fan_out
-from aexp.durable.offload import Mode, Pool, available_cores, open_pool
+from aexp.durable.offload import OffloadMode, Pool, available_cores, open_pool
 from aexp.engine.runtime import Queue, Runtime, current_runtime
 from aexp.model.parameters import Parameters
 from aexp.model.run import Run
@@ -43,7 +43,7 @@ class FibonacciParameters(Parameters):
     largest: int = Field(
         24, ge=0, le=60, description="no number is larger: 29 takes 0.1 s, 50 most of an hour"
     )
-    offload: Mode = Field(Mode.PROCESS, description="where it computes")
+    offload: OffloadMode = Field(OffloadMode.PROCESS, description="where it computes")
     workers: int | None = Field(
         None, ge=1, le=256, description="at a time; without it one for each core"
     )
@@ -53,7 +53,7 @@ class FibonacciParameters(Parameters):
         return min(index, self.largest)
 
 
-class _Bench:
+class _ProcessTools:
     """What this process computes with, and what it has measured."""
 
     def __init__(self, pool: Pool, lag: LagMonitor) -> None:
@@ -75,10 +75,10 @@ class _Bench:
 
 
 # Worker processes belong to this process, as a workflow's inputs never could.
-_bench: _Bench | None = None
+_bench: _ProcessTools | None = None
 
 
-def _current_bench() -> _Bench:
+def _current_bench() -> _ProcessTools:
     assert _bench is not None, "the scenario's resources are not open"
     return _bench
 
@@ -155,7 +155,7 @@ async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
         anyio.create_task_group() as group,
     ):
         group.start_soon(monitor.tick)
-        _bench = _Bench(pool, monitor)
+        _bench = _ProcessTools(pool, monitor)
         runtime.progress.remember(_bench.memory)
         yield
         group.cancel_scope.cancel()

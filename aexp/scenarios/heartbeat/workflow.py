@@ -17,7 +17,7 @@ import structlog
 from dbos import DBOS
 from pydantic import Field, field_validator
 
-from aexp.database.connect import Connection, borrowed, patiently
+from aexp.database.connect import Connection, borrowed, retry_on_disconnect
 from aexp.durable import ledger
 from aexp.durable.exactly_once import Transaction, exactly_once
 from aexp.durable.schedules import Schedule, retire
@@ -154,7 +154,7 @@ async def _remove_schedule(parameters: HeartbeatParameters) -> None:
     # Here and not only after the run, so that what it tells is final.
     runtime = current_runtime()
     await ledger.enter(runtime, runtime.scope, "remove_schedule")
-    await patiently(lambda: retire(runtime, parameters.schedules()))
+    await retry_on_disconnect(lambda: retire(runtime, parameters.schedules()))
 
 
 async def _tell() -> dict[str, Any]:
@@ -172,7 +172,7 @@ async def _tell() -> dict[str, Any]:
         )
 
     await runtime.until(all_ended)
-    row = await patiently(
+    row = await retry_on_disconnect(
         lambda: runtime.database.pool.fetchrow(
             "SELECT count(DISTINCT data->>'scheduled') AS ticks, min(data->>'scheduled') AS first,"
             " max(data->>'scheduled') AS last FROM aexp.events WHERE run_id = $1 AND event = $2",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aexp.database.connect import Connection
 from aexp.model.run import Ending, Run
-from aexp.scenarios.nested.promises import QUEUE, STEP, NestedEvidence, StepRecord, WorkflowRecord
+from aexp.scenarios.nested.promises import QUEUE, STEP, NestedEvidence, NestedStep, NestedWorkflow
 
 __all__ = ["gather"]
 
@@ -40,6 +40,6 @@ async def gather(connection: Connection, run: Run, ending: Ending) -> NestedEvid
     return NestedEvidence(
         run_id=run.run_id,
         ended=ending.status == "SUCCESS",
-        workflows=[WorkflowRecord(**dict(row)) for row in workflows],
-        steps=[StepRecord(**dict(row)) for row in steps],
+        workflows=[NestedWorkflow(**dict(row)) for row in workflows],
+        steps=[NestedStep(**dict(row)) for row in steps],
     )

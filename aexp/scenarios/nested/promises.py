@@ -16,8 +16,8 @@ __all__ = [
     "STEP",
     "WORKFLOWS",
     "NestedEvidence",
-    "StepRecord",
-    "WorkflowRecord",
+    "NestedStep",
+    "NestedWorkflow",
     "account",
 ]
 
@@ -30,7 +30,7 @@ PARENTS = ("nested.root", "nested.child")
 
 
 @dataclass(frozen=True, slots=True)
-class StepRecord:
+class NestedStep:
     """A checkpoint of the step; times in ms since the epoch."""
 
     workflow_id: str
@@ -40,7 +40,7 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkflowRecord:
+class NestedWorkflow:
     """A workflow as DBOS recorded it.
 
     ``mode`` is None for the root. ``acknowledged`` says whether a checkpoint of its parent names
@@ -64,8 +64,8 @@ class NestedEvidence:
 
     run_id: str
     ended: bool
-    workflows: Sequence[WorkflowRecord]
-    steps: Sequence[StepRecord]
+    workflows: Sequence[NestedWorkflow]
+    steps: Sequence[NestedStep]
 
 
 def _one_child(evidence: NestedEvidence) -> Sequence[Anomaly] | None:
@@ -144,7 +144,7 @@ PROMISES: Sequence[Promise[NestedEvidence]] = (
 )
 
 
-def _row(workflow: WorkflowRecord) -> Mapping[str, Any]:
+def _row(workflow: NestedWorkflow) -> Mapping[str, Any]:
     return {
         "workflow_id": workflow.workflow_id,
         "name": workflow.name,
@@ -173,7 +173,7 @@ def account(evidence: NestedEvidence) -> Account:
     }
 
 
-def _branch(evidence: NestedEvidence, workflow: WorkflowRecord, began_ms: int) -> dict[str, Any]:
+def _branch(evidence: NestedEvidence, workflow: NestedWorkflow, began_ms: int) -> dict[str, Any]:
     steps: list[Mapping[str, Any]] = [
         {
             "step": STEP,

@@ -28,8 +28,8 @@ __all__ = ["SCENARIO", "NestedParameters"]
 # DBOS looks once a second unless it is told otherwise.
 POLL_S = 0.05
 
-Mode = Literal["direct", "queued"]
-Level = Callable[[str, str, Mode, float], Coroutine[Any, Any, Mapping[str, Any]]]
+NestedMode = Literal["direct", "queued"]
+Level = Callable[[str, str, NestedMode, float], Coroutine[Any, Any, Mapping[str, Any]]]
 
 log = structlog.stdlib.get_logger("aexp.nested")
 
@@ -50,7 +50,7 @@ async def root(pause_s: float) -> Mapping[str, Any]:
 
 
 @DBOS.workflow(name="nested.child")
-async def child(run_id: str, parent_id: str, mode: Mode, pause_s: float) -> Mapping[str, Any]:
+async def child(run_id: str, parent_id: str, mode: NestedMode, pause_s: float) -> Mapping[str, Any]:
     """Sleep, then have a grandchild by each way; what they came to."""
     log.info("nested.level_began", mode=mode, parent_workflow_id=parent_id)
     await DBOS.sleep_async(pause_s)
@@ -58,7 +58,9 @@ async def child(run_id: str, parent_id: str, mode: Mode, pause_s: float) -> Mapp
 
 
 @DBOS.workflow(name="nested.grandchild")
-async def grandchild(run_id: str, parent_id: str, mode: Mode, pause_s: float) -> Mapping[str, Any]:
+async def grandchild(
+    run_id: str, parent_id: str, mode: NestedMode, pause_s: float
+) -> Mapping[str, Any]:
     """Sleep, then do the one step."""
     log.info("nested.level_began", mode=mode, parent_workflow_id=parent_id)
     await DBOS.sleep_async(pause_s)

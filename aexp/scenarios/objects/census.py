@@ -15,7 +15,7 @@ import anyio.to_thread
 from aexp.errors import BadInput
 from aexp.scenarios.objects.stores import MEMORY, leads_out, open_store, sample_objects
 
-__all__ = ["Comparison", "Listed", "take_census"]
+__all__ = ["CensusComparison", "Listed", "take_census"]
 
 SAMPLE = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -120,7 +120,7 @@ def _time(ns: int) -> datetime:
 
 
 @dataclass(slots=True)
-class Comparison:
+class CensusComparison:
     """A catalogue against a census, a row at a time and then what no row was seen of.
 
     What was touched at or after ``probed_at`` was perhaps another object when its page was listed:

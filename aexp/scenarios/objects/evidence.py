@@ -9,7 +9,7 @@ from typing import Any
 from aexp.database.connect import Connection
 from aexp.errors import BadInput
 from aexp.model.run import Ending, Run
-from aexp.scenarios.objects.census import SAMPLE, Comparison, take_census
+from aexp.scenarios.objects.census import SAMPLE, CensusComparison, take_census
 from aexp.scenarios.objects.promises import CatalogueEvidence, Claim
 
 __all__ = ["gather"]
@@ -90,13 +90,13 @@ async def _claims(connection: Connection, run: Run) -> list[Claim]:
 
 async def _compare(
     connection: Connection, run: Run, result: Mapping[str, Any] | None
-) -> tuple[Comparison | None, str | None]:
+) -> tuple[CensusComparison | None, str | None]:
     """The catalogue against a census, or why there is none."""
     try:
         census = await take_census(run.parameters)
     except BadInput as error:
         return None, f"the catalogue was not compared with the store: {error}"
-    compared = Comparison(census, datetime.fromisoformat(run.facts["probed_at"]))
+    compared = CensusComparison(census, datetime.fromisoformat(run.facts["probed_at"]))
     async with connection.transaction(readonly=True):
         async for row in connection.cursor(
             "SELECT DISTINCT key, size, modified, etag FROM aexp.objects WHERE run_id = $1",

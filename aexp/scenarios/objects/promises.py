@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from aexp.model.promise import Anomaly, Promise
 from aexp.model.scenario import Account
-from aexp.scenarios.objects.census import SAMPLE, Comparison
+from aexp.scenarios.objects.census import SAMPLE, CensusComparison
 
 __all__ = [
     "PROMISES",
@@ -60,7 +60,7 @@ class CatalogueEvidence:
     retries: int = 0
     more_than_once: int = 0
     duplicates: Sequence[Mapping[str, Any]] = ()
-    compared: Comparison | None = None
+    compared: CensusComparison | None = None
     unchecked: str | None = None
     prefixes: Sequence[tuple[str, int, int]] = ()
 

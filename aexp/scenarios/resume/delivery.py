@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 from dbos import DBOS
 
-from aexp.database.connect import patiently
+from aexp.database.connect import retry_on_disconnect
 from aexp.durable import ledger
 from aexp.durable.exactly_once import MAX_ATTEMPTS, RETRY_INTERVAL_S, Transaction, exactly_once
 from aexp.engine.runtime import Runtime
@@ -177,7 +177,9 @@ def _plain(statement: str, again: str | None = None) -> Delivery:
             )
             statements = chain([statement], repeat(again or statement))
             # Sent again after a lost connection, as after a lost process: each mode allows it.
-            rows = await patiently(lambda: runtime.database.pool.fetch(next(statements), *values))
+            rows = await retry_on_disconnect(
+                lambda: runtime.database.pool.fetch(next(statements), *values)
+            )
             counts: dict[str, int] = {}
             for row in rows:
                 counts[row["channel"]] = counts.get(row["channel"], 0) + 1

@@ -51,7 +51,7 @@ class Tally:
         self.found: Mapping[str, int] | None = None
         self.counted: Mapping[str, int] | None = None
 
-    def told(self) -> Mapping[str, Any]:
+    def as_json(self) -> Mapping[str, Any]:
         """As JSON values."""
         return {"found": self.found, "counted": self.counted}
 
@@ -100,5 +100,5 @@ async def reached(connection: Connection, run: Run) -> Reached:
 
 async def begin(runtime: Runtime, tally: Tally) -> AsyncIterator[None]:
     """The resources of both scenarios: nothing but what they tell of themselves."""
-    runtime.progress.remember(tally.told)
+    runtime.progress.remember(tally.as_json)
     yield

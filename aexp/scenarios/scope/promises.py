@@ -15,7 +15,7 @@ SAMPLE = 20
 # In this order they are told; a program has some of them.
 SCOPES = ("instance", "class", "module", "variable", "durable")
 
-Counts = Mapping[str, int]
+ScopeCounts = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class ProcessCounts:
 
     pid: int
     ended: str | None
-    found: Counts | None
-    counted: Counts | None
+    found: ScopeCounts | None
+    counted: ScopeCounts | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def _moment(text: Any) -> datetime:
         raise ValueError("the moment is too far away") from error
 
 
-Moment = Annotated[
+Timestamp = Annotated[
     datetime,
     BeforeValidator(_moment),
     WithJsonSchema({"type": "string", "format": "date-time"}),
@@ -57,8 +57,8 @@ async def list_runs(
     service: Current,
     scenario: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
     status: Status | None = None,
-    began_after: Moment | None = None,
-    began_before: Moment | None = None,
+    began_after: Timestamp | None = None,
+    began_before: Timestamp | None = None,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> RunPage:
