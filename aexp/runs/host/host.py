@@ -106,8 +106,8 @@ class Host:
 
         With the ``run_id`` of a run that was begun with the same parameters it is that one, however
         many are being worked on; one that has not ended and is not worked on goes on. ``kills`` are
-        as with ``aexp run``. A ``standing`` run is not counted among the active ones, and hosts that
-        have no such run leave it.
+        as with ``aexp run``. A ``standing`` run is not counted among the active ones, and hosts
+        that have no such run leave it.
         Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns, and
         UsageError when ``run_id`` cannot be one.
         """
