@@ -7,19 +7,19 @@ import json
 import select
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 import asyncpg
 import psycopg
 import sqlalchemy
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from aexp.database.cluster import home_of_socket
+from aexp.database.retry import retry_on_disconnect
 from aexp.database.url import DatabaseUrl
 from aexp.errors import DatabaseMissing, DatabaseReadOnly, DatabaseTooOld, DatabaseUnreachable
 
@@ -38,11 +38,8 @@ __all__ = [
 
 OLDEST_SERVER = 14
 CLOSE_TIMEOUT_S = 3.0
-PATIENCE_S = 60.0
 # A connection that was used so lately is taken to be alive unless its socket says otherwise.
 _SURELY_ALIVE_S = 5.0
-
-R = TypeVar("R")
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -126,46 +123,6 @@ async def borrowed(pool: asyncpg.Pool[asyncpg.Record]) -> AsyncIterator[Connecti
         # It does all that a connection does, though its stubs say otherwise.
         connection: Any = proxy
         yield connection
-
-
-def is_connection_error(error: BaseException) -> bool:
-    """Whether ``error`` says that the connection, and not the statement, has failed."""
-    if isinstance(error, DBAPIError):
-        # SQLAlchemy puts an error of its own between itself and the driver's.
-        drivers = (error.orig, error.orig.__cause__ if error.orig is not None else None)
-        return error.connection_invalidated or any(
-            is_connection_error(found) for found in drivers if found is not None
-        )
-    return isinstance(
-        error,
-        (
-            OSError,
-            asyncpg.TooManyConnectionsError,
-            asyncpg.InterfaceError,
-            # What asyncpg says of a connection that ends in the middle of an operation.
-            asyncpg.InternalClientError,
-            asyncpg.PostgresConnectionError,
-            asyncpg.OperatorInterventionError,
-            psycopg.OperationalError,
-        ),
-    )
-
-
-async def retry_on_disconnect(operation: Callable[[], Awaitable[R]]) -> R:
-    """Do ``operation``, again and again while its connection fails, for a minute at most.
-
-    For what may be done twice. DBOS itself waits for its database in the same way.
-    """
-    give_up_at = anyio.current_time() + PATIENCE_S
-    pause_s = 0.05
-    while True:
-        try:
-            return await operation()
-        except Exception as error:
-            if not is_connection_error(error) or anyio.current_time() > give_up_at:
-                raise
-        await anyio.sleep(pause_s)
-        pause_s = min(2 * pause_s, 2.0)
 
 
 def _unreachable(url: DatabaseUrl, error: BaseException) -> str:

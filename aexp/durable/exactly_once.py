@@ -9,7 +9,8 @@ from typing import TypeVar
 import anyio
 from sqlalchemy import text
 
-from aexp.database.connect import Connection, is_connection_error
+from aexp.database.connect import Connection
+from aexp.database.retry import is_connection_error
 from aexp.engine.runtime import Runtime
 
 __all__ = ["CommitInDoubt", "Transaction", "exactly_once"]

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, overload
 import anyio.to_thread
 from dbos import DBOS, EnqueueOptions
 
-from aexp.database.connect import retry_on_disconnect
+from aexp.database.retry import retry_on_disconnect
 from aexp.engine.registry import UNFINISHED, bind, class_name, current_execution, workflow_name
 from aexp.engine.runtime import Runtime, current_runtime
 from aexp.engine.tracing import current_context

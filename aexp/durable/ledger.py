@@ -13,7 +13,7 @@ from typing import Any
 
 from dbos import DBOS
 
-from aexp.database.connect import retry_on_disconnect
+from aexp.database.retry import retry_on_disconnect
 from aexp.engine.runtime import Runtime
 
 __all__ = ["enter", "note"]

@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 from dbos import DBOS
 
-from aexp.database.connect import retry_on_disconnect
+from aexp.database.retry import retry_on_disconnect
 from aexp.engine.runtime import SCHEDULER_POLL_S, Runtime
 
 __all__ = ["Schedule", "apply_schedules", "retire"]

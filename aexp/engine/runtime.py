@@ -22,7 +22,8 @@ import structlog
 from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSClient, DBOSConfig
 
 from aexp.database import Database, DatabaseUrl, open_database
-from aexp.database.connect import alive_when_used, psycopg_engine, retry_on_disconnect
+from aexp.database.connect import alive_when_used, psycopg_engine
+from aexp.database.retry import retry_on_disconnect
 from aexp.engine.log_records import expect_cancellations
 from aexp.engine.registry import active_workflows, stop_claiming
 from aexp.engine.tracing import begin_tracing, flush_spans

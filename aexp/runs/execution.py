@@ -15,7 +15,8 @@ import structlog
 from dbos import DBOS, SetWorkflowID
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import Connection, is_connection_error
+from aexp.database.connect import Connection
+from aexp.database.retry import is_connection_error
 from aexp.durable.schedules import Schedule, apply_schedules, retire
 from aexp.engine.registry import UNFINISHED, bind
 from aexp.engine.runtime import ROOT_QUEUE, Queue, Runtime, open_runtime, poll_rarely, remove_queues

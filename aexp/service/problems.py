@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from aexp.database.connect import is_connection_error
+from aexp.database.retry import is_connection_error
 from aexp.errors import (
     AexpError,
     BadInput,

@@ -14,7 +14,8 @@ from dbos import DBOS, SetWorkflowID
 from sqlalchemy.exc import DBAPIError
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import Connection, is_connection_error
+from aexp.database.connect import Connection
+from aexp.database.retry import is_connection_error
 from aexp.durable.exactly_once import CommitInDoubt, Transaction, exactly_once
 from aexp.engine.runtime import Runtime, current_runtime, open_runtime
 from aexp.settings import Settings

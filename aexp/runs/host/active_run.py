@@ -12,7 +12,8 @@ import asyncpg
 import structlog
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import borrowed, connected, retry_on_disconnect
+from aexp.database.connect import borrowed, connected
+from aexp.database.retry import retry_on_disconnect
 from aexp.errors import DatabaseError, WorkerFailed
 from aexp.model.run import Run
 from aexp.processes.progress import Reached, Snapshot

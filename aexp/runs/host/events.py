@@ -13,7 +13,7 @@ import anyio
 import asyncpg
 import structlog
 
-from aexp.database.connect import is_connection_error, retry_on_disconnect
+from aexp.database.retry import is_connection_error, retry_on_disconnect
 
 __all__ = ["Journal", "RunEvent"]
 

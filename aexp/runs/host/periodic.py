@@ -8,7 +8,7 @@ import anyio
 import asyncpg
 import structlog
 
-from aexp.database.connect import is_connection_error
+from aexp.database.retry import is_connection_error
 from aexp.errors import AexpError
 
 __all__ = ["repeat"]

@@ -9,7 +9,8 @@ import anyio
 import asyncpg
 import structlog
 
-from aexp.database.connect import borrowed, is_connection_error
+from aexp.database.connect import borrowed
+from aexp.database.retry import is_connection_error
 from aexp.errors import ScenarioError
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario, scenario_code

@@ -17,7 +17,8 @@ import structlog
 from dbos import DBOS
 from pydantic import Field, field_validator
 
-from aexp.database.connect import Connection, borrowed, retry_on_disconnect
+from aexp.database.connect import Connection, borrowed
+from aexp.database.retry import retry_on_disconnect
 from aexp.durable import ledger
 from aexp.durable.exactly_once import Transaction, exactly_once
 from aexp.durable.schedules import Schedule, retire

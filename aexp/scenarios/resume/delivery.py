@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 from dbos import DBOS
 
-from aexp.database.connect import retry_on_disconnect
+from aexp.database.retry import retry_on_disconnect
 from aexp.durable import ledger
 from aexp.durable.exactly_once import MAX_ATTEMPTS, RETRY_INTERVAL_S, Transaction, exactly_once
 from aexp.engine.runtime import Runtime

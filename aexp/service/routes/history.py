@@ -9,7 +9,7 @@ import structlog
 from fastapi import APIRouter, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from aexp.database.connect import is_connection_error
+from aexp.database.retry import is_connection_error
 from aexp.runs.host import Host, RunEvent
 from aexp.service.cursor import read_cursor, write_cursor
 from aexp.service.examples import STREAM
