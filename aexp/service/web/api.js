@@ -1,7 +1,8 @@
 // The service's own HTTP interface, as its pages use it.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
 
   /** What the service answers, as JSON; an error that says what is wrong in the service's words. */
   aexp.ask = async (path, method = 'GET', body) => {
@@ -18,7 +19,7 @@
     const text = await answer.text();
     const told = text && /json/.test(answer.headers.get('Content-Type') || '') ? JSON.parse(text) : null;
     if (!answer.ok) {
-      const each = told && told.errors ? told.errors.map((one) => `${one.where}: ${one.what}`) : [];
+      const each = told?.errors ? told.errors.map((one) => `${one.where}: ${one.what}`) : [];
       const error = new Error([told ? told.detail : `HTTP ${answer.status}`, ...each].join('; '));
       error.status = answer.status;
       throw error;

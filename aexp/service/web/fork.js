@@ -1,7 +1,8 @@
 // A fork of a run: asked for from its page as a whole, or at one of its steps.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
   const { ask, el, trouble } = aexp;
   const byId = (id) => document.getElementById(id);
 

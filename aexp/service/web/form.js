@@ -1,7 +1,8 @@
 // A form from the JSON schema of a scenario's parameters.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
   const { el } = aexp;
 
   /** What a field takes, without the ``null`` that stands for leaving it out. */

@@ -80,7 +80,7 @@
   }
 
   function draw(found) {
-    const focused = document.activeElement && document.activeElement.getAttribute('href');
+    const focused = document.activeElement?.getAttribute('href');
     byId('runs').replaceChildren(...(found.length ? found.map(row)
       : [el('tr', {}, el('td', { colspan: 4 }, 'There is no run yet.'))]));
     const again = focused && byId('runs').querySelector(`a[href="${CSS.escape(focused)}"]`);

@@ -39,7 +39,7 @@
       if (run.progress.total) bar.max = run.progress.total;
       bar.value = run.progress.done;
     }
-    const counted = run.progress && run.progress.total ? ` ${run.progress.done} of ${run.progress.total}` : '';
+    const counted = run.progress?.total ? ` ${run.progress.done} of ${run.progress.total}` : '';
     const origin = byId('origin');
     origin.hidden = !run.forked_from;
     if (run.forked_from) {

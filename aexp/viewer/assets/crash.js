@@ -1,7 +1,8 @@
 // What an exploration found, above the timeline of its baseline. See aexp/crash/page.py for its data.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
   const { el } = aexp;
   const { count } = aexp.details;
 

@@ -1,7 +1,8 @@
 // What is told of a bar or a workflow: in a word for a reader's voice, in full in the panel.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
   const { el, signs } = aexp;
   const { format } = aexp.layout;
 

@@ -1,7 +1,8 @@
 // Elements from data. Text is set as text, never read as markup: outputs of steps are shown here.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
 
   /** An element with attributes and children; children that are null are left out. */
   aexp.el = (tag, attributes, ...children) => {

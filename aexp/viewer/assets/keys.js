@@ -1,11 +1,12 @@
 // The timeline by keyboard.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
   const PAGE = 8;
 
   /** Along a lane: the workflow itself, then its bars in the order of time. */
-  function sideways(view, item, step) {
+  function sideways(_view, item, step) {
     const lane = item.lane || item;
     const place = item.lane ? item.place : -1;
     const next = place + step;
@@ -28,7 +29,7 @@
     ArrowDown: (view, item) => across(view, item, 1),
     PageUp: (view, item) => across(view, item, -PAGE),
     PageDown: (view, item) => across(view, item, PAGE),
-    Home: (view, item) => item.lane || item,
+    Home: (_view, item) => item.lane || item,
     End: (view, item) => sideways(view, item, Infinity),
   };
 
@@ -47,7 +48,7 @@
   /** Zooming by keyboard keeps the bar under the cursor where it is. */
   function cursorShare(view) {
     const item = view.items.get(view.cursor);
-    if (!item || !item.lane) return 0.5;
+    if (!item?.lane) return 0.5;
     const share = ((item.u0 + item.u1) / 2 - view.view.u0) / (view.view.u1 - view.view.u0);
     return share >= 0 && share <= 1 ? share : 0.5;
   }

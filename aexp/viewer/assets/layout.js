@@ -5,7 +5,8 @@
 // resumed the next day would else be two hairlines.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
 
   const SHORTEST_CUT_MS = 3000;
   const MOST_ROWS = 12;
@@ -175,7 +176,7 @@
     for (const piece of scale.pieces) {
       if (piece.cut || piece.u1 < view.u0 || piece.u0 > view.u1) continue;
       // After a pause they count anew: what matters there is how long it has gone on again.
-      const base = piece.from > 0 ? piece.from : 0;
+      const base = Math.max(0, piece.from);
       const from = piece.from - base + Math.max(0, view.u0 - piece.u0);
       const to = piece.from - base + Math.min(piece.u1, view.u1) - piece.u0;
       for (let ms = Math.ceil(from / step) * step; ms <= to; ms += step) {

@@ -2,7 +2,8 @@
 // the words that explain all of it.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
   const { el, place, clamp, signs } = aexp;
   const { format, ticks } = aexp.layout;
   const { HUES } = aexp.paint;

@@ -1,7 +1,8 @@
 // The bars of a timeline on a canvas: ten thousand elements would take seconds, rectangles do not.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
 
   const ROW = 20;
   const BAR = 16;

@@ -1,7 +1,8 @@
 // The timeline by mouse and by finger.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
   const { el, place, clamp } = aexp;
   const { format } = aexp.layout;
   const { LANE_PAD, boxOf } = aexp.paint;

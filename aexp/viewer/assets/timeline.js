@@ -4,7 +4,8 @@
 // options are the lanes and bars in sight, so that a screen reader and the keyboard have the same.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
   const { el, place, clamp, signs } = aexp;
   const { format, makeScale, layLanes } = aexp.layout;
   const { ROW, LANE_PAD, readInk, paint, boxOf } = aexp.paint;

@@ -6,7 +6,8 @@
 // A page that carries its data in a script of the id aexp-data is drawn as soon as it is read.
 (() => {
   'use strict';
-  const aexp = (globalThis.aexp = globalThis.aexp || {});
+  globalThis.aexp ??= {};
+  const aexp = globalThis.aexp;
   const { el, signs } = aexp;
   const { facts, count } = aexp.details;
   const ROWS_SHOWN = 20;
@@ -196,7 +197,7 @@
       return;
     }
     const open = [...root.querySelectorAll('details[open]')].map((fold) => fold.dataset.fold);
-    const focused = document.activeElement && document.activeElement.closest('[data-fold]');
+    const focused = document.activeElement?.closest('[data-fold]');
     const at = { x: globalThis.scrollX, y: globalThis.scrollY };
     fill(view, data);
     for (const fold of root.querySelectorAll('details')) {
