@@ -278,7 +278,7 @@ class EmbeddedServerError(DatabaseError):
 
 
 class ScenarioError(AexpError):
-    """Code of a scenario raised where it must not: in its resources, evidence, account …"""
+    """Code of a scenario raised where it must not: in its resources, evidence or account."""
 
     def __init__(self, scenario: str, part: str, error: BaseException) -> None:
         self.scenario = scenario

@@ -87,7 +87,7 @@ def guard(secret: str) -> None:
 
 
 def guarded_leaks() -> int:
-    """How many lines this process has logged so far with a guarded secret, which was masked."""
+    """Count the lines logged by this process so far with a guarded secret, which was masked."""
     return _leaks
 
 
@@ -148,7 +148,7 @@ def _adopt_dbos_context(_logger: WrappedLogger, _method: str, event: EventDict) 
 
 
 def _for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The time of day, and not what is the same on every line of a run."""
+    """Shorten the time to that of day, and drop what is the same on every line of a run."""
     for name in ("run_id", "scenario", "executor_id", "logger"):
         event.pop(name, None)
     event["timestamp"] = event["timestamp"][11:23]

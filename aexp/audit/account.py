@@ -36,7 +36,7 @@ class Report:
     duplicates: int | None = None
 
     def ended(self, process: ProcessRecord) -> str:
-        """How ``process`` ended; one that nobody saw end has vanished, unless it still works."""
+        """Say how ``process`` ended: it vanished if nobody saw it end, unless it still works."""
         if process.ended is not None:
             return process.ended
         return "still working" if self.alive else "vanished"
@@ -63,7 +63,7 @@ class Report:
         return "broken" if False in found else "held" if True in found else "not judged"
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON values, in the order in which it is written."""
+        """Return the report as JSON values, in the order in which it is written."""
         return {
             "run_id": self.run.run_id,
             "scenario": self.run.scenario,

@@ -42,7 +42,7 @@ class Standing:
 
 
 async def list_standings(connection: Connection, limit: int) -> Sequence[Standing]:
-    """The ``limit`` newest runs, newest first."""
+    """List the ``limit`` newest runs, newest first."""
     runs = await list_runs(connection, limit)
     rows = await connection.fetch(
         f"SELECT run_id, {STATUS} AS status,"  # noqa: S608 - our own words

@@ -88,14 +88,14 @@ def with_settings(command: F) -> F:
 
 
 def json_option(what: str) -> Callable[[F], F]:
-    """The option ``as_json``, by which a command tells ``what`` it says to programs."""
+    """Make the option ``as_json``, by which a command says ``what`` to programs."""
     return click.option("--json", "as_json", is_flag=True, help=what)
 
 
 def complete_scenario(
     _context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:
-    """What a shell may put there for a scenario."""
+    """Complete the name of a scenario in a shell."""
     from aexp.cli.completion import scenarios  # noqa: PLC0415 - of use to a shell alone
 
     return scenarios(incomplete)
@@ -104,7 +104,7 @@ def complete_scenario(
 def complete_run_id(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:
-    """What a shell may put there for a RUN_ID."""
+    """Complete a RUN_ID in a shell."""
     from aexp.cli.completion import run_ids  # noqa: PLC0415 - of use to a shell alone
 
     return run_ids(context.params, incomplete)

@@ -79,7 +79,7 @@ async def _decode_json(connection: Connection) -> None:
 async def connect(
     url: DatabaseUrl, *, application_name: str = "aexp", read_only: bool = False
 ) -> Connection:
-    """One connection to a server that is fit for aexp.
+    """Open one connection to a server that is fit for aexp.
 
     Raises DatabaseUnreachable, DatabaseMissing, DatabaseTooOld, or, unless ``read_only`` will do,
     DatabaseReadOnly.
@@ -111,7 +111,7 @@ async def connect(
 
 @asynccontextmanager
 async def connected(url: DatabaseUrl, *, read_only: bool = False) -> AsyncIterator[Connection]:
-    """A connection, as by :func:`connect`, for the life of the context."""
+    """Open a connection, as by :func:`connect`, for the life of the context."""
     connection = await connect(url, read_only=read_only)
     try:
         yield connection
@@ -121,7 +121,7 @@ async def connected(url: DatabaseUrl, *, read_only: bool = False) -> AsyncIterat
 
 @asynccontextmanager
 async def borrowed(pool: asyncpg.Pool[asyncpg.Record]) -> AsyncIterator[Connection]:
-    """A connection of ``pool`` for the life of the context."""
+    """Borrow a connection of ``pool`` for the life of the context."""
     async with pool.acquire() as proxy:
         # It does all that a connection does, though its stubs say otherwise.
         connection: Any = proxy
@@ -129,7 +129,7 @@ async def borrowed(pool: asyncpg.Pool[asyncpg.Record]) -> AsyncIterator[Connecti
 
 
 def is_connection_error(error: BaseException) -> bool:
-    """Whether ``error`` says that the connection, and not the statement, has failed."""
+    """Return whether ``error`` says that the connection, and not the statement, has failed."""
     if isinstance(error, DBAPIError):
         # SQLAlchemy puts an error of its own between itself and the driver's.
         drivers = (error.orig, error.orig.__cause__ if error.orig is not None else None)
@@ -205,8 +205,8 @@ async def _check_server(url: DatabaseUrl, connection: Connection, *, read_only: 
 def asyncpg_engine(
     url: DatabaseUrl, server_settings: Mapping[str, str], **options: Any
 ) -> AsyncEngine:
-    """A SQLAlchemy engine whose connections asyncpg itself makes from the URL, so that the same
-    options mean the same everywhere. ``options`` go to create_async_engine.
+    """Make a SQLAlchemy engine whose connections asyncpg itself makes from the URL, so that the
+    same options mean the same everywhere. ``options`` go to create_async_engine.
 
     It waits for a server that takes no connection: a transaction whose commit is in doubt can only
     be looked up over a new one.
@@ -223,7 +223,7 @@ def asyncpg_engine(
 
 
 def psycopg_engine(url: DatabaseUrl, **options: Any) -> sqlalchemy.Engine:
-    """A synchronous SQLAlchemy engine, as DBOS's own client takes it. ``options`` go to
+    """Make a synchronous SQLAlchemy engine, as DBOS's own client takes it. ``options`` go to
     create_engine."""
     return sqlalchemy.create_engine(
         sqlalchemy.make_url(url.libpq).set(drivername="postgresql+psycopg"),

@@ -40,7 +40,7 @@ class Transaction:
     attempt: int
 
     async def connection(self) -> Connection:
-        """The asyncpg connection whose next commit is that of the step's checkpoint."""
+        """Return the asyncpg connection whose next commit is that of the step's checkpoint."""
         session = self.runtime.datasource.sql_session()
         # SQLAlchemy opens the transaction at the first statement that goes through it.
         await session.execute(text("SELECT 1"))
@@ -71,7 +71,6 @@ async def exactly_once(
     READ COMMITTED, because the datasource does not know asyncpg's serialisation errors: let nobody
     else write the same rows.
     """
-
     may_commit = False
 
     async def step(attempt: int) -> R:

@@ -56,7 +56,7 @@ class Computed(Generic[R]):
 
 
 def available_cores() -> int:
-    """How many processors this process may use."""
+    """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -96,7 +96,7 @@ class Pool:
 
 @asynccontextmanager
 async def open_pool(mode: OffloadMode, workers: int) -> AsyncIterator[Pool]:
-    """A pool of ``workers`` for the life of the context; processes are started at once.
+    """Open a pool of ``workers`` for the life of the context; processes are started at once.
 
     anyio ends them with the event loop.
     """

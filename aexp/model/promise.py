@@ -49,14 +49,14 @@ class Verdict:
 
 
 def judge(promises: Sequence[Promise[E]], evidence: E) -> list[Verdict]:
-    """Every promise checked against the evidence. A check that raises is an anomaly itself."""
+    """Check every promise against the evidence. A check that raises is an anomaly itself."""
     return [
         Verdict(promise.name, promise.statement, _check(promise, evidence)) for promise in promises
     ]
 
 
 def leave_open(promises: Sequence[Promise[E]], reason: str) -> list[Verdict]:
-    """Every promise as one that cannot be judged."""
+    """Return a verdict on every promise as one that cannot be judged."""
     return [Verdict(promise.name, promise.statement, None, reason) for promise in promises]
 
 

@@ -25,12 +25,12 @@ def check_run_id(run_id: str) -> str:
 
 
 def new_run_id(scenario: str) -> str:
-    """A fresh run id that begins with the scenario's name."""
+    """Make a fresh run id that begins with the scenario's name."""
     return _with_token(scenario, secrets.token_hex(4))
 
 
 def run_id_of_key(scenario: str, key: str) -> str:
-    """The run id that ``scenario`` and this key always have, and no other."""
+    """Return the run id that ``scenario`` and this key always have, and no other."""
     digest = hashlib.sha256(f"{scenario}\n{key}".encode()).hexdigest()
     return _with_token(scenario, digest[:32])
 

@@ -49,7 +49,7 @@ def scenario_code(scenario: Scenario[Any], part: str) -> Iterator[None]:
 
 
 def json_arguments(parameters: BaseModel) -> Mapping[str, Any]:
-    """The parameters as JSON values, by name."""
+    """Return the parameters as JSON values, by name."""
     return parameters.model_dump(mode="json")
 
 
@@ -109,7 +109,7 @@ class Scenario(Generic[E]):
     duplicates: Callable[[E], int] | None = None
 
     def validate(self, given: Mapping[str, Any]) -> BaseModel:
-        """The parameters as a model; raises InvalidParameter with every problem."""
+        """Make a model of the parameters; raises InvalidParameter with every problem."""
         try:
             return self.parameters.model_validate(given)
         except ValidationError as error:
@@ -124,7 +124,7 @@ class Scenario(Generic[E]):
 
 
 def _read_text(model: type[BaseModel], key: str, text: str) -> Any:
-    """What ``text`` is as JSON, if the field takes that; else the text, of which pydantic makes
+    """Read ``text`` as JSON, if the field takes that; else as the text, of which pydantic makes
     numbers and booleans."""
     field_info = model.model_fields.get(key)
     if field_info is None or field_info.annotation is None or field_info.annotation is str:

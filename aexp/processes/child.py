@@ -217,7 +217,7 @@ class _Ordered:
 def _streams(
     log: Path | None, theirs: ExitStack
 ) -> tuple[list[int], tuple[int, int | None, int | None]]:
-    """The standard streams of a new process: its ends, which ``theirs`` closes, and ours."""
+    """Make the standard streams of a new process: its ends, which ``theirs`` closes, and ours."""
 
     def lent(descriptor: int) -> int:
         theirs.callback(os.close, descriptor)

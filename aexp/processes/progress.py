@@ -55,7 +55,7 @@ class Progress:
         self._tell()
 
     def step_began(self) -> None:
-        """One more step body runs."""
+        """Count one more step body that runs."""
         with self._lock:
             self._steps += 1
         self._tell()
@@ -74,7 +74,7 @@ class Progress:
         self._observers.append(observer)
 
     def snapshot(self) -> Snapshot:
-        """The state of this moment."""
+        """Return the state of this moment."""
         memory = self._memory() if self._memory is not None else None
         with self._lock:
             return Snapshot(self._done, self._total, self._steps, memory)

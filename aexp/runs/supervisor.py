@@ -73,7 +73,7 @@ class KillPlan:
     landed: int = 0
 
     def next_moment(self, done: float = 0.0) -> KillMoment | None:
-        """The moment for the next process; None when all kills have landed.
+        """Draw the moment for the next process; None when all kills have landed.
 
         ``done`` is the share of the work that is done already, 0 to 1.
         """
@@ -209,7 +209,7 @@ class _Child:
         return cls(process)
 
     def last_words(self) -> str:
-        """The last line that the child wrote on stderr, without the name of the command."""
+        """Return the last line that the child wrote on stderr, without the name of the command."""
         words = next((line for line in reversed(self._stderr) if line.strip()), "it said nothing")
         return words.removeprefix("aexp: error: ")
 

@@ -174,7 +174,7 @@ class Gate:
         return scheme.lower() in {"basic", "bearer"} and same
 
     async def _body(self, receive: Receive) -> bytes | Response | None:
-        """The body, or why it is refused; None when the client has left."""
+        """Return the body, or why it is refused; None when the client has left."""
         chunks: list[bytes] = []
         size = 0
         with anyio.move_on_after(self._options.request_deadline_s):
@@ -198,14 +198,14 @@ def _too_large(limit: int) -> Response:
 
 
 def known_names(listen_host: str, listening: socket.socket) -> frozenset[str]:
-    """The names by which a service that listens on a loopback address alone is addressed: as it was
-    told to, and as it says itself."""
+    """Return the names by which a service that listens on a loopback address alone is addressed: as
+    it was told to, and as it says itself."""
     given = listen_host.lower().rstrip(".")
     return frozenset({"localhost", "127.0.0.1", "::1", given, listening.getsockname()[0]})
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """What gives ``body`` first, and then whatever else the client does."""
+    """Return a ``receive`` that gives ``body`` first, and then whatever else the client does."""
     given = False
 
     async def replay() -> Message:
@@ -224,7 +224,7 @@ def _head_size(scope: Scope) -> int:
 
 
 def _password(encoded: bytes) -> bytes:
-    """The password in HTTP Basic credentials (RFC 7617); empty when there is none."""
+    """Return the password in HTTP Basic credentials (RFC 7617); empty when there is none."""
     try:
         return base64.b64decode(encoded, validate=True).partition(b":")[2]
     except ValueError:
@@ -232,7 +232,7 @@ def _password(encoded: bytes) -> bytes:
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without its port."""
+    """Return the name in a Host header, without its port."""
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:

@@ -58,7 +58,7 @@ class Service:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place among the requests that stay open; raises RequestRefused when all are taken."""
+        """Take a place among the requests that stay open; raises RequestRefused without one."""
         if self.waiting >= MOST_WAITING:
             raise RequestRefused(
                 TOO_BUSY,
@@ -72,7 +72,7 @@ class Service:
             self.waiting -= 1
 
     async def run(self, run_id: str) -> Run:
-        """The run of this id; raises UnknownRun."""
+        """Return the run of this id; raises UnknownRun."""
         async with borrowed(self.host.pool) as connection:
             return await get_run(connection, run_id)
 

@@ -52,11 +52,11 @@ class Measurement:
     server_cpu_s: float | None
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the measurement as JSON values."""
         return asdict(self)
 
     def figures(self, units: int) -> dict[str, float]:
-        """The figures that every cell has, see aexp.bench.workload.Comparison."""
+        """Return the figures that every cell has, see aexp.bench.workload.Comparison."""
         lag = self.lag_ms or {}
         return {
             "rate": units / self.wall_s,
@@ -136,7 +136,7 @@ class Gauge:
         )
 
     def measurement(self) -> Measurement:
-        """What was measured. Raises RuntimeError when nothing was."""
+        """Return what was measured. Raises RuntimeError when nothing was."""
         if self._done is None:
             raise RuntimeError("the workload measured nothing: it must enter cell.measured()")
         if self._lag is None:
@@ -169,7 +169,7 @@ def _children_cpu_s() -> float:
 
 
 def _others(before: _Machine, after: _Machine, cores: int) -> float:
-    """The share of the machine that nobody but others can have used.
+    """Return the share of the machine that nobody but others can have used.
 
     Of each process Linux tells whole ticks, in user and in system mode: up to one of each it may
     have used besides.
@@ -181,7 +181,7 @@ def _others(before: _Machine, after: _Machine, cores: int) -> float:
 
 
 def _processes(pid: int) -> int:
-    """How many processes a process and all that it has started are."""
+    """Count a process and all that it has started."""
     with suppress(psutil.NoSuchProcess):
         return 1 + len(psutil.Process(pid).children(recursive=True))
     return 0

@@ -47,7 +47,7 @@ _FIGURES = (
 
 
 def render_bench(result: Result) -> str:
-    """The page. Needs matplotlib."""
+    """Render the page. Needs matplotlib."""
     assets = files("aexp.bench.present").joinpath("assets")
     style = asset("view.css") + assets.joinpath("bench.css").read_text(encoding="utf-8")
     body = "\n".join(
@@ -199,7 +199,7 @@ def _plot(svg: str, about: str) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose cells are HTML, and whose first column names the row."""
+    """Render a table whose cells are HTML, and whose first column names the row."""
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join(
         f"<tr><th>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"

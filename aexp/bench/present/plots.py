@@ -62,7 +62,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def draw_rates(summary: Summary) -> str:
-    """The workload's headline for every variant, a dot with its interval; an SVG element."""
+    """Draw the workload's headline for every variant, a dot with its interval, as SVG."""
     headline = summary.workload.headline
     rows = [
         (found.variant.name, found.figures[headline])
@@ -100,7 +100,7 @@ def draw_rates(summary: Summary) -> str:
 
 
 def draw_curve(summary: Summary, curve: Curve) -> str | None:
-    """The workload's curve, a line for each series; an SVG element, None without two points."""
+    """Draw the workload's curve, a line for each series, as SVG; None without two points."""
     lines = _lines(summary, curve)
     if not any(len(points) > 1 for points in lines.values()):
         return None
@@ -196,7 +196,7 @@ def _label(which: Axis, text: str) -> None:
 
 
 def _few_ticks(reach: float) -> LogLocator:
-    """For a scale of magnitudes whose end is so many times its beginning."""
+    """Return a locator for a scale of magnitudes whose end is so many times its beginning."""
     return LogLocator(subs=(1.0,) if reach > 100 else (1.0, 2.0, 5.0))
 
 

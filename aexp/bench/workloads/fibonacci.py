@@ -68,7 +68,7 @@ def _fibonacci_all_sync(numbers: int, number: int) -> list[tuple[int, int]]:
 
 
 def run_sync(cell: Cell) -> Counted:
-    """In the threads of the workflows, or in ``processes`` that each of them waits for.
+    """Compute in the threads of the workflows, or in ``processes`` that each of them waits for.
 
     Size: ``numbers``, ``number``, ``processes``.
     """
@@ -127,7 +127,7 @@ async def run_async(cell: Cell) -> Counted:
 
 
 def run_alone(cell: Cell) -> Counted:
-    """One number after the other, in a process that does nothing else.
+    """Compute one number after the other, in a process that does nothing else.
 
     Size: ``numbers``, ``number``.
     """

@@ -172,7 +172,7 @@ async def join(executor_id: str, concurrency: int) -> None:
 def _variant(
     name: str, series: str, x: int, *, full: dict[str, int], quick: dict[str, int] | None
 ) -> Variant:
-    """A point of a curve; without ``quick`` it is left out of --quick."""
+    """Make a point of a curve; without ``quick`` it is left out of --quick."""
     return Variant(
         name=name,
         run=publish,

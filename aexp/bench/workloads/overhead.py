@@ -90,7 +90,7 @@ class OverheadParameters(Parameters):
 
 
 async def run_through_aexp(cell: Cell) -> Counted:
-    """As `aexp run` does it. Size: ``children``."""
+    """Run the workflow as `aexp run` does it. Size: ``children``."""
     global _cell  # noqa: PLW0603 - see above
     _cell = cell
     scenario: Scenario[Any] = Scenario(

@@ -62,7 +62,7 @@ def _sleepers_sync(sleepers: int, until: float) -> int:
 
 
 def run_sync(cell: Cell) -> Counted:
-    """A thread for each sleeper. Size: ``sleepers``, ``sleep_s``."""
+    """Run a thread for each sleeper. Size: ``sleepers``, ``sleep_s``."""
     with launched(cell, threads=None):
         register(QUEUE, concurrency=None)
         _sleepers_sync(WARM_UP_SLEEPERS, 0.0)
@@ -93,7 +93,7 @@ async def _sleepers_naively(sleepers: int, until: float) -> int:
 
 
 async def run_async(cell: Cell) -> Counted:
-    """In the runtime that a user of aexp has. Size: ``sleepers``, ``sleep_s``."""
+    """Run in the runtime that a user of aexp has. Size: ``sleepers``, ``sleep_s``."""
     queues = [Queue(name=QUEUE)]
     async with open_runtime(cell.settings, cell.url, scope=RUN_ID, queues=queues):
         await _sleepers(WARM_UP_SLEEPERS, 0.0)

@@ -43,7 +43,7 @@ async def _steps(steps: int, gathered: bool) -> list[int]:  # noqa: FBT001
 
 
 def run_sync(cell: Cell) -> Counted:
-    """A loop over the steps. Size: ``steps``."""
+    """Loop over the steps. Size: ``steps``."""
     with launched(cell, threads=None):
         _steps_sync(WARM_UP_STEPS)
         with cell.measured(), SetWorkflowID(RUN_ID):
@@ -52,7 +52,7 @@ def run_sync(cell: Cell) -> Counted:
 
 
 async def run_async(cell: Cell) -> Counted:
-    """In the runtime that a user of aexp has. Size: ``steps``, ``gathered``."""
+    """Run in the runtime that a user of aexp has. Size: ``steps``, ``gathered``."""
     async with open_runtime(cell.settings, cell.url, scope=RUN_ID):
         return await _measure(cell)
 

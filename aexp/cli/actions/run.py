@@ -90,7 +90,7 @@ async def _begin(
     explicit: Mapping[str, Any],
     parameters: Any,
 ) -> Run:
-    """The run that has this id already, if it is the one that is meant, else a new one."""
+    """Begin a run, or return the one that has this id already, if it is the one that is meant."""
     async with connected(url) as connection:
         known = await find_run(connection, wanted.run_id)
         if known is not None:
@@ -116,7 +116,7 @@ def resume(settings: Settings, run_id: str | None, options: RunOptions) -> int:
 
 
 async def load_run(url: DatabaseUrl, run_id: str | None) -> tuple[Run, Scenario[Any]]:
-    """A recorded run, without an id the one that was begun last, and its scenario."""
+    """Load a recorded run, without an id the one that was begun last, and its scenario."""
     async with connected(url, read_only=True) as connection:
         if run_id is not None:
             known = await get_run(connection, run_id)

@@ -30,7 +30,7 @@ _OUTCOMES: Mapping[bool | None, Outcome] = {True: "held", False: "broken", None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout. What JSON does not know stands there as text."""
+    """Print one JSON document on stdout. What JSON does not know stands there as text."""
     document = to_json(value, indent=2, serialize_unknown=True, inf_nan_mode="strings")
     out().write(document.decode() + "\n")
     out().flush()
@@ -47,7 +47,7 @@ def print_none(reason: NoRuns, *, as_json: bool) -> int:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A plain table on stdout; cells that are Text keep their style."""
+    """Print a plain table on stdout; cells that are Text keep their style."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -61,17 +61,17 @@ def _plain(cell: Any) -> str:
 
 
 def mark(outcome: Outcome) -> Text:
-    """An outcome as it stands in tables."""
+    """Return an outcome as it stands in tables."""
     return _MARKS[outcome]
 
 
 def console() -> Console:
-    """A console on the real stdout."""
+    """Make a console on the real stdout."""
     return Console(file=out(), highlight=False)
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
-    """The account of a run."""
+    """Print the account of a run."""
     if as_json:
         print_json(report.as_json())
         return
@@ -119,7 +119,7 @@ def _processes(report: Report) -> Text:
 
 
 def section(title: str, value: Any) -> RenderableType:
-    """A section of the account, in the form that its shape asks for (see
+    """Render a section of the account, in the form that its shape asks for (see
     aexp.model.scenario.Account)."""
     heading = _words(title)
     if isinstance(value, list):
@@ -134,7 +134,7 @@ def section(title: str, value: Any) -> RenderableType:
 
 
 def _rows(heading: str, rows: Sequence[tuple[Mapping[str, Any], str]]) -> Table:
-    """A table of named rows; its columns are those of all rows, figures to the right."""
+    """Render named rows as a table; its columns are those of all rows, figures to the right."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     columns = list(dict.fromkeys(column for values, _ in rows for column in values))
     table.add_column(heading, style="bold")

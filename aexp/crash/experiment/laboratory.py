@@ -190,7 +190,7 @@ class Laboratory:
 
 
 async def _start_time(connection: Connection) -> datetime:
-    """When the server began, by its own account."""
+    """Return when the server began, by its own account."""
     told: datetime = await connection.fetchval("SELECT pg_postmaster_start_time()")
     return told
 

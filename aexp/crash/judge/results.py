@@ -184,7 +184,7 @@ class Exploration:
         return self.exploring_s / len(self.results) if self.results else None
 
     def by_kind(self) -> list[KindRow]:
-        """A row for each kind of write, in the order in which the baseline wrote them."""
+        """Return a row for each kind of write, in the order in which the baseline wrote them."""
         planned = Counter(point.kind for point in self.planned)
         rows = []
         for kind, points in planned.items():
@@ -252,6 +252,6 @@ class Exploration:
         }
 
     def replay_command(self, result: PointResult) -> str:
-        """One line for a shell that makes exactly this experiment again."""
+        """Return one line for a shell that makes exactly this experiment again."""
         point = [] if result.point is None else ["--replay", str(result.point)]
         return shlex.join([*self.replay, *point])

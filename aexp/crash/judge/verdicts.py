@@ -43,7 +43,7 @@ class BaselineComparison:
 
 
 def judge_experiment(comparison: BaselineComparison) -> list[Verdict]:
-    """The verdicts on every promise: the generic ones, then those of the run's own audit."""
+    """Judge every promise: the generic ones, then those of the run's own audit."""
     told = [
         _without_doubted(verdict, comparison.doubted | _in_flight(comparison.found))
         for verdict in comparison.found.verdicts
@@ -54,7 +54,7 @@ def judge_experiment(comparison: BaselineComparison) -> list[Verdict]:
 
 
 def _in_flight(found: Evidence) -> frozenset[tuple[str, int, int]]:
-    """The steps that were not durable when a process was stopped: workflow, step, pid.
+    """Return the steps that were not durable when a process was stopped: workflow, step, pid.
 
     It had looked for the checkpoint of the next one and found none, or may have, and a workflow of
     a user's that goes on after that step's error begins the later ones, too: the old process knows
@@ -95,7 +95,7 @@ def _without_doubted(verdict: Verdict, doubted: Collection[tuple[str, int, int]]
 
 
 def _ends(comparison: BaselineComparison) -> Sequence[Anomaly]:
-    """The last worker saw the end of everything, and did not fail on its own.
+    """Check that the last worker saw the end of everything, and did not fail on its own.
 
     One before it may have: it lost a connection, and whatever supervises it starts it again.
     """
@@ -117,7 +117,7 @@ def _ends(comparison: BaselineComparison) -> Sequence[Anomaly]:
 
 
 def _stranded(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
-    """What a wrongly started process leaves lying is found, with the cause."""
+    """Check that what a wrongly started process leaves lying is found, with the cause."""
     left = [life.stranded for life in comparison.found.lives if life.stranded is not None]
     if not left:
         return None
@@ -132,7 +132,7 @@ def _stranded(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
 
 
 def _old_owner(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
-    """A stopped executor records nothing of work that is no longer its own."""
+    """Check that a stopped executor records nothing of work that is no longer its own."""
     take_over = comparison.found.take_over
     if take_over is None or not take_over.handed_over:
         return None
@@ -176,7 +176,7 @@ def _none_left(comparison: BaselineComparison) -> Sequence[Anomaly]:
 
 
 def _same_workflows(comparison: BaselineComparison) -> Sequence[Anomaly]:
-    """The same workflows by id and name: none is missing, none is there twice under another id.
+    """Check for the same workflows by id and name: none missing, none twice under another id.
 
     What a schedule started has its time for an id, and no two runs are of the same time: which
     ticks there must be, the scenario's own promises say.
@@ -230,7 +230,7 @@ def _names(steps: Sequence[StepRecord]) -> Mapping[str, Mapping[int, str]]:
 
 
 def _kept(comparison: BaselineComparison) -> Sequence[Anomaly]:
-    """Each checkpoint that became durable stands there at the end, and was written once."""
+    """Check that each checkpoint that became durable stands at the end, and was written once."""
     found = comparison.found
     standing = {(step.workflow_id, step.step_id) for step in found.steps}
     durable: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
@@ -252,7 +252,7 @@ def _kept(comparison: BaselineComparison) -> Sequence[Anomaly]:
 
 
 def _survived(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
-    """Each checkpoint that was durable when PostgreSQL was stopped stood there when it was back."""
+    """Check that each checkpoint that was durable before PostgreSQL stopped stood there after."""
     found = comparison.found
     if not found.outages:
         return None
@@ -269,7 +269,7 @@ def _survived(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
 
 
 def _never_again(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
-    """No body began after its step's checkpoint had become durable."""
+    """Check that no body began after its step's checkpoint had become durable."""
     found = comparison.found
     if not found.bodies:
         return None

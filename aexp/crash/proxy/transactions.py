@@ -153,7 +153,7 @@ class Session:
         return ClientRequest(piece.kind, runs)
 
     def may_commit(self, request: ClientRequest) -> bool:
-        """Whether something may become durable by ``request``."""
+        """Return whether something may become durable by ``request``."""
         if request.kind == Ask.SYNC:
             return True
         if request.kind == Ask.COPY_DONE:
@@ -177,7 +177,7 @@ class Session:
         return any(request.write is not None for request in self._owed)
 
     def would_commit(self, request: ClientRequest) -> list[Effect]:
-        """What ``request`` makes durable when the server gets it, if all goes well."""
+        """Return what ``request`` makes durable when the server gets it, if all goes well."""
         ahead = copy.copy(self._transaction)
         ahead.written = list(ahead.written)
         runs = self._owed[0].runs if request.kind == Ask.COPY_DONE else request.runs

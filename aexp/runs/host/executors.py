@@ -83,7 +83,7 @@ _EXECUTORS = """
 
 
 async def list_executors(connection: Connection) -> Sequence[Executor]:
-    """All executors that have worked on runs in this database, by name."""
+    """List all executors that have worked on runs in this database, by name."""
     rows = await connection.fetch(_EXECUTORS)
     living = await living_executors(connection, [row["executor_id"] for row in rows])
     return [Executor(alive=row["executor_id"] in living, **dict(row)) for row in rows]
@@ -218,7 +218,7 @@ async def _known(connection: Connection) -> frozenset[str]:
 async def _claimed(
     connection: Connection, executor_id: str
 ) -> Mapping[str, Mapping[str | None, list[str]]]:
-    """The workflows that the executor has claimed and not ended, by run and queue."""
+    """Return the workflows that the executor has claimed and not ended, by run and queue."""
     rows = await connection.fetch(
         "SELECT run_id, workflow_uuid, queue_name FROM dbos.workflow_status"
         " JOIN aexp.runs USING (application_version)"

@@ -84,11 +84,11 @@ class Host:
         return list(self._active_runs)
 
     def is_settled(self, run_id: str) -> bool:
-        """Whether this service neither works on the run nor is about to change it."""
+        """Return whether this service neither works on the run nor is about to change it."""
         return run_id not in self._active_runs and run_id not in self._controlled
 
     def progress(self, run_id: str) -> Reached | None:
-        """How far a run has come that is being worked on here; None when that is not known."""
+        """Return how far a run has come that is worked on here; None when that is not known."""
         active = self._active_runs.get(run_id)
         return active.reached if active is not None else None
 
@@ -102,12 +102,13 @@ class Host:
         seed: int = 0,
         standing: bool = False,
     ) -> tuple[Run, bool]:
-        """Begin a run of the scenario ``name``, and whether it is new.
+        """Begin a run of the scenario ``name``; return it, and whether it is new.
 
         With the ``run_id`` of a run that was begun with the same parameters it is that one, however
         many are being worked on; one that has not ended and is not worked on goes on. ``kills`` are
-        as with ``aexp run``. A ``standing`` run is not counted among the active ones, and hosts that
-        have no such run leave it.
+        as with ``aexp run``. A ``standing`` run is not counted among the active ones, and hosts
+        that have no such run leave it.
+
         Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns, and
         UsageError when ``run_id`` cannot be one.
         """
@@ -172,7 +173,7 @@ class Host:
             raise TooManyRuns(self.max_active_runs)
 
     def _is_full(self, run_id: str) -> bool:
-        """Whether there is no place for the run, which has none yet."""
+        """Return whether there is no place for the run, which has none yet."""
         taken = self._active_runs.keys() | self._expected | self._standing
         return run_id not in taken and self._room() <= 0
 
@@ -209,7 +210,7 @@ class Host:
             self.journal.tell(run_id)
 
     async def _plan(self, run: Run) -> KillPlan:
-        """The kills that are still to land, whichever service was asked for them."""
+        """Plan the kills that are still to land, whichever service was asked for them."""
         asked = await self.journal.kills(run.run_id)
         scenario = self.scenarios.get(run.target)
         if asked is None or scenario is None or self._serves == "worker":
@@ -249,8 +250,10 @@ class Host:
                 self._go_on(run, plan)
 
     async def newest(self, stem: str) -> Newest:
-        """The newest kept run whose id is ``stem`` and a number; if it failed here it does not go
-        on."""
+        """Return the newest run whose id is ``stem`` and a number.
+
+        One that failed here does not go on.
+        """
         found = await self._records.newest(stem)
         if found.run is not None and found.run.run_id in self._given_up:
             return replace(found, goes_on=False)

@@ -53,7 +53,7 @@ class Records:
         self._client = client
 
     async def record(self, wanted: Run, asked: Mapping[str, int]) -> tuple[Run, bool, bool]:
-        """The run as it is recorded, whether it is new here, and whether it has ended.
+        """Record the run; return it as it stands, whether it is new here, and whether it has ended.
 
         Raises RunMismatch when it was asked for otherwise.
         """
@@ -138,7 +138,7 @@ class Records:
             return [Run(**dict(row)) for row in rows]
 
     async def newest(self, stem: str) -> Newest:
-        """The newest kept run whose id is ``stem``, in letters, digits and ``-``, and a number."""
+        """Return the newest run whose id is ``stem``, letters, digits and ``-``, and a number."""
         async with borrowed(self._pool) as connection:
             # In one statement: who sees no newer run takes the number that another has just taken.
             rows = await connection.fetch(

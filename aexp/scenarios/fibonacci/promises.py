@@ -92,7 +92,7 @@ def _lag(evidence: FibonacciEvidence) -> Mapping[str, Any]:
 
 
 def account(evidence: FibonacciEvidence) -> Account:
-    """The figures for people, as JSON values."""
+    """Return the figures for people, as JSON values."""
     steps = evidence.steps or ()
     by_number: dict[int, list[Mapping[str, Any]]] = {}
     for step in steps:
@@ -124,6 +124,6 @@ def account(evidence: FibonacciEvidence) -> Account:
 
 
 def _milliseconds(steps: Sequence[Mapping[str, Any]], name: str) -> float:
-    """The median of the steps' times."""
+    """Return the median of the steps' times."""
     times = sorted(float(step[name]) for step in steps)
     return round(times[len(times) // 2] * 1000, 2)

@@ -49,7 +49,7 @@ class FibonacciParameters(Parameters):
     )
 
     def number(self, index: int) -> int:
-        """What the workflow of this index computes, from 1 on."""
+        """Return what the workflow of this index computes, from 1 on."""
         return min(index, self.largest)
 
 
@@ -63,7 +63,7 @@ class _ProcessTools:
         self.cpu_s = 0.0
 
     def memory(self) -> Mapping[str, Any]:
-        """What is told of it, as JSON values."""
+        """Return what this process says of itself, as JSON values."""
         return {
             "lag_ms": self.lag.histogram(),
             "measured_s": round(self.lag.measured_s, 4),
@@ -178,7 +178,7 @@ async def _reached(connection: Connection, run: Run) -> Reached:
 
 
 def _values(results: Sequence[Mapping[str, Any]]) -> Sequence[tuple[int, int, int]]:
-    """What was computed, without how long it took and where."""
+    """Return what was computed, without how long it took and where."""
     return [(result["index"], result["number"], result["value"]) for result in results]
 
 

@@ -104,7 +104,7 @@ class ObjectsParameters(Parameters):
         return normal_url(value) if value is not None else None
 
     async def open(self) -> Store:
-        """The store in this process; raises BadInput."""
+        """Open the store in this process; raises BadInput."""
         assert self.url is not None
         return await open_store(self.url, self.exclude, self.deadline_s)
 
@@ -134,7 +134,7 @@ class Cataloguer(DBOSConfiguredInstance):
         self.store: Store | None = None
 
     def opened(self) -> Store:
-        """The store, which is open while workflows run."""
+        """Return the store, which is open while workflows run."""
         assert self.store is not None
         return self.store
 
@@ -172,7 +172,7 @@ class Cataloguer(DBOSConfiguredInstance):
         }
 
     async def _plan(self, run_id: str, page: int | None) -> list[tuple[str | None, str, int]]:
-        """The pages as plain tuples: this is checkpointed once and read on each recovery."""
+        """Plan the pages as plain tuples: this is checkpointed once and read on each recovery."""
         keys = await self.opened().keys()
         pages = _cut(keys, page_size(page, len(keys)))
         runtime = current_runtime()
@@ -261,8 +261,8 @@ async def _reached(connection: Connection, run: Run) -> Reached:
 
 
 async def _facts(parameters: ObjectsParameters) -> Mapping[str, Any]:
-    """When the store was looked at, by this machine's clock, and how many objects it has if that
-    is told by one request: a store that cannot be listed is bad input, and no run begins."""
+    """Note when the store was looked at, by this machine's clock, and how many objects it has if
+    one request tells that: a store that cannot be listed is bad input, and no run begins."""
     probed_at = datetime.now(UTC).isoformat()
     objects = await (await parameters.open()).count()
     # In a bucket there are no folders: a prefix without objects is none, or it is misspelt.

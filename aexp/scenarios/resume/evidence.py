@@ -84,7 +84,7 @@ def _failed_ranges(ending: Ending) -> list[tuple[int, int]]:
 async def _lost(
     connection: Connection, run_id: str, asked: int, failed: Sequence[tuple[int, int]]
 ) -> tuple[list[int], int]:
-    """The first positions neither published nor in a failed range, and how many there are."""
+    """Find the first positions neither published nor in a failed range, and count all of them."""
     rows = await connection.fetch(
         "WITH missing AS (SELECT generate_series(0::bigint, $2 - 1) AS position"
         "  EXCEPT SELECT position FROM aexp.publications WHERE run_id = $1)"

@@ -119,7 +119,7 @@ def split_numbers(messages: int, size: int) -> Iterator[Chunk]:
 
 
 def split_file(path: Path, size: int) -> Iterator[Chunk]:
-    """The lines of ``path`` in chunks of at most ``size``, as byte ranges."""
+    """Yield the lines of ``path`` in chunks of at most ``size``, as byte ranges."""
     with path.open("rb") as file:
         first = offset = 0
         count = length = 0
@@ -135,7 +135,8 @@ def split_file(path: Path, size: int) -> Iterator[Chunk]:
 
 
 def read_chunk(path: Path | None, chunk: Chunk) -> list[str]:
-    """The messages of ``chunk`` in order, from ``path`` or made up (``{"message": "Message i"}``).
+    """Read the messages of ``chunk``, in order: of ``path``, or made up as ``{"message": "Message
+    i"}``.
 
     Each is the text of one JSON object, byte for byte as it stands in the input, on one line.
     Raises BadInput when the file cannot be read.

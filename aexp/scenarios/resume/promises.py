@@ -138,7 +138,7 @@ PROMISES: Sequence[Promise[PublicationEvidence]] = (
 
 
 def account(evidence: PublicationEvidence) -> Account:
-    """The figures for people, as JSON values."""
+    """Return the figures for people, as JSON values."""
     told: dict[str, Any] = {
         "messages": {
             "asked": evidence.asked,

@@ -125,7 +125,7 @@ def _of_scope(processes: Sequence[ProcessCounts], scope: str) -> Mapping[str, An
 
 
 def _survives(processes: Sequence[ProcessCounts], scope: str) -> bool | None:
-    """Whether no process found less than the one before it had told."""
+    """Return whether no process found less than the one before it had told."""
     shown = None
     left = 0
     for process in processes:

@@ -23,7 +23,7 @@ async def live() -> dict[str, str]:
 
 @router.get("/readyz", response_model=dict[str, str], responses=documented())
 async def ready(service: Current) -> Any:
-    """Whether the database can be used and the loop is on time. Needs no token."""
+    """Say whether the database can be used and the loop is on time. Needs no token."""
     reasons = [*await service.database.problems(), *_loop_problems(service)]
     if reasons:
         return problem(
