@@ -18,9 +18,9 @@ from aexp.model.scenario import Scenario
 from aexp.runs.store import STATUS, list_runs
 from aexp.scenarios import find_scenario
 
-__all__ = ["Outcome", "Standing", "find_scenarios", "judge_runs", "list_standings"]
+__all__ = ["RunVerdict", "Standing", "find_scenarios", "judge_runs", "list_standings"]
 
-Outcome = Literal["held", "broken", "not judged", "unknown"]
+RunVerdict = Literal["held", "broken", "not judged", "unknown"]
 
 # Audits at a time; each takes a connection, and a thread in which DBOS looks up the result.
 _AT_A_TIME = 4
@@ -87,13 +87,13 @@ async def judge_runs(
     scenarios: Mapping[str, Scenario[Any]],
     *,
     patience_s: float = _PATIENCE_S,
-) -> Mapping[str, Outcome]:
+) -> Mapping[str, RunVerdict]:
     """By run id, what an audit finds of each run.
 
     One that has not ended is ``not judged``; ``unknown`` is one whose scenario is not among
     ``scenarios``, which cannot read its evidence any more, or is not judged within ``patience_s``.
     """
-    outcomes: dict[str, Outcome] = {
+    outcomes: dict[str, RunVerdict] = {
         standing.run.run_id: "unknown" if standing.has_ended else "not judged"
         for standing in standings
     }

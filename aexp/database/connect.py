@@ -42,7 +42,7 @@ PATIENCE_S = 60.0
 # A connection that was used so lately is taken to be alive unless its socket says otherwise.
 _SURELY_ALIVE_S = 5.0
 
-R = TypeVar("R")
+_R = TypeVar("_R")
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -151,7 +151,7 @@ def is_connection_error(error: BaseException) -> bool:
     )
 
 
-async def retry_on_disconnect(operation: Callable[[], Awaitable[R]]) -> R:
+async def retry_on_disconnect(operation: Callable[[], Awaitable[_R]]) -> _R:
     """Do ``operation``, again and again while its connection fails, for a minute at most.
 
     For what may be done twice. DBOS itself waits for its database in the same way.

@@ -18,7 +18,7 @@ MAX_ATTEMPTS = 3
 RETRY_INTERVAL_S = 0.05
 MOST_LOST_CONNECTIONS = 20
 
-R = TypeVar("R")
+_R = TypeVar("_R")
 
 
 class CommitInDoubt(Exception):
@@ -53,10 +53,10 @@ class Transaction:
 async def exactly_once(
     runtime: Runtime,
     name: str,
-    body: Callable[[Transaction], Awaitable[R]],
+    body: Callable[[Transaction], Awaitable[_R]],
     *,
     retry_on: type[Exception] | tuple[type[Exception], ...] = (),
-) -> R:
+) -> _R:
     """Run ``body`` as the step ``name`` of the calling workflow; its writes commit with it.
 
     The body itself may run again, after a kill, a lost connection, or an error of ``retry_on``,
@@ -73,7 +73,7 @@ async def exactly_once(
     """
     may_commit = False
 
-    async def step(attempt: int) -> R:
+    async def step(attempt: int) -> _R:
         nonlocal may_commit
         result = await body(Transaction(runtime, attempt))
         may_commit = True

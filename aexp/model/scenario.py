@@ -29,7 +29,7 @@ from aexp.processes.progress import Reached
 
 __all__ = ["Account", "Scenario", "scenario_code"]
 
-E = TypeVar("E")
+_E = TypeVar("_E")
 
 # What happened, in sections of JSON values. Each is shown as its shape asks: a mapping of mappings
 # or a list of mappings as a table, a mapping with "children" (a list of the like) as a tree, any
@@ -66,7 +66,7 @@ def _no_account(_evidence: Any) -> Account:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenario(Generic[E]):
+class Scenario(Generic[_E]):
     """A durable story: a workflow, what it needs in each process, and what it promises.
 
     The workflow is an async DBOS workflow, a function or the bound method of a configured
@@ -101,12 +101,12 @@ class Scenario(Generic[E]):
     steps: Callable[[Any, Mapping[str, Any]], int | None] = field(
         default=lambda _parameters, _facts: None
     )
-    gather: Callable[[Connection, Run, Ending], Awaitable[E]] = _no_evidence  # type: ignore[assignment]
-    promises: Sequence[Promise[E]] = ()
-    account: Callable[[E], Account] = _no_account
+    gather: Callable[[Connection, Run, Ending], Awaitable[_E]] = _no_evidence  # type: ignore[assignment]
+    promises: Sequence[Promise[_E]] = ()
+    account: Callable[[_E], Account] = _no_account
     listens_to_all_queues: bool = False
     comparable: Callable[[Any], Any] = field(default=lambda result: result)
-    duplicates: Callable[[E], int] | None = None
+    duplicates: Callable[[_E], int] | None = None
 
     def validate(self, given: Mapping[str, Any]) -> BaseModel:
         """Make a model of the parameters; raises InvalidParameter with every problem."""

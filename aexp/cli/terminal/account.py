@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from aexp.audit import Report
-from aexp.audit.overview import Outcome
+from aexp.audit.overview import RunVerdict
 from aexp.cli.terminal.output import out
 from aexp.errors import NoRuns
 
@@ -26,7 +26,7 @@ _MARKS = {
     "not judged": Text("not judged", "yellow"),
     "unknown": Text("unknown", "dim"),
 }
-_OUTCOMES: Mapping[bool | None, Outcome] = {True: "held", False: "broken", None: "not judged"}
+_OUTCOMES: Mapping[bool | None, RunVerdict] = {True: "held", False: "broken", None: "not judged"}
 
 
 def print_json(value: Any) -> None:
@@ -60,7 +60,7 @@ def _plain(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
 
-def mark(outcome: Outcome) -> Text:
+def mark(outcome: RunVerdict) -> Text:
     """Return an outcome as it stands in tables."""
     return _MARKS[outcome]
 

@@ -48,7 +48,7 @@ SAMPLES = 1500
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class Entry(NamedTuple):
@@ -186,7 +186,7 @@ class Store:
             if last is not None and batch[-1]["path"] > last + "/":
                 return
 
-    async def _request(self, request: Awaitable[T]) -> T:
+    async def _request(self, request: Awaitable[_T]) -> _T:
         with explained(self.url, self.deadline_s), anyio.fail_after(self.deadline_s):
             return await request
 
