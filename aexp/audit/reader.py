@@ -11,12 +11,11 @@ from dbos import DBOSClient
 from aexp.audit.history import History
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, psycopg_engine
+from aexp.model.promise import SAMPLE
 from aexp.model.run import Ending, Run
 from aexp.runs.store import WAS_CANCELLED, list_processes
 
 __all__ = ["read_ending", "read_history"]
-
-SAMPLE = 20
 
 
 async def read_ending(url: DatabaseUrl, connection: Connection, run: Run) -> Ending:

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Anomaly", "Promise", "Verdict", "judge", "leave_open"]
+__all__ = ["SAMPLE", "Anomaly", "Promise", "Verdict", "judge", "leave_open"]
 
 _E = TypeVar("_E")
+
+# Rows that an anomaly shows: enough to look further, however many there are.
+SAMPLE = 20
 
 
 @dataclass(frozen=True, slots=True)

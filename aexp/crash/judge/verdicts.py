@@ -15,11 +15,10 @@ from typing import Any
 from aexp.crash.judge.evidence import Body, Evidence, StepRecord
 from aexp.crash.judge.ownership import foreign_changes
 from aexp.engine.statuses import UNFINISHED
-from aexp.model.promise import Anomaly, Promise, Verdict, judge
+from aexp.model.promise import SAMPLE, Anomaly, Promise, Verdict, judge
 
 __all__ = ["BaselineComparison", "judge_experiment"]
 
-_SAMPLE = 20
 _LONGEST = 400
 # What DBOS calls a workflow that it has tried to recover too often.
 _DEAD = frozenset({"MAX_RECOVERY_ATTEMPTS_EXCEEDED", "CANCELLED"})
@@ -139,7 +138,7 @@ def _old_owner(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     rows = [change.as_row() for change in foreign_changes(take_over)]
     if not rows:
         return ()
-    return [Anomaly("the old owner recorded something of work that was taken over", rows[:_SAMPLE])]
+    return [Anomaly("the old owner recorded something of work that was taken over", rows[:SAMPLE])]
 
 
 def _same_result(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
@@ -170,7 +169,7 @@ def _none_left(comparison: BaselineComparison) -> Sequence[Anomaly]:
     return [
         Anomaly(
             f"{len(left)} workflows are left {', '.join(what)}",
-            [_workflow(row) for row in left[:_SAMPLE]],
+            [_workflow(row) for row in left[:SAMPLE]],
         )
     ]
 
@@ -219,7 +218,7 @@ def _same_steps(comparison: BaselineComparison) -> Sequence[Anomaly]:
     ]
     if not rows:
         return ()
-    return [Anomaly("the steps differ from those of the run without a fault", rows[:_SAMPLE])]
+    return [Anomaly("the steps differ from those of the run without a fault", rows[:SAMPLE])]
 
 
 def _names(steps: Sequence[StepRecord]) -> Mapping[str, Mapping[int, str]]:
@@ -238,7 +237,7 @@ def _kept(comparison: BaselineComparison) -> Sequence[Anomaly]:
         durable[checkpoint.workflow_id, checkpoint.step_id].append(checkpoint.life + 1)
     anomalies = []
     if gone := [_step(key) for key in sorted(durable) if key not in standing]:
-        anomalies.append(Anomaly("checkpoints that were durable are gone", gone[:_SAMPLE]))
+        anomalies.append(Anomaly("checkpoints that were durable are gone", gone[:SAMPLE]))
     # DBOS repeats a write whose acknowledgement was lost, and finds its own row: no second record.
     # Another process has no business with a step that stands there already.
     twice = [
@@ -247,7 +246,7 @@ def _kept(comparison: BaselineComparison) -> Sequence[Anomaly]:
         if len(set(lives)) > 1
     ]
     if twice:
-        anomalies.append(Anomaly("steps were recorded more than once", twice[:_SAMPLE]))
+        anomalies.append(Anomaly("steps were recorded more than once", twice[:SAMPLE]))
     return anomalies
 
 
@@ -265,7 +264,7 @@ def _survived(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     ]
     if not rows:
         return ()
-    return [Anomaly("what the server had made durable was gone when it was back", rows[:_SAMPLE])]
+    return [Anomaly("what the server had made durable was gone when it was back", rows[:SAMPLE])]
 
 
 def _never_again(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
@@ -292,7 +291,7 @@ def _never_again(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     ]
     if not rows:
         return ()
-    return [Anomaly("step bodies began although their checkpoint was durable", rows[:_SAMPLE])]
+    return [Anomaly("step bodies began although their checkpoint was durable", rows[:SAMPLE])]
 
 
 def _is_later(body: Body, checkpoint: Any) -> bool:

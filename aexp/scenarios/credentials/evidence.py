@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from aexp.database.connect import Connection
+from aexp.model.promise import SAMPLE
 from aexp.model.run import Ending, ProcessRecord, Run
 from aexp.scenarios.credentials.promises import (
     FETCH_FAILED,
     FETCHED,
-    SAMPLE,
     CredentialsEvidence,
     Fetch,
     ProcessFetches,

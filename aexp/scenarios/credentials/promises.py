@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from aexp.model.promise import Anomaly, Promise
+from aexp.model.promise import SAMPLE, Anomaly, Promise
 from aexp.model.scenario import Account
 from aexp.scenarios.credentials.secret_search import Search
 
@@ -31,8 +31,6 @@ __all__ = [
 
 FETCHED = "credentials.fetched"
 FETCH_FAILED = "credentials.fetch_failed"
-# Rows that an anomaly shows: enough to look further, however many there are.
-SAMPLE = 20
 
 
 def marker(run_id: str) -> str:

@@ -10,12 +10,11 @@ from typing import Any
 import asyncpg
 
 from aexp.database.connect import Connection
+from aexp.model.promise import SAMPLE
 
 __all__ = ["Search", "needles", "search"]
 
 SCHEMAS = ("aexp", "dbos")
-# Rows that are told apart: enough to look further, however many there are.
-SAMPLE = 20
 LONGEST_IDENTITY = 200
 
 

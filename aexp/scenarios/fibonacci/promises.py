@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aexp.model.promise import Anomaly, Promise
+from aexp.model.promise import SAMPLE, Anomaly, Promise
 from aexp.model.scenario import Account
 from aexp.processes.loop_lag import Histogram, quantile
 from aexp.scenarios.fibonacci.numbers import fibonacci
 
 __all__ = ["MOST_LAG_P99_MS", "PROMISES", "FibonacciEvidence", "account"]
 
-SAMPLE = 20
 MOST_LAG_P99_MS = 50.0
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from aexp.model.promise import Anomaly, Promise
+from aexp.model.promise import SAMPLE, Anomaly, Promise
 from aexp.model.scenario import Account
 
 __all__ = [
@@ -26,9 +26,6 @@ __all__ = [
 SCHEDULE = "heartbeat"
 BEAT = "heartbeat.beat"
 EVENT = "heartbeat.ticked"
-
-# Rows that an anomaly or the account shows: enough to look further, however many there are.
-SAMPLE = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from urllib.parse import unquote, urlsplit
 import anyio.to_thread
 
 from aexp.errors import BadInput
+from aexp.model.promise import SAMPLE
 from aexp.scenarios.objects.stores import MEMORY, leads_out, open_store, sample_objects
 
 __all__ = ["CensusComparison", "Listed", "take_census"]
 
-SAMPLE = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # S3 tells the second in which an object was modified, and cuts off the rest.

@@ -8,8 +8,9 @@ from typing import Any
 
 from aexp.database.connect import Connection
 from aexp.errors import BadInput
+from aexp.model.promise import SAMPLE
 from aexp.model.run import Ending, Run
-from aexp.scenarios.objects.census import SAMPLE, CensusComparison, take_census
+from aexp.scenarios.objects.census import CensusComparison, take_census
 from aexp.scenarios.objects.promises import CatalogueEvidence, Claim
 
 __all__ = ["gather"]

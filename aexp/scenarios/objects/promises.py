@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from aexp.model.promise import Anomaly, Promise
+from aexp.model.promise import SAMPLE, Anomaly, Promise
 from aexp.model.scenario import Account
-from aexp.scenarios.objects.census import SAMPLE, CensusComparison
+from aexp.scenarios.objects.census import CensusComparison
 
 __all__ = [
     "PROMISES",

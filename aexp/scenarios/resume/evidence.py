@@ -11,9 +11,10 @@ import anyio.to_thread
 
 from aexp.database.connect import Connection
 from aexp.errors import BadInput
+from aexp.model.promise import SAMPLE
 from aexp.model.run import Ending, Run
 from aexp.scenarios.resume.messages import fingerprint
-from aexp.scenarios.resume.promises import SAMPLE, PublicationEvidence
+from aexp.scenarios.resume.promises import PublicationEvidence
 
 __all__ = ["gather"]
 

@@ -11,9 +11,6 @@ from aexp.model.scenario import Account
 
 __all__ = ["PROMISES", "PublicationEvidence", "account"]
 
-# Rows that an anomaly shows: enough to look further, however many there are.
-SAMPLE = 20
-
 
 @dataclass(frozen=True, slots=True)
 class PublicationEvidence:

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aexp.model.promise import Anomaly, Promise
+from aexp.model.promise import SAMPLE, Anomaly, Promise
 from aexp.model.scenario import Account
 
 __all__ = ["PROMISES", "CountEvidence", "ProcessCounts", "account"]
 
-SAMPLE = 20
 # In this order they are told; a program has some of them.
 SCOPES = ("instance", "class", "module", "variable", "durable")
 
