@@ -25,7 +25,7 @@ __all__ = [
 
 MOST_WORKFLOWS = 5_000
 # pydantic writes what is nested 255 deep at most.
-MOST_DEPTH = 100
+_MOST_DEPTH = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -128,7 +128,7 @@ def _grow(
         }
         siblings.append(node)
         shown += 1
-        if depth < MOST_DEPTH:
+        if depth < _MOST_DEPTH:
             below = children.get(row["workflow_id"], ())
             todo += [(child, node["children"], depth + 1) for child in reversed(below)]
     return trees, shown

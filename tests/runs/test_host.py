@@ -33,9 +33,9 @@ from aexp.runs.host import Host, open_host
 from aexp.runs.host.active_run import ActiveRun
 from aexp.runs.host.events import Journal
 from aexp.runs.host.records import KEPT
+from aexp.runs.kill_plan import KillPlan
 from aexp.runs.leases import lease_run
 from aexp.runs.store import begin_run, get_run
-from aexp.runs.supervisor import KillPlan
 from aexp.scenarios.resume.workflow import SCENARIO as RESUME
 from aexp.scenarios.scope.workflow import SCENARIO
 from aexp.service.options import ServiceOptions

@@ -28,8 +28,9 @@ from aexp.processes.progress import Progress, Snapshot
 from aexp.processes.signals import stop_on_signals
 from aexp.processes.supervised import await_supervisor_gone, report_progress
 from aexp.runs.execution import execute, has_ended
+from aexp.runs.kill_plan import KillPlan
 from aexp.runs.store import begin_run, check_same, find_run, get_run, last_run
-from aexp.runs.supervisor import KillPlan, Supervisor
+from aexp.runs.supervisor import Supervisor
 from aexp.scenarios import find_scenario
 from aexp.settings import Settings
 

@@ -20,8 +20,9 @@ from aexp.processes.signals import Stop, until_stopped
 from aexp.runs.host.events import Journal
 from aexp.runs.host.executors import Serves
 from aexp.runs.host.progress import RunCounts
+from aexp.runs.kill_plan import KillPlan
 from aexp.runs.leases import is_leased
-from aexp.runs.supervisor import KillPlan, Supervision, Supervisor
+from aexp.runs.supervisor import Supervision, Supervisor
 from aexp.settings import Settings
 
 __all__ = ["ActiveRun", "RunDriver"]

@@ -29,8 +29,8 @@ from aexp.runs.host.forks import plan_fork, refuse_when_needed
 from aexp.runs.host.periodic import repeat
 from aexp.runs.host.progress import RunCounts
 from aexp.runs.host.records import KEPT, Newest, Records
+from aexp.runs.kill_plan import KillPlan
 from aexp.runs.leases import lease_exclusively
-from aexp.runs.supervisor import KillPlan
 from aexp.settings import Settings
 
 __all__ = ["Host"]
