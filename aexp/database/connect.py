@@ -32,8 +32,10 @@ __all__ = [
     "close",
     "connect",
     "connected",
+    "is_connection_error",
     "open_database",
     "psycopg_engine",
+    "retry_on_disconnect",
 ]
 
 OLDEST_SERVER = 14

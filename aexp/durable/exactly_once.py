@@ -12,7 +12,7 @@ from sqlalchemy import text
 from aexp.database.connect import Connection, is_connection_error
 from aexp.engine.runtime import Runtime
 
-__all__ = ["CommitInDoubt", "Transaction", "exactly_once"]
+__all__ = ["MAX_ATTEMPTS", "RETRY_INTERVAL_S", "CommitInDoubt", "Transaction", "exactly_once"]
 
 MAX_ATTEMPTS = 3
 RETRY_INTERVAL_S = 0.05

@@ -33,6 +33,7 @@ from aexp.settings import Settings
 __all__ = [
     "APPLICATION_NAME",
     "ROOT_QUEUE",
+    "SCHEDULER_POLL_S",
     "Queue",
     "Runtime",
     "application_version",

@@ -34,7 +34,7 @@ from aexp.service.problems import (
 )
 from aexp.service.state import Service
 
-__all__ = ["HEAD_LIMIT", "Gate", "known_names"]
+__all__ = ["HEAD_LIMIT", "OPEN_PATHS", "Gate", "known_names"]
 
 # Probes come without a token.
 OPEN_PATHS = frozenset({"/livez", "/readyz"})

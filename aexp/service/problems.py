@@ -39,8 +39,18 @@ from aexp.errors import (
 from aexp.log import mask
 
 __all__ = [
+    "CROSS_SITE",
+    "FORBIDDEN_PARAMETER",
+    "HEAD_TOO_LARGE",
+    "INVALID",
     "MEDIA_TYPE",
+    "NOT_READY",
     "RETRY_AFTER_S",
+    "TOO_BUSY",
+    "TOO_LARGE",
+    "TOO_SLOW",
+    "UNAUTHORIZED",
+    "WRONG_HOST",
     "Kind",
     "RequestRefused",
     "add_problem_handlers",

@@ -11,6 +11,7 @@ from aexp.model.run_ids import RUN_ID_PATTERN
 from aexp.runs.kill_plan import MOST_KILLS
 
 __all__ = [
+    "Absent",
     "ForkOrigin",
     "ForkRequest",
     "Problem",

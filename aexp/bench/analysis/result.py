@@ -17,8 +17,10 @@ from aexp.bench.workload import Comparison, Size, Variant, Workload
 from aexp.errors import AexpError
 
 __all__ = [
+    "VERSION",
     "CellResult",
     "Compared",
+    "Growth",
     "Measured",
     "Result",
     "Summary",

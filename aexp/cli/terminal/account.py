@@ -16,7 +16,16 @@ from aexp.audit.overview import RunVerdict
 from aexp.cli.terminal.output import out
 from aexp.errors import NoRuns
 
-__all__ = ["mark", "print_json", "print_none", "print_report", "print_table", "section"]
+__all__ = [
+    "SHOWN",
+    "console",
+    "mark",
+    "print_json",
+    "print_none",
+    "print_report",
+    "print_table",
+    "section",
+]
 
 # Rows of an anomaly that the terminal shows; --json has all that were gathered.
 SHOWN = 5

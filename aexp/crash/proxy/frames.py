@@ -27,6 +27,7 @@ __all__ = [
     "Reply",
     "Value",
     "read_bind",
+    "read_error",
     "read_parse",
     "read_tag",
     "read_text",

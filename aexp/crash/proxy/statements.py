@@ -20,7 +20,7 @@ from sqlglot import Token, TokenType, exp
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import SqlglotError
 
-__all__ = ["LONGEST_SQL", "Action", "Control", "Statement", "read"]
+__all__ = ["LONGEST_SQL", "Action", "Control", "Slot", "Statement", "read"]
 
 # The beginning of a longer one tells what it writes; the rest is data.
 LONGEST_SQL = 16 * 1024

@@ -25,6 +25,7 @@ from aexp.runs.leases import lease_executor, lease_holders, lease_run, living_ex
 __all__ = [
     "Executor",
     "HandedOver",
+    "Serves",
     "hand_over",
     "list_executors",
     "present_executor",

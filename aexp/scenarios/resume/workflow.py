@@ -38,7 +38,7 @@ from aexp.scenarios.resume.messages import (
 )
 from aexp.scenarios.resume.promises import PROMISES, account
 
-__all__ = ["SCENARIO", "Publisher", "ResumeParameters"]
+__all__ = ["QUEUE", "SCENARIO", "Publisher", "ResumeParameters", "publisher"]
 
 QUEUE = "publisher_queue"
 # So many are made up in less time than it takes to hand them to a thread.
