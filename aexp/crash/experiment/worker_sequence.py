@@ -192,7 +192,7 @@ class WorkerSequence:
 
 def make_job(
     terms: Terms,
-    bench: ExperimentSetup,
+    setup: ExperimentSetup,
     life: int,
     *,
     url: DatabaseUrl | None = None,
@@ -200,17 +200,17 @@ def make_job(
     instances: bool = True,
 ) -> WorkerJob:
     """Make the job of the worker of the ``life``-th life; unless told otherwise, for the settings'
-    executor and through the proxy of ``bench``."""
+    executor and through the proxy of ``setup``."""
     settings = terms.settings
     if executor_id is not None:
         settings = settings.model_copy(update={"executor_id": executor_id})
     return WorkerJob(
         run=terms.run,
         settings=settings,
-        url=url or bench.proxy.url,
-        folder=bench.folder,
-        log=bench.folder / f"log.{life}",
-        bodies=bench.bodies,
+        url=url or setup.proxy.url,
+        folder=setup.folder,
+        log=setup.folder / f"log.{life}",
+        bodies=setup.bodies,
         instances=instances,
     )
 
