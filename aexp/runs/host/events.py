@@ -139,11 +139,11 @@ class Journal:
             await retry_on_disconnect(insert)
         except asyncpg.ForeignKeyViolationError:
             # The run has been deleted in the meantime.
-            log.warning("hosting.event_lost", run_id=run_id, lost=event, error="there is no run")
+            log.warning("host.event_lost", run_id=run_id, lost=event, error="there is no run")
         except Exception as error:
             if not is_connection_error(error):
                 raise
-            log.warning("hosting.event_lost", run_id=run_id, lost=event, error=str(error))
+            log.warning("host.event_lost", run_id=run_id, lost=event, error=str(error))
         finally:
             self.tell(run_id)
 

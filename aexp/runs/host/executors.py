@@ -129,7 +129,7 @@ async def _be_present(
             # Later on it may be mended: a database that is away, or being reset.
             if not present:
                 raise
-            log.warning("hosting.executor_unseen", executor_id=executor_id, error=str(error))
+            log.warning("host.executor_unseen", executor_id=executor_id, error=str(error))
             await anyio.sleep(_LOOK_AGAIN_S)
 
 
@@ -177,7 +177,7 @@ async def hand_over(url: DatabaseUrl, client: DBOSClient, executor_id: str) -> S
                 released = await release_claims(connection, client, executor_id, run_id)
             living = await lease_holders(connection, run_id, known - {executor_id})
             handed_over.append(HandedOver(run_id, len(released), living))
-        log.info("hosting.executor_recovered", recovered=executor_id, runs=sorted(runs))
+        log.info("host.executor_recovered", recovered=executor_id, runs=sorted(runs))
         return handed_over
 
 

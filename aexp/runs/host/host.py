@@ -28,7 +28,7 @@ from aexp.runs.host.executors import Serves
 from aexp.runs.host.forks import plan_fork, refuse_when_needed
 from aexp.runs.host.periodic import repeat
 from aexp.runs.host.progress import RunCounts
-from aexp.runs.host.records import KEPT, Newest, Records
+from aexp.runs.host.records import STANDING, Newest, Records
 from aexp.runs.kill_plan import KillPlan
 from aexp.runs.leases import lease_exclusively
 from aexp.settings import Settings
@@ -138,7 +138,7 @@ class Host:
             application_version=application_version(run_id),
         )
         asked = {"kills": kills, "seed": seed}
-        return await self._begin(wanted, {**asked, KEPT: True} if standing else asked)
+        return await self._begin(wanted, {**asked, STANDING: True} if standing else asked)
 
     async def fork(self, run_id: str, start_step: int, *, new_id: str | None = None) -> Run:
         """Begin a fork of a run that has ended, which does its steps anew from ``start_step`` on.
@@ -165,7 +165,7 @@ class Host:
                 if not ended and run_id not in self._controlled:
                     self._go_on(begun, plan)
         if fresh:
-            log.info("hosting.run_requested", run_id=run_id, scenario=begun.scenario, **asked)
+            log.info("host.run_requested", run_id=run_id, scenario=begun.scenario, **asked)
         return begun, fresh
 
     def _refuse_when_full(self, run_id: str) -> None:
@@ -226,7 +226,7 @@ class Host:
 
         They were begun here before, or by another service on the same database.
         """
-        await repeat(self._look_after_some, "hosting.looking_failed")
+        await repeat(self._look_after_some, "host.looking_failed")
 
     async def _look_after_some(self) -> None:
         room = self._room()
@@ -243,7 +243,7 @@ class Host:
                     raise
                 # Its scenario no longer takes its parameters. The others are to go on.
                 self._given_up.add(run.run_id)
-                log.warning("hosting.run_given_up", run_id=run.run_id, error=str(error))
+                log.warning("host.run_given_up", run_id=run.run_id, error=str(error))
                 continue
             # Somebody may have taken it from us in the meantime.
             if run.run_id not in self._controlled:
@@ -295,7 +295,7 @@ class Host:
             queues = {row["name"]: row["queue_name"] for row in found if row["queue_name"]}
             cancelled = {"workflows": len(found), "queues": queues}
             await self.journal.write(run_id, "run.cancelled", cancelled)
-        log.info("hosting.run_cancelled", run_id=run_id, workflows=len(found))
+        log.info("host.run_cancelled", run_id=run_id, workflows=len(found))
 
     async def _cancel_all(self, run: Run) -> Collection[asyncpg.Record]:
         """Cancel whatever the run has unfinished, until no executor elsewhere could start more."""
@@ -338,7 +338,7 @@ class Host:
                     await self._records.set_hosted(run_id, hosted=True)
                     await self.journal.write(run_id, "run.resumed", {"workflows": len(stopped)})
                 self._go_on(run, plan)
-        log.info("hosting.run_resumed", run_id=run_id, workflows=len(stopped))
+        log.info("host.run_resumed", run_id=run_id, workflows=len(stopped))
         return run
 
     async def delete(self, run_id: str) -> None:
@@ -354,7 +354,7 @@ class Host:
             async with lease_exclusively(self.url, run_id) as connection:
                 await refuse_when_needed(connection, run_id)
                 workflows = await self._records.delete(run)
-        log.info("hosting.run_deleted", run_id=run_id, workflows=workflows)
+        log.info("host.run_deleted", run_id=run_id, workflows=workflows)
 
     @contextmanager
     def _controlling(self, run_id: str) -> Iterator[None]:

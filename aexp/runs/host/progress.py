@@ -45,7 +45,7 @@ class RunCounts:
             # What is shown of a run is no reason to give it up.
             if not isinstance(error, ScenarioError) and not is_connection_error(error):
                 raise
-            log.warning("hosting.count_failed", run_id=run.run_id, error=str(error))
+            log.warning("host.count_failed", run_id=run.run_id, error=str(error))
         return None
 
     async def is_shared(self, run: Run, executor_id: str) -> bool:

@@ -18,10 +18,10 @@ from aexp.runs.execution import has_ended
 from aexp.runs.leases import is_leased
 from aexp.runs.store import RUN_COLUMNS, WAS_CANCELLED, begin_run, find_run, get_run
 
-__all__ = ["KEPT", "Newest", "Records", "batches"]
+__all__ = ["STANDING", "Newest", "Records", "batches"]
 
-# In what was asked for a run: its host keeps it for as long as it lives.
-KEPT = "kept"
+# In what was asked for a run that a host goes on with for as long as it lives.
+STANDING = "kept"
 
 # Ids to a statement of DBOS's, which takes 65,535 at most.
 _IDS_AT_A_TIME = 5_000
@@ -116,7 +116,7 @@ class Records:
         self, limit: int, known: Collection[str], targets: Sequence[str] | None
     ) -> Sequence[Run]:
         """Hosted runs of ``targets``, if any are given, that have not ended, are not ``known`` and
-        not kept, the oldest first."""
+        not standing, the oldest first."""
         async with borrowed(self._pool) as connection:
             rows = await connection.fetch(
                 # From what is unfinished, which is little, and not from all that was ever hosted.
@@ -132,7 +132,7 @@ class Records:
                 UNFINISHED,
                 list(known),
                 limit,
-                KEPT,
+                STANDING,
                 targets,
             )
             return [Run(**dict(row)) for row in rows]
@@ -149,7 +149,7 @@ class Records:
                 " WHERE starts_with(run_id, $1) ORDER BY runs.created_at DESC, run_id DESC",
                 stem,
                 len(stem) + 1,
-                KEPT,
+                STANDING,
             )
             newest = next((row for row in rows if row["kept"]), None)
             # A fork may be called so too, or as a workflow of a run that is called so would be.

@@ -47,11 +47,11 @@ async def maintain(host: Host, standing: StandingRun) -> None:
         nonlocal left_alone
         run_id, goes_on = await _ensure_one(host, standing)
         if not goes_on and left_alone != run_id:
-            log.warning("hosting.run_not_kept", run_id=run_id)
+            log.warning("host.standing_run_left_alone", run_id=run_id)
         left_alone = None if goes_on else run_id
         await host.wait(run_id)
 
-    await repeat(see_to_one, "hosting.keeping_failed", kept=standing.name)
+    await repeat(see_to_one, "host.standing_run_failed", standing_run=standing.name)
 
 
 async def _ensure_one(host: Host, standing: StandingRun) -> tuple[str, bool]:
