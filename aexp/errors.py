@@ -331,7 +331,7 @@ class Interrupted(AexpError):
 
 
 def first_of_ours(error: BaseException) -> AexpError | None:
-    """``error`` itself when it is an AexpError, or the first that a task group wrapped."""
+    """Return ``error`` itself when it is an AexpError, or the first that a task group wrapped."""
     if isinstance(error, AexpError):
         return error
     if isinstance(error, BaseExceptionGroup):

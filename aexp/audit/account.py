@@ -149,8 +149,7 @@ async def audit_run(
 
 
 def _elapsed_s(processes: Sequence[ProcessRecord], *, alive: bool) -> float:
-    """Seconds in which a process, or several at once, worked on the run, as far as its end was
-    seen."""
+    """Sum the seconds in which processes worked on the run, as far as their ends were seen."""
     now = datetime.now(UTC)
     elapsed = timedelta()
     covered = datetime.min.replace(tzinfo=UTC)

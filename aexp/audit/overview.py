@@ -67,7 +67,7 @@ async def list_standings(connection: Connection, limit: int) -> Sequence[Standin
 
 
 def find_scenarios(standings: Iterable[Standing]) -> Mapping[str, Scenario[Any]]:
-    """By target, the scenarios of runs that have ended, as far as they can be loaded.
+    """Load, by target, the scenarios of runs that have ended, as far as they can be loaded.
 
     Imports modules: call it where no event loop runs.
     """
@@ -88,7 +88,7 @@ async def judge_runs(
     *,
     patience_s: float = _PATIENCE_S,
 ) -> Mapping[str, RunVerdict]:
-    """By run id, what an audit finds of each run.
+    """Return, by run id, what an audit finds of each run.
 
     One that has not ended is ``not judged``; ``unknown`` is one whose scenario is not among
     ``scenarios``, which cannot read its evidence any more, or is not judged within ``patience_s``.

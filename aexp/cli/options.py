@@ -135,7 +135,7 @@ def with_run_id(command: _F) -> _F:
 def _assignments(
     _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
-    """``--set key=value`` options as a mapping."""
+    """Return ``--set key=value`` options as a mapping."""
     read: dict[str, str] = {}
     for value in values:
         key, separator, text = value.partition("=")

@@ -209,7 +209,7 @@ class Explorer:
         return chosen, len(possible)
 
     def _pairs(self, results: Sequence[PointResult]) -> tuple[list[Point], int]:
-        """Second kills in the recoveries that were seen, and how many there could be."""
+        """Plan second kills in the recoveries that were seen, and count all possible ones."""
         request = self.request
         recoveries = {
             result.point: result.recovery

@@ -234,7 +234,7 @@ def psycopg_engine(url: DatabaseUrl, **options: Any) -> sqlalchemy.Engine:
 
 
 def alive_when_used() -> dict[str, Any]:
-    """Options of a psycopg engine that gives out no connection which the server has ended.
+    """Return options of a psycopg engine that gives out no connection which the server has ended.
 
     SQLAlchemy's ``pool_pre_ping`` asks the server each time, a round trip more for each
     transaction. Here it is asked when the connection was idle for some seconds, and when its socket

@@ -104,7 +104,7 @@ class Copies:
                 await self._drop(name)
 
     async def _found(self) -> list[tuple[str, str]]:
-        """Owner and name of every database of the prefix that the server has."""
+        """Find token and name of every database of the prefix that the server has."""
         names = await self._execute("SELECT array_agg(datname::text) FROM pg_database")
         matches = filter(None, map(self._names.fullmatch, names))
         return [(match["token"], match[0]) for match in matches]

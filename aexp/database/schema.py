@@ -39,7 +39,7 @@ MIGRATION_LOCK_POLL_S = 0.05
 
 
 def migrations_folder() -> Path:
-    """Alembic's script folder: inside the installed package, or beside it in a checkout."""
+    """Find Alembic's script folder: inside the installed package, or beside it in a checkout."""
     package = Path(str(importlib.resources.files("aexp")))
     installed = package / "migrations"
     return installed if installed.is_dir() else package.parent / "migrations"

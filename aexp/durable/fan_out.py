@@ -138,7 +138,7 @@ def _child_ids(stem: str, count: int) -> list[str]:
 
 
 def parent_of(workflow_id: str) -> str | None:
-    """Whose child by :func:`fan_out` a workflow is, by its id; None when it is nobody's.
+    """Return whose child by :func:`fan_out` a workflow is, by its id; None when it is nobody's.
 
     DBOS links no parent to a workflow that is enqueued in a transaction of ours.
     """

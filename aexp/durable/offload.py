@@ -73,7 +73,7 @@ class Pool:
     async def run(
         self, function: Callable[[Unpack[_Arguments]], _R], *arguments: *_Arguments
     ) -> Computed[_R]:
-        """``function(*arguments)``, wherever this pool runs it.
+        """Run ``function(*arguments)``, wherever this pool runs it.
 
         For worker processes both have to be importable and picklable. Cancelled, a call in a
         process is killed, a call in a thread runs on unheard, a call on the loop cannot be.

@@ -49,7 +49,7 @@ def class_name(instance: object) -> str:
 
 
 def bind(workflow: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """``arguments`` by position as far as the signature allows.
+    """Bind ``arguments`` by position as far as the signature allows.
 
     DBOS takes a workflow's arguments beside its own, whose names they may share.
     """
@@ -94,5 +94,5 @@ def stop_claiming(dbos: DBOS) -> None:
 
 
 def active_workflows(dbos: DBOS) -> set[str]:
-    """Ids of the workflows that run in this process."""
+    """Return the ids of the workflows that run in this process."""
     return set(dbos._active_workflows_set.activeList())  # noqa: SLF001 - see above

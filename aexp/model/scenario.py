@@ -117,7 +117,7 @@ class Scenario(Generic[_E]):
             raise InvalidParameter(self.name, problems) from error
 
     def from_text(self, assignments: Mapping[str, str]) -> BaseModel:
-        """Parameters from ``key=value`` texts: each value is JSON when the field is no string."""
+        """Read parameters from ``key=value`` texts: each is JSON when the field is no string."""
         return self.validate(
             {key: _read_text(self.parameters, key, text) for key, text in assignments.items()}
         )

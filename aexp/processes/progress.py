@@ -42,13 +42,13 @@ class Progress:
         self._memory: Callable[[], Mapping[str, Any]] | None = None
 
     def begin(self, *, total: int | None, done: int = 0) -> None:
-        """``total`` units are to be done, of which ``done`` were before this process started."""
+        """Set out to do ``total`` units, of which ``done`` were before this process started."""
         with self._lock:
             self._total, self._done = total, done
         self._tell()
 
     def advance(self, units: int = 1) -> None:
-        """``units`` more are done, by this process."""
+        """Count ``units`` more as done by this process."""
         with self._lock:
             self._done += units
             self._own += units
@@ -66,7 +66,7 @@ class Progress:
         return self._own
 
     def remember(self, memory: Callable[[], Mapping[str, Any]]) -> None:
-        """``memory`` says what the scenario holds in memory, as JSON values, when asked."""
+        """Remember to ask ``memory`` what the scenario holds in memory, as JSON values."""
         self._memory = memory
 
     def observe(self, observer: Callable[[], None]) -> None:

@@ -310,7 +310,7 @@ class _Work:
 
 
 def _kill_after(progress: Progress, units: int) -> None:
-    """SIGKILL this very process once it has done so many units itself."""
+    """Kill this very process (SIGKILL) once it has done so many units itself."""
     if progress.own >= units:
         log.warning("run.killing_itself", after=progress.own)
         leave_terminal_clean()

@@ -28,7 +28,7 @@ def is_path(target: str) -> bool:
 
 
 def normalise(target: str) -> str:
-    """``target`` such that it names the same object from any working folder.
+    """Return ``target`` such that it names the same object from any working folder.
 
     A module that lies in the working folder becomes ``package.module:NAME in FOLDER``.
     """
@@ -57,7 +57,7 @@ def load_object(target: str) -> Scenario[Any]:
 
 
 def load_attribute(target: str) -> Any:
-    """Whatever ``MODULE:NAME`` names. Raises InvalidTarget with the reason in one line."""
+    """Load whatever ``MODULE:NAME`` names. Raises InvalidTarget with the reason in one line."""
     module_name, attribute, folder = _split(target)
     module = _import(module_name, folder)
     found: Any = module

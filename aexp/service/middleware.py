@@ -123,7 +123,7 @@ class Gate:
         await refusal(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """Why a request is refused for what its head says."""
+        """Say why a request is refused for what its head says."""
         headers = Headers(scope=scope)
         if (refusal := self._excess(scope, headers)) is not None:
             return refusal
@@ -148,7 +148,7 @@ class Gate:
         return None
 
     def _excess(self, scope: Scope, headers: Headers) -> Response | None:
-        """Why a request is refused for being too much."""
+        """Say why a request is refused for being too much."""
         if _head_size(scope) > HEAD_LIMIT:
             return problem(HEAD_TOO_LARGE, f"URL and headers may have {HEAD_LIMIT} bytes")
         if self._open > MOST_REQUESTS:

@@ -142,7 +142,7 @@ async def read_step_page(
     place: tuple[str, int] | None,
     limit: int,
 ) -> Sequence[dict[str, Any]]:
-    """Checkpoints of a run after ``place``, by workflow and number, decoded in a thread."""
+    """Read checkpoints of a run after ``place``, by workflow and number, decoded in a thread."""
     rows = await pool.fetch(
         "SELECT steps.workflow_uuid AS workflow_id, function_id AS step_id,"
         " function_name AS name, steps.started_at_epoch_ms AS began_at,"
@@ -166,7 +166,7 @@ async def read_step_page(
 
 
 def _decoded(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Checkpoints with their outputs and errors as short texts."""
+    """Return checkpoints with their outputs and errors as short texts."""
     return [
         {
             "workflow_id": row["workflow_id"],

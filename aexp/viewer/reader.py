@@ -152,7 +152,7 @@ def _read(
 
 
 def _decoded(rows: Sequence[asyncpg.Record], *, limit: int) -> list[dict[str, Any]]:
-    """``rows`` with their outputs and errors as short texts."""
+    """Return ``rows`` with their outputs and errors as short texts."""
     decoded = []
     for row in rows:
         fields = dict(row)

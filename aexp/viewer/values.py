@@ -51,7 +51,7 @@ def _load(stored: str, serialization: str | None) -> Any:
 
 
 def shorten(text: str, limit: int = MOST_CHARACTERS) -> str:
-    """``text`` without passwords, in valid UTF-8, and cut at ``limit`` characters."""
+    """Return ``text`` without passwords, in valid UTF-8, and cut at ``limit`` characters."""
     # Cut before and after: masking a very long text takes long, and may make it longer.
     plain = mask(text[: 2 * limit]).encode(errors="backslashreplace").decode()
     if len(plain) <= limit and len(text) <= 2 * limit:

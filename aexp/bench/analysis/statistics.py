@@ -79,7 +79,7 @@ def _place(rounds: int) -> int:
 
 
 def estimate(sample: Sequence[Bounded]) -> Estimate:
-    """Median of ``sample``, which has at least one value, with its interval.
+    """Estimate the median of ``sample``, which has at least one value, with its interval.
 
     The interval reaches from that of the lower bounds to that of the upper ones.
     """

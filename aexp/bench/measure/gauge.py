@@ -162,7 +162,7 @@ class _Machine:
 
 
 def _children_cpu_s() -> float:
-    """Processor time of all that this process has started, living and dead, in seconds."""
+    """Sum the processor time of all that this process has started, living and dead, in seconds."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     living = sum(tree_cpu_s(child.pid) for child in psutil.Process().children())
     return ended.ru_utime + ended.ru_stime + living
@@ -188,7 +188,7 @@ def _processes(pid: int) -> int:
 
 
 def _busy_s() -> float:
-    """Seconds that the processors which we may use were not idle, since the machine started.
+    """Return the seconds that our processors were not idle, since the machine started.
 
     What a hypervisor gave to others counts as busy.
     """
@@ -203,7 +203,7 @@ def _busy_s() -> float:
 
 
 def tree_cpu_s(pid: int) -> float:
-    """Processor time of a process and all that it has started, in seconds; it never goes back."""
+    """Sum the seconds of processor of a process and all it has started; they never go back."""
     total = 0.0
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)

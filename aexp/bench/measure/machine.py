@@ -45,7 +45,7 @@ _DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores that may be used, memory, kernel."""
+    """Describe processor, cores that may be used, memory and kernel."""
     return {
         "processor": _processor(),
         "cores": available_cores(),
@@ -64,7 +64,7 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of aexp with its commit, and of what it stands on."""
+    """Return the versions of Python, of aexp with its commit, and of what it stands on."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return {"aexp": f"{aexp.__version__}{_commit()}", "python": python, **found}

@@ -126,7 +126,7 @@ def _workload(summary: Summary) -> str:
 
 
 def _own(summary: Summary) -> Iterable[str]:
-    """Figures that the workload's own cells have made."""
+    """Render the figures that the workload's own cells have made."""
     common = {"rate", "wall_s", "wall_ms", "memory_mib"}
     names = dict.fromkeys(name for found in summary.measured for name in found.figures)
     return [name for name in names if name not in common]
@@ -172,7 +172,7 @@ def _outlook(looked: Outlook) -> str:
 
 
 def _conditions(result: Result) -> str:
-    """Everything that the figures depend on."""
+    """Render everything that the figures depend on."""
     told = result.circumstances
     facts = {
         **{words(name): value for name, value in told["machine"].items()},

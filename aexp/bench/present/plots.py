@@ -145,7 +145,7 @@ def draw_curve(summary: Summary, curve: Curve) -> str | None:
 
 
 def _lines(summary: Summary, curve: Curve) -> dict[str, list[tuple[float, Estimate]]]:
-    """By series, its points in order."""
+    """Return, by series, its points in order."""
     lines: dict[str, list[tuple[float, Estimate]]] = {}
     for found in summary.measured:
         point = found.variant.point
@@ -201,7 +201,7 @@ def _few_ticks(reach: float) -> LogLocator:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """``figure`` as an element for a page; its ids begin with ``name``, which is the plot's own."""
+    """Return ``figure`` as an element for a page; its ids begin with ``name``, the plot's own."""
     written = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(

@@ -25,7 +25,7 @@ _BEGIN, _END = "<!-- bench -->", "<!-- /bench -->"
 
 
 def readme_table(results: Sequence[Result]) -> str:
-    """Whatever has a target, as a table in Markdown, with what each result was measured on."""
+    """Make a table in Markdown of all that has a target, with what each result was measured on."""
     lines = [
         "| workload | | found | interval | target | |",
         "|---|---|---|---|---|---|",

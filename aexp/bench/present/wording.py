@@ -40,7 +40,7 @@ class Line(NamedTuple):
 
 
 def judged(result: Result) -> Iterator[Line]:
-    """Whatever has a target."""
+    """Return the comparisons that have a target."""
     for summary in result.summaries:
         for line in (*compared(summary), *grown(summary)):
             if line.verdict is not None:
@@ -66,7 +66,7 @@ def _compared(workload: str, found: Compared) -> Line:
 
 
 def grown(summary: Summary) -> Sequence[Line]:
-    """With which power the workload's figures grow."""
+    """Say with which power the workload's figures grow."""
     return [_grown(summary.workload.name, growth) for growth in summary.growths]
 
 
@@ -116,7 +116,7 @@ def median(found: Estimate | None) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that tell something, the zeros after them written out."""
+    """Write three digits that tell something, the zeros after them written out."""
     if value == 0:
         return "0"
     if abs(value) >= 100:
@@ -125,7 +125,7 @@ def number(value: float) -> str:
 
 
 def _exponent(value: float) -> str:
-    """Two decimals, and no minus before nothing."""
+    """Write two decimals, and no minus before nothing."""
     return f"{round(value, 2) + 0.0:.2f}"
 
 

@@ -108,7 +108,7 @@ async def _fibonacci_all(numbers: int, number: int) -> list[tuple[int, int]]:
 
 
 async def run_async(cell: Cell) -> Counted:
-    """Off the loop, in one of the ways that aexp has: ``offload``.
+    """Compute off the loop, in one of the ways that aexp has: ``offload``.
 
     Size: ``numbers``, ``number`` too, and ``cores``, how many of them to use.
     """
@@ -144,7 +144,7 @@ def run_alone(cell: Cell) -> Counted:
 
 
 def _counted(cell: Cell, ended: Sequence[Any], watch: _Stopwatch) -> Counted:
-    """From the workflows that ended: one for each index, each with the right value."""
+    """Count the workflows that ended: one for each index, each with the right value."""
     numbers, number = cell.size["numbers"], cell.size["number"]
     results = [
         tuple(workflow.output)

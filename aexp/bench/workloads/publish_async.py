@@ -112,7 +112,7 @@ async def _publish_all(run_id: str, messages: int, latency_s: float, in_step: bo
 
 
 async def publish_fanned_out(cell: Cell) -> Counted:
-    """``concurrency`` messages at a time, in the runtime that a user of aexp has.
+    """Publish ``concurrency`` messages at a time, in the runtime that a user of aexp has.
 
     Size: ``messages``, ``concurrency``, ``latency_s``, ``in_step``.
     """

@@ -93,7 +93,7 @@ def _recover(cell: Cell, begin: Sequence[str], go_on: Sequence[str]) -> Counted:
 
 
 def _wrong(connection: psycopg.Connection, successor: int, steps: int) -> list[str]:
-    """Of a workflow of ``steps`` steps, which were lost, and which were done although done."""
+    """Say which of ``steps`` steps of a workflow were lost, and which were done although done."""
     (status,) = connection.execute(_STATUS, (RUN_ID,)).fetchone() or ("not there",)
     wrong = [] if status == "SUCCESS" else [f"the workflow is {status}"]
     bodies = Counter(row[0] for row in connection.execute(_BODIES, (EVENT,)))
@@ -109,14 +109,14 @@ def _wrong(connection: psycopg.Connection, successor: int, steps: int) -> list[s
 
 
 def resume_async(cell: Cell) -> Counted:
-    """`aexp resume`. Size: ``steps``."""
+    """Run `aexp resume`. Size: ``steps``."""
     begin = ["-m", "aexp", "run", f"{_MODULE}:recover", "--run-id", RUN_ID]
     begin += ["--set", f"steps={cell.size['steps']}"]
     return _recover(cell, begin, ["-m", "aexp", "resume", RUN_ID])
 
 
 def resume_by_default(cell: Cell) -> Counted:
-    """DBOS's sync API with the settings that it has by itself. Size: ``steps``."""
+    """Run DBOS's sync API with the settings that it has by itself. Size: ``steps``."""
     program = ["-m", _MODULE, str(cell.size["steps"])]
     return _recover(cell, program, program)
 

@@ -58,7 +58,7 @@ async def run_async(cell: Cell) -> Counted:
 
 
 async def run_naively(cell: Cell) -> Counted:
-    """With DBOS's defaults: no bound on its threads. Size: ``steps``, ``gathered``."""
+    """Run with DBOS's defaults: no bound on its threads. Size: ``steps``, ``gathered``."""
     async with launched_async(cell, threads=None):
         return await _measure(cell)
 
@@ -71,7 +71,7 @@ async def _measure(cell: Cell) -> Counted:
 
 
 def _counted(recorded: Sequence[Any], steps: int) -> Counted:
-    """From the checkpoints of the workflow: one for each step, with what it returned."""
+    """Count the checkpoints of the workflow: one for each step, with what it returned."""
     times = Counter(step["output"] for step in recorded)
     return Counted(
         units=len(recorded),

@@ -157,7 +157,7 @@ def _rows(heading: str, rows: Sequence[tuple[Mapping[str, Any], str]]) -> Table:
 
 
 def _tree(node: Mapping[str, Any], branch: Tree) -> Tree:
-    """``node`` and its children, each on a line; figures stand with their names."""
+    """Render ``node`` and its children, each on a line; figures stand with their names."""
     line = Text()
     for key, value in node.items():
         if key == "children" or value is None:

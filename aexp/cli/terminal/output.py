@@ -62,7 +62,7 @@ def open_missing_streams() -> None:
 
 
 def reserve_stdout() -> None:
-    """From now on file descriptor 1 is stderr, and the real stdout is ``out()``."""
+    """Make file descriptor 1 stderr from now on; the real stdout is ``out()``."""
     global _reserved  # noqa: PLW0603 - a process has one stdout
     if _reserved is None:
         sys.stdout.flush()

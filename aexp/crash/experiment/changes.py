@@ -67,7 +67,7 @@ _CHANGES = """
 
 
 async def note_changes(connection: Connection) -> None:
-    """From now on every change of a workflow's row in this database is noted."""
+    """Note every change of a workflow's row in this database from now on."""
     await connection.execute(_NOTES)
 
 

@@ -113,8 +113,8 @@ class Watch:
             self.landed.append(Landed(fault, write, self.life, at, code, outage, doubted))
 
     async def _outage(self) -> tuple[Outage, list[Write]]:
-        """Nothing passes until the server is there again and has been looked at; the writes of
-        which nobody heard what became of them."""
+        """Let nothing pass until the server is there again and has been looked at; return the
+        writes of which nobody heard what became of them."""
         assert self.stop_server is not None
         self._down = True
         outage = await self.stop_server()

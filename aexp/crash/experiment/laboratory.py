@@ -55,7 +55,7 @@ class Experiment:
 
 
 def void_reason(experiment: Experiment) -> str | None:
-    """Why the faults of ``experiment`` did not land as they should have; None when they did."""
+    """Say why the faults of ``experiment`` did not land as they should have; None when they did."""
     for place, fault in enumerate(experiment.faults):
         if place >= len(experiment.landed):
             return f"{fault.write} was not reached"

@@ -80,7 +80,7 @@ class Takeover:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return the takeover as JSON values."""
         return {
             "handed_over": list(self.handed_over),
             "ended_meanwhile": self.waited_for is None,

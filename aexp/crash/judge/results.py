@@ -86,7 +86,7 @@ class PointResult:
         return None if self.verdict == "void" else self.verdict == "held"
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return the result as JSON values."""
         return {
             "point": self.name,
             "side": self.point.side if self.point is not None else None,
@@ -205,7 +205,7 @@ class Exploration:
         return rows
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values, in the order in which they are written."""
+        """Return the exploration as JSON values, in the order in which they are written."""
         pace = self.seconds_per_point
         return {
             "scenario": self.scenario,

@@ -72,7 +72,7 @@ def _in_flight(found: Evidence) -> frozenset[tuple[str, int, int]]:
 
 
 def _without_doubted(verdict: Verdict, doubted: Collection[tuple[str, int, int]]) -> Verdict:
-    """``verdict`` without the bodies that its process began because it could not know better.
+    """Return ``verdict`` without the bodies that its process began for want of better knowledge.
 
     A transaction whose commit was not acknowledged is tried again by the process that lives on:
     only its own insert tells it that the step stands there already, and it is rolled back.
@@ -204,7 +204,7 @@ def _same_workflows(comparison: BaselineComparison) -> Sequence[Anomaly]:
 
 
 def _same_steps(comparison: BaselineComparison) -> Sequence[Anomaly]:
-    """Per workflow the same names of steps in the same order."""
+    """Check, for each workflow, for the same names of steps in the same order."""
     expected, found = _names(comparison.baseline.steps), _names(comparison.found.steps)
     rows = [
         {

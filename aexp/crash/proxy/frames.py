@@ -167,7 +167,7 @@ def read_tag(body: bytes) -> tuple[str, int | None]:
 
 
 def read_error(body: bytes) -> tuple[str, str]:
-    """SQLSTATE and text of an ErrorResponse."""
+    """Read SQLSTATE and text of an ErrorResponse."""
     fields: dict[int, str] = {}
     at = 0
     while at < len(body) and body[at]:

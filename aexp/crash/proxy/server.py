@@ -64,7 +64,7 @@ class Proxy:
 
 
 async def find_server(url: DatabaseUrl) -> tuple[str, int]:
-    """Host, or folder of the socket, and port of the server: where libpq finds it.
+    """Find host, or folder of the socket, and port of the server, as libpq does.
 
     Raises DatabaseUnreachable, or UsageError for a connection that a proxy could not read.
     """

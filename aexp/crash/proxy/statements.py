@@ -280,7 +280,7 @@ def _slot(value: exp.Expr) -> Slot | None:
 
 
 def _inserted(node: exp.Insert) -> Iterator[list[tuple[str, exp.Expr]]]:
-    """By row, the columns and what goes into them."""
+    """Return, by row, the columns and what goes into them."""
     if not isinstance(node.this, exp.Schema):
         return
     columns = [column.name for column in node.this.expressions]

@@ -61,7 +61,7 @@ class _Transaction:
         return [one for one in self.written if isinstance(one, Effect)]
 
     def run(self, statement: Statement, effects: Sequence[Effect]) -> list[Effect]:
-        """``statement`` has been run, or would be; returns what it made durable."""
+        """Note that ``statement`` has been run, or would be; return what it made durable."""
         match statement.control:
             case Control.BEGIN:
                 self.block = True
@@ -187,7 +187,7 @@ class Session:
         return done
 
     def sent(self, request: ClientRequest, write: Write | None = None) -> None:
-        """``request`` is passed on, as what makes ``write`` durable."""
+        """Note that ``request`` is passed on, as what makes ``write`` durable."""
         match request.kind:
             case Ask.COPY_DONE | Ask.COPY_FAIL:
                 if self._owed:

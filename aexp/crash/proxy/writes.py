@@ -153,7 +153,7 @@ class Ordinals:
         )
 
     def take_back(self, write: Write) -> None:
-        """Nothing of ``write`` has become durable."""
+        """Take it back that ``write`` was announced: nothing of it has become durable."""
         if self._taken[write.key]:
             self._taken[write.key] -= 1
 

@@ -207,7 +207,7 @@ async def release_claims(
 
 
 async def _known(connection: Connection) -> frozenset[str]:
-    """Whoever has served, worked on a run, or claimed a workflow of one."""
+    """List all that have served, worked on a run, or claimed a workflow of one."""
     rows = await connection.fetch(
         "SELECT executor_id FROM aexp.executors UNION SELECT executor_id FROM aexp.processes"
         " UNION SELECT executor_id FROM dbos.workflow_status JOIN aexp.runs"

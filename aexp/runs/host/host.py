@@ -358,7 +358,7 @@ class Host:
 
     @contextmanager
     def _controlling(self, run_id: str) -> Iterator[None]:
-        """Nobody else of this service changes the run in this context."""
+        """Keep all others of this service from changing the run in this context."""
         if run_id in self._controlled:
             raise RunActive(run_id)
         self._controlled.add(run_id)

@@ -115,8 +115,8 @@ class Records:
     async def unfinished(
         self, limit: int, known: Collection[str], targets: Sequence[str] | None
     ) -> Sequence[Run]:
-        """Hosted runs of ``targets``, if any are given, that have not ended, are not ``known`` and
-        not standing, the oldest first."""
+        """List hosted runs of ``targets``, if any are given, that have not ended, are not ``known``
+        and not standing, the oldest first."""
         async with borrowed(self._pool) as connection:
             rows = await connection.fetch(
                 # From what is unfinished, which is little, and not from all that was ever hosted.
@@ -211,6 +211,6 @@ class Records:
 
 
 def batches(ids: Sequence[str]) -> Iterator[list[str]]:
-    """``ids``, as many at a time as a statement takes."""
+    """Yield ``ids``, as many at a time as a statement takes."""
     for first in range(0, len(ids), _IDS_AT_A_TIME):
         yield list(ids[first : first + _IDS_AT_A_TIME])

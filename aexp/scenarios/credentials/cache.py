@@ -90,7 +90,7 @@ class CredentialsCache:
         return await self._fetches.__aexit__(kind, error, trace)
 
     async def get(self) -> Credential:
-        """Credentials that had not expired when they were asked for, or were fetched since.
+        """Return credentials that had not expired when they were asked for, or were fetched since.
 
         Raises CredentialsUnavailable, from what the fetch raised.
         """

@@ -260,7 +260,7 @@ async def describe_page(
 
 
 def _reason(error: Exception) -> str:
-    """Why a step failed in its last attempt."""
+    """Say why a step failed in its last attempt."""
     if isinstance(error, dbos_error.DBOSMaxStepRetriesExceeded) and error.errors:
         return str(error.errors[-1])
     return str(error) or type(error).__name__

@@ -14,12 +14,12 @@ GRAIN = 30
 
 
 def naive(number: int) -> int:
-    """Fibonacci(number) by the recursion of its definition, in exponential time."""
+    """Compute Fibonacci(number) by the recursion of its definition, in exponential time."""
     return number if number < 2 else naive(number - 1) + naive(number - 2)
 
 
 def fibonacci(number: int) -> int:
-    """Fibonacci(number) in ``number`` additions: what :func:`naive` must come to."""
+    """Compute Fibonacci(number) in ``number`` additions: what :func:`naive` must come to."""
     before, current = 0, 1
     for _ in range(number):
         before, current = current, before + current

@@ -146,7 +146,7 @@ async def _compute(run_id: str, index: int, number: int) -> dict[str, Any]:
 
 
 async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
-    """Worker processes and the ticker, for the life of this process."""
+    """Start the worker processes and the ticker, for the life of this process."""
     global _bench  # noqa: PLW0603 - see _bench
     parameters = FibonacciParameters.model_validate(run.parameters)
     monitor = LagMonitor()
@@ -162,12 +162,13 @@ async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
 
 
 def _parts(parameters: FibonacciParameters, numbers: int) -> int:
-    """Units of progress that so many numbers make: only large ones take more than one."""
+    """Return the units of progress that so many numbers make: only large ones take more than
+    one."""
     return sum(fibonacci.parts_count(parameters.number(index)) for index in range(1, numbers + 1))
 
 
 async def _reached(connection: Connection, run: Run) -> Reached:
-    """By how many numbers have been computed; they are computed about in order."""
+    """Return how many numbers have been computed; they are computed about in order."""
     computed = await connection.fetchval(
         "SELECT count(*) FROM dbos.workflow_status WHERE application_version = $1"
         " AND name = 'fibonacci.compute' AND status = 'SUCCESS'",

@@ -61,7 +61,7 @@ class Entry(NamedTuple):
 
 
 def normal_url(given: str) -> str:
-    """``given`` as a URL that means the same from any working folder: ``memory:``,
+    """Return ``given`` as a URL that means the same from any working folder: ``memory:``,
     ``s3://BUCKET[/PREFIX]``, or ``file:///FOLDER``, also from a plain path.
 
     Raises ValueError with what is wrong. Looks at nothing outside the text.

@@ -110,7 +110,7 @@ class ObjectsParameters(Parameters):
 
 
 def page_size(page: int | None, objects: int) -> int:
-    """Objects to a page when there are so many, if ``page`` does not say."""
+    """Return how many objects a page has when there are so many, if ``page`` does not say."""
     return page or min(max(1, -(-objects // PAGES)), LARGEST_PAGE)
 
 
@@ -216,7 +216,7 @@ class Cataloguer(DBOSConfiguredInstance):
 
 
 def _cut(keys: Sequence[str], size: int) -> list[tuple[str | None, str, int]]:
-    """``keys`` in pages of ``size``, by their boundaries."""
+    """Cut ``keys`` into pages of ``size``, by their boundaries."""
     pages: list[tuple[str | None, str, int]] = []
     for first in range(0, len(keys), size):
         end = min(first + size, len(keys))
@@ -248,7 +248,7 @@ async def _resources(_runtime: Runtime, run: Run) -> AsyncIterator[None]:
 
 
 async def _reached(connection: Connection, run: Run) -> Reached:
-    """Of as many objects as were planned, if they are."""
+    """Return how far a run has come of the objects that were planned, if they are."""
     row = await connection.fetchrow(
         "SELECT (SELECT count(*) FROM aexp.objects WHERE run_id = $1) AS done,"
         " (SELECT (data->>'objects')::bigint FROM aexp.events"

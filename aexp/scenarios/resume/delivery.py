@@ -93,7 +93,7 @@ def _by_channel(batch: Batch, messages: int) -> dict[str, int]:
 
 
 def _escaped(text: str) -> str:
-    """``text`` without newlines as COPY reads it."""
+    """Return ``text`` without newlines as COPY reads it."""
     return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\r", "\\r")
 
 
@@ -123,7 +123,7 @@ async def _whole(data: bytes) -> AsyncIterator[bytes]:
 
 
 async def _exactly_once(runtime: Runtime, batch: Batch, published: Published) -> int:
-    """Rows and the step's record in one commit, by COPY.
+    """Commit rows and the step's record together, by COPY.
 
     The broker's latency passes before the transaction, which would else hold a connection for it;
     a chunk that is recovered after its step's checkpoint waits for it once more.

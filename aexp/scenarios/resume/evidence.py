@@ -115,7 +115,7 @@ async def _duplicates(connection: Connection, run_id: str) -> list[Mapping[str, 
 
 
 async def _altered(connection: Connection, run: Run) -> tuple[list[Mapping[str, Any]], str | None]:
-    """Rows whose channel or body is wrong, and why the bodies could not be compared, if so."""
+    """Find rows whose channel or body is wrong, and why the bodies were not compared, if so."""
     wrong = await _rows(
         connection,
         "SELECT position, channel, body::text AS body, pid FROM aexp.publications"
@@ -145,7 +145,7 @@ async def _altered(connection: Connection, run: Run) -> tuple[list[Mapping[str, 
 
 
 def _digests(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines and MD5 of each block of the input."""
+    """Yield the lines and the MD5 of each block of the input."""
     with path.open("rb") as file:
         digest, count = hashlib.md5(usedforsecurity=False), 0
         for line in file:

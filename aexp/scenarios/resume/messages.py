@@ -103,7 +103,7 @@ def _check_line(path: Path, number: int, line: bytes) -> None:
 
 
 def fingerprint(path: Path) -> tuple[int, str]:
-    """Bytes and SHA-256 of the file; raises BadInput when it cannot be read."""
+    """Read size and SHA-256 of the file; raises BadInput when it cannot be read."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
@@ -113,7 +113,7 @@ def fingerprint(path: Path) -> tuple[int, str]:
 
 
 def split_numbers(messages: int, size: int) -> Iterator[Chunk]:
-    """``messages`` numbered messages in chunks of at most ``size``."""
+    """Yield ``messages`` numbered messages in chunks of at most ``size``."""
     for first in range(0, messages, size):
         yield Chunk(first, min(size, messages - first))
 

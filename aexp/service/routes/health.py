@@ -17,7 +17,7 @@ router = APIRouter(tags=["health"])
 
 @router.get("/livez", responses=documented())
 async def live() -> dict[str, str]:
-    """Answers while the service's loop runs. Needs no token."""
+    """Answer while the service's loop runs. Needs no token."""
     return {"status": "alive"}
 
 
@@ -51,6 +51,6 @@ def _loop_problems(service: Service) -> list[str]:
     response_class=Response,
 )
 async def metrics(service: Current) -> Response:
-    """Figures for Prometheus."""
+    """Return figures for Prometheus."""
     text = await service.metrics.render(service.host, service.lag, service.waiting)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
