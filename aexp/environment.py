@@ -28,18 +28,18 @@ _VARIABLE = re.compile(r"\$\{([^}]+)\}")
 
 
 def url_of_environment() -> str | None:
-    """The database URL that a variable gives."""
+    """Return the database URL that a variable gives."""
     return next((url for name in URL_VARIABLES if (url := os.environ.get(name))), None)
 
 
 def home_of_environment() -> Path:
-    """The folder of the embedded server that a variable gives, or the default."""
+    """Return the folder of the embedded server that a variable gives, or the default."""
     given = os.environ.get("AEXP_HOME")
     return Path(given) if given else DEFAULT_HOME
 
 
 def configured_url() -> str | None:
-    """The database URL of ``dbos-config.yaml`` in the working folder.
+    """Return the database URL of ``dbos-config.yaml`` in the working folder.
 
     ``${NAME}`` stands for an environment variable, as in the ``dbos`` command; one that is not set
     leaves the URL empty, which here means *not given* (``dbos`` would use SQLite). Raises
@@ -61,7 +61,7 @@ def configured_url() -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong and in which line, without the text there, which may hold a password."""
+    """Say what is wrong and in which line, without the text there, which may hold a password."""
     problem = getattr(error, "problem", None) or getattr(error, "reason", None)
     mark = getattr(error, "problem_mark", None)
     where = f" in line {mark.line + 1}" if mark is not None else ""

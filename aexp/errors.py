@@ -278,7 +278,7 @@ class EmbeddedServerError(DatabaseError):
 
 
 class ScenarioError(AexpError):
-    """Code of a scenario raised where it must not: in its resources, evidence, account …"""
+    """Code of a scenario raised where it must not: in its resources, evidence or account."""
 
     def __init__(self, scenario: str, part: str, error: BaseException) -> None:
         self.scenario = scenario
@@ -331,7 +331,7 @@ class Interrupted(AexpError):
 
 
 def first_of_ours(error: BaseException) -> AexpError | None:
-    """``error`` itself when it is an AexpError, or the first that a task group wrapped."""
+    """Return ``error`` itself when it is an AexpError, or the first that a task group wrapped."""
     if isinstance(error, AexpError):
         return error
     if isinstance(error, BaseExceptionGroup):

@@ -48,7 +48,7 @@ _DBOS_FIELDS = {"operationUUID": "workflow_id", "executorID": "executor_id"}
 
 
 def mask(text: str) -> str:
-    """``text`` with every password in a URL or a connection string replaced by ``***``."""
+    """Return ``text``, every password in a URL or a connection string replaced by ``***``."""
     text = _CREDENTIALS.sub(r"\g<scheme>\g<user>:***@", text)
     return _PASSWORD_FIELD.sub(r"\g<name>=***", text)
 
@@ -58,7 +58,7 @@ def _mask_values(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 
 def masked(value: object) -> object:
-    """``value`` as JSON knows it, without a password."""
+    """Return ``value`` as JSON knows it, without a password."""
     if isinstance(value, dict):
         return {mask(str(key)): masked(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -87,7 +87,7 @@ def guard(secret: str) -> None:
 
 
 def guarded_leaks() -> int:
-    """How many lines this process has logged so far with a guarded secret, which was masked."""
+    """Count the lines logged by this process so far with a guarded secret, which was masked."""
     return _leaks
 
 
@@ -105,7 +105,7 @@ def _mask_guarded(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
 
 
 def _hide(value: Any, secrets: Sequence[str]) -> Any:
-    """``value``, which is JSON, without ``secrets``."""
+    """Return ``value``, which is JSON, without ``secrets``."""
     if isinstance(value, dict):
         return {_hide(key, secrets): _hide(inner, secrets) for key, inner in value.items()}
     if isinstance(value, list):
@@ -148,7 +148,7 @@ def _adopt_dbos_context(_logger: WrappedLogger, _method: str, event: EventDict) 
 
 
 def _for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The time of day, and not what is the same on every line of a run."""
+    """Shorten the time to that of day, and drop what is the same on every line of a run."""
     for name in ("run_id", "scenario", "executor_id", "logger"):
         event.pop(name, None)
     event["timestamp"] = event["timestamp"][11:23]
@@ -171,7 +171,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 def _closing(*, as_json: bool) -> list[Processor]:
-    """From an event to its line, for programs or for people."""
+    """Return what makes of an event its line, for programs or for people."""
     form = _rename_level if as_json else _for_people
     renderer: Processor = (
         structlog.processors.JSONRenderer(default=str)

@@ -123,7 +123,7 @@ class Settings(BaseSettings):
         return init_settings, env_settings, DbosConfigSource(settings_cls)
 
     def echo(self) -> dict[str, Any]:
-        """The settings as JSON values for a result file; without the database URL and the token."""
+        """Return JSON values for a result file, without the database URL and the token."""
         return self.model_dump(mode="json", exclude={"api_token", "database_url"})
 
 
@@ -142,7 +142,7 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
 
 
 def otlp_protocol() -> str | None:
-    """The protocol by which traces are to be sent; None when nobody asks for them.
+    """Return the protocol by which traces are to be sent; None when nobody asks for them.
 
     By OpenTelemetry's own variables (specification, "Environment Variable Specification"), but
     without an endpoint or an exporter named nothing is sent, where the specification would try
@@ -164,7 +164,7 @@ def _otel(name: str) -> str:
 
 
 def user_environment(overrides: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a child process in which users' code runs: ours, with ``overrides``.
+    """Return the environment for a child process of users' code: ours, with ``overrides``.
 
     It finds this package where we did, also in a checkout that is not installed, and the service's
     token is kept from it.
@@ -176,5 +176,5 @@ def user_environment(overrides: Mapping[str, str]) -> dict[str, str]:
 
 
 def psql_environment(password: str | None) -> dict[str, str]:
-    """The environment for psql: ours, with the password, if there is one."""
+    """Return the environment for psql: ours, with the password, if there is one."""
     return {**os.environ, **({"PGPASSWORD": password} if password is not None else {})}

@@ -36,7 +36,7 @@ class Report:
     duplicates: int | None = None
 
     def ended(self, process: ProcessRecord) -> str:
-        """How ``process`` ended; one that nobody saw end has vanished, unless it still works."""
+        """Say how ``process`` ended: it vanished if nobody saw it end, unless it still works."""
         if process.ended is not None:
             return process.ended
         return "still working" if self.alive else "vanished"
@@ -63,7 +63,7 @@ class Report:
         return "broken" if False in found else "held" if True in found else "not judged"
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON values, in the order in which it is written."""
+        """Return the report as JSON values, in the order in which it is written."""
         return {
             "run_id": self.run.run_id,
             "scenario": self.run.scenario,
@@ -149,8 +149,7 @@ async def audit_run(
 
 
 def _elapsed_s(processes: Sequence[ProcessRecord], *, alive: bool) -> float:
-    """Seconds in which a process, or several at once, worked on the run, as far as its end was
-    seen."""
+    """Sum the seconds in which processes worked on the run, as far as their ends were seen."""
     now = datetime.now(UTC)
     elapsed = timedelta()
     covered = datetime.min.replace(tzinfo=UTC)

@@ -18,9 +18,9 @@ from aexp.model.scenario import Scenario
 from aexp.runs.store import STATUS, list_runs
 from aexp.scenarios import find_scenario
 
-__all__ = ["Outcome", "Standing", "find_scenarios", "judge_runs", "list_standings"]
+__all__ = ["RunVerdict", "Standing", "find_scenarios", "judge_runs", "list_standings"]
 
-Outcome = Literal["held", "broken", "not judged", "unknown"]
+RunVerdict = Literal["held", "broken", "not judged", "unknown"]
 
 # Audits at a time; each takes a connection, and a thread in which DBOS looks up the result.
 _AT_A_TIME = 4
@@ -42,7 +42,7 @@ class Standing:
 
 
 async def list_standings(connection: Connection, limit: int) -> Sequence[Standing]:
-    """The ``limit`` newest runs, newest first."""
+    """List the ``limit`` newest runs, newest first."""
     runs = await list_runs(connection, limit)
     rows = await connection.fetch(
         f"SELECT run_id, {STATUS} AS status,"  # noqa: S608 - our own words
@@ -67,7 +67,7 @@ async def list_standings(connection: Connection, limit: int) -> Sequence[Standin
 
 
 def find_scenarios(standings: Iterable[Standing]) -> Mapping[str, Scenario[Any]]:
-    """By target, the scenarios of runs that have ended, as far as they can be loaded.
+    """Load, by target, the scenarios of runs that have ended, as far as they can be loaded.
 
     Imports modules: call it where no event loop runs.
     """
@@ -87,13 +87,13 @@ async def judge_runs(
     scenarios: Mapping[str, Scenario[Any]],
     *,
     patience_s: float = _PATIENCE_S,
-) -> Mapping[str, Outcome]:
-    """By run id, what an audit finds of each run.
+) -> Mapping[str, RunVerdict]:
+    """Return, by run id, what an audit finds of each run.
 
     One that has not ended is ``not judged``; ``unknown`` is one whose scenario is not among
     ``scenarios``, which cannot read its evidence any more, or is not judged within ``patience_s``.
     """
-    outcomes: dict[str, Outcome] = {
+    outcomes: dict[str, RunVerdict] = {
         standing.run.run_id: "unknown" if standing.has_ended else "not judged"
         for standing in standings
     }

@@ -11,16 +11,15 @@ from dbos import DBOSClient
 from aexp.audit.history import History
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, psycopg_engine
+from aexp.model.promise import SAMPLE
 from aexp.model.run import Ending, Run
 from aexp.runs.store import WAS_CANCELLED, list_processes
 
 __all__ = ["read_ending", "read_history"]
 
-SAMPLE = 20
-
 
 async def read_ending(url: DatabaseUrl, connection: Connection, run: Run) -> Ending:
-    """How the root workflow stands; its result is deserialised by DBOS itself."""
+    """Read how the root workflow stands; its result is deserialised by DBOS itself."""
     processes = await list_processes(connection, run.run_id)
     found = await anyio.to_thread.run_sync(_root, url, run.run_id)
     if found is None:
@@ -44,7 +43,7 @@ def _root(url: DatabaseUrl, workflow_id: str) -> Any:
 
 
 async def read_history(connection: Connection, run: Run, ending: Ending) -> History:
-    """Every workflow of a run carries its application version, whoever started it."""
+    """Read what happened, of all workflows that carry the run's application version."""
     rows = await connection.fetch(
         "SELECT status, count(*) AS n FROM dbos.workflow_status"
         " WHERE application_version = $1 GROUP BY status ORDER BY status",

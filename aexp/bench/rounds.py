@@ -50,7 +50,7 @@ class Plan:
     budget_s: float | None = None
 
     def tasks(self, round_no: int) -> Sequence[Task]:
-        """The cells of a round in their order: the same for the same seed."""
+        """Return the cells of a round in their order: the same for the same seed."""
         tasks = [
             Task(target, workload, variant)
             for target, workload in self.workloads
@@ -143,7 +143,7 @@ class _Rounds:
             self.whole = True
 
     def _has_time(self, elapsed_s: float) -> bool:
-        """Whether one more round, as long as those before, ends within the budget."""
+        """Return whether one more round, as long as those before, ends within the budget."""
         if self.plan.budget_s is None or self.rounds == 0:
             return True
         return elapsed_s * (self.rounds + 1) / self.rounds <= self.plan.budget_s

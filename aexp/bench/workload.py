@@ -56,7 +56,7 @@ class Cell(Protocol):
     def size(self) -> Size: ...
 
     def measured(self) -> AbstractContextManager[None]:
-        """The part that counts: wall time, processor time, memory, threads and the loop's lag.
+        """Measure what is done in the context: time, processor, memory, threads, the loop's lag.
 
         Entered exactly once, with a process that is idle: DBOS launched, warmed up, nothing under
         way. Memory "above idle" is above what the process has at that moment.
@@ -89,7 +89,7 @@ class CurvePoint:
     x: float | str
 
     def at(self, size: Size) -> float:
-        """x for a cell of this size."""
+        """Return x for a cell of this size."""
         return float(size[self.x] if isinstance(self.x, str) else self.x)
 
 
@@ -204,7 +204,7 @@ class Workload:
                 raise ValueError(f"workload {self.name}: no variant {name!r} to compare")
 
     def sized(self, variant: Variant, *, quick: bool) -> Size:
-        """What a cell of ``variant`` is given as its size."""
+        """Return the size that a cell of ``variant`` is given."""
         own = variant.size
         if quick and variant.quick_size is not None:
             own = variant.quick_size

@@ -45,7 +45,7 @@ def complete(command: click.Command, variable: str) -> int:
 
 
 def scenarios(incomplete: str) -> list[CompletionItem[str]]:
-    """The scenarios whose names begin so; files, for a workflow of somebody's own, if none does."""
+    """Complete the name of a scenario, or a file, for a user's workflow, if none begins so."""
     from aexp.scenarios import known_scenarios  # noqa: PLC0415 - 0.1 s, where there is need
 
     found = [name for name in sorted(known_scenarios()) if name.startswith(incomplete)]
@@ -55,8 +55,8 @@ def scenarios(incomplete: str) -> list[CompletionItem[str]]:
 
 
 def run_ids(given: Mapping[str, Any], incomplete: str) -> list[CompletionItem[str]]:
-    """The latest runs whose ids begin so, newest first, in the database that the options ``given``
-    name, if a server is there."""
+    """Complete a run id with the latest runs, newest first, in the database that the options
+    ``given`` name, if a server is there."""
     import asyncio  # noqa: PLC0415 - only here
 
     return [CompletionItem(run_id) for run_id in asyncio.run(_read_run_ids(given, incomplete))]
@@ -80,7 +80,7 @@ async def _read_run_ids(given: Mapping[str, Any], incomplete: str) -> Sequence[s
 
 
 async def _connect(given: Mapping[str, Any]) -> asyncpg.Connection[asyncpg.Record]:
-    """A connection to the database that a command with these options would use.
+    """Connect to the database that a command with these options would use.
 
     Raises whatever is wrong with it, and OSError when no embedded server runs.
     """

@@ -13,7 +13,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first of ``args`` names. Raises click.UsageError."""
+        """Return the command that the first of ``args`` names. Raises click.UsageError."""
         name = args[0]
         # What looks like an option, click refuses as one.
         if name[:1].isalnum() and not ctx.resilient_parsing and not self.get_command(ctx, name):

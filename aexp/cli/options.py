@@ -29,7 +29,7 @@ __all__ = [
 # In which each worker of an exploration must have come to the end of the run, unless told.
 DEADLINE_S = 30.0
 
-F = TypeVar("F", bound=Callable[..., Any])
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.option("--database-url", metavar="URL", help="PostgreSQL; without it, the embedded one."),
@@ -56,7 +56,7 @@ _OPTIONS = (
 )
 
 
-def with_settings(command: F) -> F:
+def with_settings(command: _F) -> _F:
     """Give ``command`` the shared options, and pass it the settings that they make.
 
     An option of its own that is named as a setting is a flag for that setting too.
@@ -87,15 +87,15 @@ def with_settings(command: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
-def json_option(what: str) -> Callable[[F], F]:
-    """The option ``as_json``, by which a command tells ``what`` it says to programs."""
+def json_option(what: str) -> Callable[[_F], _F]:
+    """Make the option ``as_json``, by which a command says ``what`` to programs."""
     return click.option("--json", "as_json", is_flag=True, help=what)
 
 
 def complete_scenario(
     _context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:
-    """What a shell may put there for a scenario."""
+    """Complete the name of a scenario in a shell."""
     from aexp.cli.completion import scenarios  # noqa: PLC0415 - of use to a shell alone
 
     return scenarios(incomplete)
@@ -104,7 +104,7 @@ def complete_scenario(
 def complete_run_id(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:
-    """What a shell may put there for a RUN_ID."""
+    """Complete a RUN_ID in a shell."""
     from aexp.cli.completion import run_ids  # noqa: PLC0415 - of use to a shell alone
 
     return run_ids(context.params, incomplete)
@@ -116,7 +116,7 @@ _RUN_ID = (
 )
 
 
-def with_run_id(command: F) -> F:
+def with_run_id(command: _F) -> _F:
     """Give ``command`` a ``run_id``: what is given, or None for --last."""
 
     @functools.wraps(command)
@@ -135,7 +135,7 @@ def with_run_id(command: F) -> F:
 def _assignments(
     _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
-    """``--set key=value`` options as a mapping."""
+    """Return ``--set key=value`` options as a mapping."""
     read: dict[str, str] = {}
     for value in values:
         key, separator, text = value.partition("=")
@@ -163,7 +163,7 @@ _WITH_TARGET = (
 )
 
 
-def with_target(command: F) -> F:
+def with_target(command: _F) -> _F:
     """Give ``command`` a ``target``, and what is ``given`` to it by --set."""
     for parameter in reversed(_WITH_TARGET):
         command = parameter(command)

@@ -185,7 +185,7 @@ class Explorer:
         return [s.write.point for s in baseline.writes if self._counts(s.write.bookkeeping)]
 
     def _plan(self, baseline: Baseline, evidence: Evidence) -> tuple[list[Point], int]:
-        """The points of single faults and wrong restarts, and how many there could be."""
+        """Plan the points of single faults and wrong restarts, and count all possible ones."""
         request = self.request
         writes = self._writes(baseline)
         if not writes:
@@ -209,7 +209,7 @@ class Explorer:
         return chosen, len(possible)
 
     def _pairs(self, results: Sequence[PointResult]) -> tuple[list[Point], int]:
-        """Second kills in the recoveries that were seen, and how many there could be."""
+        """Plan second kills in the recoveries that were seen, and count all possible ones."""
         request = self.request
         recoveries = {
             result.point: result.recovery
@@ -225,7 +225,7 @@ class Explorer:
         return sample(possible, request.double, request.seed), len(possible)
 
     def _stops(self, baseline: Baseline) -> tuple[list[Point], int]:
-        """Stops of the server, and how many there could be."""
+        """Plan stops of the server, and count all possible ones."""
         request = self.request
         if request.postgres == 0 or request.replay is not None:
             return [], 0
@@ -275,7 +275,7 @@ class Explorer:
     async def _decide(
         self, laboratory: Laboratory, point: Point, baseline: Evidence
     ) -> PointResult:
-        """The point's result; one whose fault did not land is tried again."""
+        """Decide the point's result; one whose fault did not land is tried again."""
         for attempt in range(1, ATTEMPTS + 1):
             experiment = await laboratory.experiment(point.faults, point.restart)
             void = void_reason(experiment)
@@ -323,7 +323,7 @@ class Explorer:
 
 
 def _patience_s(baseline: Baseline) -> float:
-    """How long a worker may write nothing: much longer than it ever did without a fault."""
+    """Return how long a worker may write nothing: much longer than it ever did without a fault."""
     times = [seen.at for seen in baseline.writes if not seen.write.bookkeeping]
     gaps = [later - earlier for earlier, later in pairwise(times)]
     return max(LEAST_PATIENCE_S, 5 * max(gaps, default=0.0))

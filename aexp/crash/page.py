@@ -22,13 +22,14 @@ _WORST = ("broken", "void", "held")
 
 
 def render_exploration(exploration: Exploration) -> str:
-    """The page, whole in itself."""
+    """Render the page, whole in itself."""
     return render_page(exploration_data(exploration), title=f"aexp crash {exploration.scenario}")
 
 
 def exploration_data(exploration: Exploration) -> dict[str, Any]:
-    """What the page draws: :func:`aexp.viewer.view_data` of the baseline, ``timeline.writes`` and
-    ``crash``, the exploration as JSON with its verdict and a row for each kind of write."""
+    """Return what the page draws: :func:`aexp.viewer.view_data` of the baseline,
+    ``timeline.writes`` and ``crash``, the exploration as JSON with its verdict and a row for each
+    kind of write."""
     baseline = exploration.baseline
     data = view_data(baseline.report, baseline.timeline)
     told = exploration.as_json()

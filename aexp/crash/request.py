@@ -90,5 +90,5 @@ class ExplorationProgress:
         return self.verdicts.total()
 
     def count(self, result: PointResult) -> None:
-        """One more is."""
+        """Count one more result."""
         self.verdicts[result.verdict] += 1

@@ -171,7 +171,7 @@ class Cluster:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _socket_place(self) -> Path:
-        """The data folder where its name is fit for a socket, else a short one."""
+        """Return the data folder where its name is fit for a socket, else a short one."""
         if _is_fit(self.data):
             return self.data
         digest = hashlib.sha256(str(self.data).encode()).hexdigest()[:16]
@@ -312,7 +312,7 @@ def _is_fit(folder: Path) -> bool:
 
 
 def _short_folder() -> Path:
-    """The folder for temporary files, or that of the system where its name is long or odd."""
+    """Return the folder for temporary files, or the system's where its name is long or odd."""
     given = Path(tempfile.gettempdir())
     return given if _is_fit(given / ("x" * 32)) else Path("/tmp")  # noqa: S108 - 0700 below
 

@@ -32,8 +32,10 @@ __all__ = [
     "close",
     "connect",
     "connected",
+    "is_connection_error",
     "open_database",
     "psycopg_engine",
+    "retry_on_disconnect",
 ]
 
 OLDEST_SERVER = 14
@@ -76,7 +78,7 @@ async def _decode_json(connection: Connection) -> None:
 async def connect(
     url: DatabaseUrl, *, application_name: str = "aexp", read_only: bool = False
 ) -> Connection:
-    """One connection to a server that is fit for aexp.
+    """Open one connection to a server that is fit for aexp.
 
     Raises DatabaseUnreachable, DatabaseMissing, DatabaseTooOld, or, unless ``read_only`` will do,
     DatabaseReadOnly.
@@ -108,7 +110,7 @@ async def connect(
 
 @asynccontextmanager
 async def connected(url: DatabaseUrl, *, read_only: bool = False) -> AsyncIterator[Connection]:
-    """A connection, as by :func:`connect`, for the life of the context."""
+    """Open a connection, as by :func:`connect`, for the life of the context."""
     connection = await connect(url, read_only=read_only)
     try:
         yield connection
@@ -118,7 +120,7 @@ async def connected(url: DatabaseUrl, *, read_only: bool = False) -> AsyncIterat
 
 @asynccontextmanager
 async def borrowed(pool: asyncpg.Pool[asyncpg.Record]) -> AsyncIterator[Connection]:
-    """A connection of ``pool`` for the life of the context."""
+    """Borrow a connection of ``pool`` for the life of the context."""
     async with pool.acquire() as proxy:
         # It does all that a connection does, though its stubs say otherwise.
         connection: Any = proxy
@@ -162,8 +164,8 @@ async def _check_server(url: DatabaseUrl, connection: Connection, *, read_only: 
 def asyncpg_engine(
     url: DatabaseUrl, server_settings: Mapping[str, str], **options: Any
 ) -> AsyncEngine:
-    """A SQLAlchemy engine whose connections asyncpg itself makes from the URL, so that the same
-    options mean the same everywhere. ``options`` go to create_async_engine.
+    """Make a SQLAlchemy engine whose connections asyncpg itself makes from the URL, so that the
+    same options mean the same everywhere. ``options`` go to create_async_engine.
 
     It waits for a server that takes no connection: a transaction whose commit is in doubt can only
     be looked up over a new one.
@@ -180,7 +182,7 @@ def asyncpg_engine(
 
 
 def psycopg_engine(url: DatabaseUrl, **options: Any) -> sqlalchemy.Engine:
-    """A synchronous SQLAlchemy engine, as DBOS's own client takes it. ``options`` go to
+    """Make a synchronous SQLAlchemy engine, as DBOS's own client takes it. ``options`` go to
     create_engine."""
     return sqlalchemy.create_engine(
         sqlalchemy.make_url(url.libpq).set(drivername="postgresql+psycopg"),
@@ -189,7 +191,7 @@ def psycopg_engine(url: DatabaseUrl, **options: Any) -> sqlalchemy.Engine:
 
 
 def alive_when_used() -> dict[str, Any]:
-    """Options of a psycopg engine that gives out no connection which the server has ended.
+    """Return options of a psycopg engine that gives out no connection which the server has ended.
 
     SQLAlchemy's ``pool_pre_ping`` asks the server each time, a round trip more for each
     transaction. Here it is asked when the connection was idle for some seconds, and when its socket

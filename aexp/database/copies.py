@@ -31,7 +31,7 @@ log = structlog.stdlib.get_logger("aexp.database.copies")
 
 
 class Copies:
-    """Copies of ``template`` on its server, all named ``prefix``_TOKEN_…
+    """Copies of ``template`` on its server, each named ``prefix``_TOKEN_NUMBER.
 
     ``origin`` is the database that the template was made of, or the server's own when of none.
     """
@@ -50,7 +50,7 @@ class Copies:
 
     @asynccontextmanager
     async def copy(self) -> AsyncIterator[DatabaseUrl]:
-        """A database that nobody has used, dropped at the end, whoever is still connected to it.
+        """Make a fresh database; drop it at the end, whoever is still connected to it.
 
         Raises DatabaseError when it cannot be made.
         """
@@ -104,7 +104,7 @@ class Copies:
                 await self._drop(name)
 
     async def _found(self) -> list[tuple[str, str]]:
-        """Owner and name of every database of the prefix that the server has."""
+        """Find token and name of every database of the prefix that the server has."""
         names = await self._execute("SELECT array_agg(datname::text) FROM pg_database")
         matches = filter(None, map(self._names.fullmatch, names))
         return [(match["token"], match[0]) for match in matches]
@@ -114,7 +114,7 @@ class Copies:
         await self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     async def _execute(self, statement: str, *values: object) -> Any:
-        """The first column of its first row, if any."""
+        """Execute ``statement`` and return the first column of its first row, if any."""
         async with self._lock:
             with refusals_told(self._server):
                 try:
@@ -157,7 +157,7 @@ async def open_copies(
 
 @contextmanager
 def refusals_told(url: DatabaseUrl) -> Iterator[None]:
-    """What PostgreSQL refuses in the context, or that it has gone, is a DatabaseError."""
+    """Raise DatabaseError for what PostgreSQL refuses in the context, or when it has gone."""
     try:
         yield
     except (
@@ -172,7 +172,7 @@ def refusals_told(url: DatabaseUrl) -> Iterator[None]:
 
 @contextmanager
 def _left_to_the_next() -> Iterator[None]:
-    """What cannot be dropped is no failure of what was done with it: it stays for the next one."""
+    """Leave what cannot be dropped to the next one: it is no failure of what was done with it."""
     try:
         yield
     except DatabaseError as error:

@@ -55,7 +55,7 @@ log = structlog.stdlib.get_logger("aexp.database.embedded")
 
 
 def has_data(home: Path) -> bool:
-    """Whether a server was ever started there. Raises EmbeddedServerError where that is hidden."""
+    """Return whether a server was ever started there; raises EmbeddedServerError if hidden."""
     try:
         return data_folder(home).exists()
     except PermissionError as error:
@@ -127,7 +127,7 @@ def _running(home: Path) -> psutil.Process | None:
 
 @contextlib.contextmanager
 def _locked(path: Path, timeout_s: float, reason: str) -> Iterator[int]:
-    """The descriptor of ``path``, on which nobody else has a lock.
+    """Yield the descriptor of ``path``, on which nobody else has a lock.
 
     The lock lasts until it is closed, by us and by every child that has it.
     """

@@ -18,7 +18,7 @@ _INSTALLATION = re.compile(r"pginstall(?P<version>\d+)")
 
 
 def is_installed() -> bool:
-    """Whether the wheel is there: a container image, which is told of a server, goes without."""
+    """Return whether the wheel is there; a container image, whose server is elsewhere, has none."""
     return _newest() is not None
 
 
@@ -38,7 +38,7 @@ def program(name: str) -> Path | None:
 
 
 def _newest() -> tuple[int, Path] | None:
-    """The newest version that the wheel has, and its folder."""
+    """Return the newest version that the wheel has, and its folder."""
     # Found without being imported.
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:

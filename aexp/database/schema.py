@@ -39,7 +39,7 @@ MIGRATION_LOCK_POLL_S = 0.05
 
 
 def migrations_folder() -> Path:
-    """Alembic's script folder: inside the installed package, or beside it in a checkout."""
+    """Find Alembic's script folder: inside the installed package, or beside it in a checkout."""
     package = Path(str(importlib.resources.files("aexp")))
     installed = package / "migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
@@ -51,7 +51,7 @@ async def _dbos_version() -> str:
 
 
 async def _is_current(connection: Connection) -> bool:
-    """Whether nothing is to be done; raises when the database is not ours or newer."""
+    """Return whether nothing is to be done; raise when the database is not ours or newer."""
     row = await connection.fetchrow(
         "SELECT to_regnamespace('aexp') IS NOT NULL AS schema,"
         " to_regclass('aexp.alembic_version') IS NOT NULL AS versioned"

@@ -97,7 +97,7 @@ class DatabaseUrl:
         return str(self.parsed.database)
 
     def with_name(self, database: str) -> DatabaseUrl:
-        """The same server, another database."""
+        """Return the URL of another database on the same server."""
         return DatabaseUrl(self.parsed.set(database=database))
 
     @property

@@ -13,13 +13,13 @@ from aexp.database.connect import Connection
 from aexp.database.retry import is_connection_error
 from aexp.engine.runtime import Runtime
 
-__all__ = ["CommitInDoubt", "Transaction", "exactly_once"]
+__all__ = ["MAX_ATTEMPTS", "RETRY_INTERVAL_S", "CommitInDoubt", "Transaction", "exactly_once"]
 
 MAX_ATTEMPTS = 3
 RETRY_INTERVAL_S = 0.05
 MOST_LOST_CONNECTIONS = 20
 
-R = TypeVar("R")
+_R = TypeVar("_R")
 
 
 class CommitInDoubt(Exception):
@@ -41,7 +41,7 @@ class Transaction:
     attempt: int
 
     async def connection(self) -> Connection:
-        """The asyncpg connection whose next commit is that of the step's checkpoint."""
+        """Return the asyncpg connection whose next commit is that of the step's checkpoint."""
         session = self.runtime.datasource.sql_session()
         # SQLAlchemy opens the transaction at the first statement that goes through it.
         await session.execute(text("SELECT 1"))
@@ -54,10 +54,10 @@ class Transaction:
 async def exactly_once(
     runtime: Runtime,
     name: str,
-    body: Callable[[Transaction], Awaitable[R]],
+    body: Callable[[Transaction], Awaitable[_R]],
     *,
     retry_on: type[Exception] | tuple[type[Exception], ...] = (),
-) -> R:
+) -> _R:
     """Run ``body`` as the step ``name`` of the calling workflow; its writes commit with it.
 
     The body itself may run again, after a kill, a lost connection, or an error of ``retry_on``,
@@ -72,10 +72,9 @@ async def exactly_once(
     READ COMMITTED, because the datasource does not know asyncpg's serialisation errors: let nobody
     else write the same rows.
     """
-
     may_commit = False
 
-    async def step(attempt: int) -> R:
+    async def step(attempt: int) -> _R:
         nonlocal may_commit
         result = await body(Transaction(runtime, attempt))
         may_commit = True

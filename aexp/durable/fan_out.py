@@ -25,7 +25,7 @@ from aexp.engine.tracing import current_context
 
 __all__ = ["ChildFailed", "fan_out", "parent_of"]
 
-R = TypeVar("R")
+_R = TypeVar("_R")
 
 # The parent's id, the step that enqueued it, and its place among the others.
 _CHILD_ID = re.compile(r"(?P<parent>.+)\.\d+\.\d+")
@@ -48,34 +48,34 @@ class ChildFailed(Exception):
 
 @overload
 async def fan_out(
-    workflow: Callable[..., Coroutine[Any, Any, R]],
+    workflow: Callable[..., Coroutine[Any, Any, _R]],
     arguments: Iterable[Mapping[str, Any]],
     *,
     queue: str,
     return_exceptions: Literal[False] = False,
     batch: int = 500,
-) -> list[R]: ...
+) -> list[_R]: ...
 
 
 @overload
 async def fan_out(
-    workflow: Callable[..., Coroutine[Any, Any, R]],
+    workflow: Callable[..., Coroutine[Any, Any, _R]],
     arguments: Iterable[Mapping[str, Any]],
     *,
     queue: str,
     return_exceptions: Literal[True],
     batch: int = 500,
-) -> list[R | Exception]: ...
+) -> list[_R | Exception]: ...
 
 
 async def fan_out(
-    workflow: Callable[..., Coroutine[Any, Any, R]],
+    workflow: Callable[..., Coroutine[Any, Any, _R]],
     arguments: Iterable[Mapping[str, Any]],
     *,
     queue: str,
     return_exceptions: bool = False,
     batch: int = 500,
-) -> list[R] | list[R | Exception]:
+) -> list[_R] | list[_R | Exception]:
     """Run ``workflow(**kwargs)`` as a child on ``queue`` for each of ``arguments``.
 
     Call it from a workflow, with the same arguments in the same order on each replay; they may
@@ -138,7 +138,7 @@ def _child_ids(stem: str, count: int) -> list[str]:
 
 
 def parent_of(workflow_id: str) -> str | None:
-    """Whose child by :func:`fan_out` a workflow is, by its id; None when it is nobody's.
+    """Return whose child by :func:`fan_out` a workflow is, by its id; None when it is nobody's.
 
     DBOS links no parent to a workflow that is enqueued in a transaction of ours.
     """

@@ -18,8 +18,8 @@ import anyio.to_thread
 
 __all__ = ["Computed", "OffloadMode", "Pool", "WorkerLost", "available_cores", "open_pool"]
 
-R = TypeVar("R")
-Arguments = TypeVarTuple("Arguments")
+_R = TypeVar("_R")
+_Arguments = TypeVarTuple("_Arguments")
 
 # The loop comes first where both want a core, or the workers' work would show as its lag.
 _NICENESS = 5
@@ -47,16 +47,16 @@ class OffloadMode(StrEnum):
 
 # No slots: subscripting a frozen generic with slots fails on CPython 3.11 and 3.12.
 @dataclass(frozen=True)
-class Computed(Generic[R]):
+class Computed(Generic[_R]):
     """What a call returned, the processor time that it took, and the process that it ran in."""
 
-    value: R
+    value: _R
     cpu_s: float
     pid: int
 
 
 def available_cores() -> int:
-    """How many processors this process may use."""
+    """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -71,9 +71,9 @@ class Pool:
     limiter: anyio.CapacityLimiter
 
     async def run(
-        self, function: Callable[[Unpack[Arguments]], R], *arguments: *Arguments
-    ) -> Computed[R]:
-        """``function(*arguments)``, wherever this pool runs it.
+        self, function: Callable[[Unpack[_Arguments]], _R], *arguments: *_Arguments
+    ) -> Computed[_R]:
+        """Run ``function(*arguments)``, wherever this pool runs it.
 
         For worker processes both have to be importable and picklable. Cancelled, a call in a
         process is killed, a call in a thread runs on unheard, a call on the loop cannot be.
@@ -96,7 +96,7 @@ class Pool:
 
 @asynccontextmanager
 async def open_pool(mode: OffloadMode, workers: int) -> AsyncIterator[Pool]:
-    """A pool of ``workers`` for the life of the context; processes are started at once.
+    """Open a pool of ``workers`` for the life of the context; processes are started at once.
 
     anyio ends them with the event loop.
     """
@@ -121,13 +121,15 @@ async def open_pool(mode: OffloadMode, workers: int) -> AsyncIterator[Pool]:
             os.environ["PYTHONSAFEPATH"] = before
 
 
-def _timed(function: Callable[[Unpack[Arguments]], R], *arguments: *Arguments) -> Computed[R]:
+def _timed(function: Callable[[Unpack[_Arguments]], _R], *arguments: *_Arguments) -> Computed[_R]:
     began = time.thread_time()
     value = function(*arguments)
     return Computed(value, time.thread_time() - began, os.getpid())
 
 
-def _in_worker(function: Callable[[Unpack[Arguments]], R], *arguments: *Arguments) -> Computed[R]:
+def _in_worker(
+    function: Callable[[Unpack[_Arguments]], _R], *arguments: *_Arguments
+) -> Computed[_R]:
     _settle()
     return _timed(function, *arguments)
 

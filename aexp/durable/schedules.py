@@ -55,7 +55,7 @@ class Schedule:
 
 
 def schedule_name(runtime: Runtime, schedule: Schedule) -> str:
-    """What DBOS calls ``schedule``: it belongs to its run."""
+    """Return what DBOS calls ``schedule``: it belongs to its run."""
     return f"{schedule.name}.{runtime.scope}"
 
 
@@ -124,7 +124,7 @@ async def _make_up(runtime: Runtime, name: str, until: datetime, stop: Callable[
 
 
 async def _noted(runtime: Runtime, event: str, name: str) -> datetime | None:
-    """When ``event`` last befell the schedule, by the clock of the process that saw it."""
+    """Return when ``event`` last befell the schedule, by the clock of the process that saw it."""
     at = await retry_on_disconnect(
         lambda: runtime.database.pool.fetchval(
             "SELECT max(data->>'at') FROM aexp.events"

@@ -35,7 +35,7 @@ class _NoCancellations(logging.Filter):
 
 
 def expect_cancellations() -> None:
-    """From now on a cancelled workflow or step is no news: this process is stopping."""
+    """Expect that workflows and steps are cancelled, which is no news: this process is stopping."""
     logging.getLogger("dbos").addFilter(_NoCancellations())
 
 

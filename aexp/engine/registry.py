@@ -38,18 +38,18 @@ __all__ = [
 
 
 def workflow_name(workflow: Any) -> str:
-    """The name under which DBOS finds ``workflow`` again."""
+    """Return the name under which DBOS finds ``workflow`` again."""
     return get_dbos_func_name(workflow)
 
 
 def class_name(instance: object) -> str:
-    """The name under which DBOS finds the class of a configured instance again."""
+    """Return the name under which DBOS finds the class of a configured instance again."""
     info = get_class_info(type(instance))
     return info.registered_name if info is not None else type(instance).__qualname__
 
 
 def bind(workflow: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """``arguments`` by position as far as the signature allows.
+    """Bind ``arguments`` by position as far as the signature allows.
 
     DBOS takes a workflow's arguments beside its own, whose names they may share.
     """
@@ -58,7 +58,7 @@ def bind(workflow: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], 
 
 
 def current_execution(workflow_id: str) -> tuple[str, str | None]:
-    """What tells this execution of a workflow, in which we are, from any other one of it.
+    """Return what tells the execution of a workflow that we are in from any other one of it.
 
     Work that was handed over may come back to a process that still does it, unawares.
     """
@@ -66,14 +66,14 @@ def current_execution(workflow_id: str) -> tuple[str, str | None]:
 
 
 def is_workflow(function: Any) -> bool:
-    """Whether ``function`` itself is registered as a workflow; a step is not."""
+    """Return whether ``function`` itself is registered as a workflow; a step is not."""
     name = getattr(function, "dbos_function_name", "")
     registered = _get_or_create_dbos_registry().workflow_info_map.get(name)
     return registered is not None and inspect.unwrap(registered) is inspect.unwrap(function)
 
 
 def lacks_instance(workflow: Any) -> bool:
-    """Whether ``workflow`` is a method of a configured instance, taken from its class."""
+    """Return whether ``workflow`` is a method of a configured instance, taken from its class."""
     info = get_func_info(workflow)
     return (
         info is not None
@@ -94,5 +94,5 @@ def stop_claiming(dbos: DBOS) -> None:
 
 
 def active_workflows(dbos: DBOS) -> set[str]:
-    """Ids of the workflows that run in this process."""
+    """Return the ids of the workflows that run in this process."""
     return set(dbos._active_workflows_set.activeList())  # noqa: SLF001 - see above

@@ -34,6 +34,7 @@ from aexp.settings import Settings
 __all__ = [
     "APPLICATION_NAME",
     "ROOT_QUEUE",
+    "SCHEDULER_POLL_S",
     "Queue",
     "Runtime",
     "application_version",
@@ -99,7 +100,7 @@ class Runtime:
     making_rows: anyio.Lock = field(default_factory=anyio.Lock)
 
     def queue_name(self, name: str) -> str:
-        """What DBOS calls the queue ``name``; one that was not declared keeps its name."""
+        """Return what DBOS calls the queue ``name``; one that was not declared keeps its name."""
         return self.queue_names.get(name, name)
 
     async def drain(self) -> None:
@@ -156,7 +157,7 @@ _current: Runtime | None = None
 
 
 def current_runtime() -> Runtime:
-    """The runtime of this process.
+    """Return the runtime of this process.
 
     Process-wide as DBOS itself is: DBOS starts workflows from its own threads, into which no
     context variable of ours reaches. Raises RuntimeError when DBOS is not launched by aexp.
@@ -270,7 +271,7 @@ async def _assemble(
     queues: Sequence[Queue],
     progress: Progress | None,
 ) -> Runtime:
-    """The runtime of a DBOS that is made but not launched: a datasource is made before."""
+    """Make the runtime of a DBOS that is made but not launched: a datasource is made before."""
     return Runtime(
         settings=settings,
         database=database,
@@ -292,7 +293,7 @@ async def _assemble(
 
 
 def application_version(scope: str) -> str:
-    """The application version that the workflows of a run carry.
+    """Return the application version that the workflows of a run carry.
 
     One for each run: a process recovers and claims the work of its run and of no other, and an
     edit of the workflow's source does not strand it.

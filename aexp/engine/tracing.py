@@ -37,7 +37,7 @@ _provider: Any = None
 
 
 def begin_tracing() -> bool:
-    """Whether spans are recorded in this process from now on.
+    """Record spans from now on if the environment asks for it; return whether they are recorded.
 
     They are when the environment asks for them, see :func:`aexp.settings.otlp_protocol`. Warns
     when that cannot be done. Raises UsageError when a variable of OpenTelemetry's is not valid.
@@ -105,8 +105,8 @@ async def flush_spans() -> None:
 
 @contextmanager
 def start_span(run_id: str) -> Iterator[None]:
-    """The span in which a run is started: the workflows that are enqueued below it belong to its
-    trace, whichever process recovers them."""
+    """Open the span in which a run is started: the workflows that are enqueued below it belong to
+    its trace, whichever process recovers them."""
     if _provider is None:
         yield
         return
@@ -118,7 +118,7 @@ def start_span(run_id: str) -> Iterator[None]:
 
 
 def current_context() -> Context | None:
-    """The span at hand, for workflows that are enqueued in a transaction; None without tracing."""
+    """Return the current span, for workflows enqueued in a transaction; None without tracing."""
     if _provider is None:
         return None
     from opentelemetry import context  # noqa: PLC0415 - see _make_provider

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Anomaly", "Promise", "Verdict", "judge", "leave_open"]
+__all__ = ["SAMPLE", "Anomaly", "Promise", "Verdict", "judge", "leave_open"]
 
-E = TypeVar("E")
+_E = TypeVar("_E")
+
+# Rows that an anomaly shows: enough to look further, however many there are.
+SAMPLE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class Anomaly:
 
 # No slots: subscripting a frozen generic with slots fails on CPython 3.11 and 3.12.
 @dataclass(frozen=True)
-class Promise(Generic[E]):
+class Promise(Generic[_E]):
     """What must hold of a run. ``check`` is pure: the same evidence gives the same anomalies.
 
     It returns None when the evidence does not tell, which is no pass.
@@ -29,7 +32,7 @@ class Promise(Generic[E]):
 
     name: str
     statement: str
-    check: Callable[[E], Sequence[Anomaly] | None]
+    check: Callable[[_E], Sequence[Anomaly] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +51,19 @@ class Verdict:
         return None if self.anomalies is None else not self.anomalies
 
 
-def judge(promises: Sequence[Promise[E]], evidence: E) -> list[Verdict]:
-    """Every promise checked against the evidence. A check that raises is an anomaly itself."""
+def judge(promises: Sequence[Promise[_E]], evidence: _E) -> list[Verdict]:
+    """Check every promise against the evidence. A check that raises is an anomaly itself."""
     return [
         Verdict(promise.name, promise.statement, _check(promise, evidence)) for promise in promises
     ]
 
 
-def leave_open(promises: Sequence[Promise[E]], reason: str) -> list[Verdict]:
-    """Every promise as one that cannot be judged."""
+def leave_open(promises: Sequence[Promise[_E]], reason: str) -> list[Verdict]:
+    """Return a verdict on every promise as one that cannot be judged."""
     return [Verdict(promise.name, promise.statement, None, reason) for promise in promises]
 
 
-def _check(promise: Promise[E], evidence: E) -> Sequence[Anomaly] | None:
+def _check(promise: Promise[_E], evidence: _E) -> Sequence[Anomaly] | None:
     try:
         return promise.check(evidence)
     except Exception as error:

@@ -8,15 +8,15 @@ import secrets
 
 from aexp.errors import UsageError
 
-__all__ = ["check_run_id", "new_run_id", "run_id_of_key"]
+__all__ = ["RUN_ID_PATTERN", "check_run_id", "new_run_id", "run_id_of_key"]
 
 # A dot separates a run from the children that fan_out makes for it, see aexp.durable.fan_out.
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+RUN_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$"
 
 
 def check_run_id(run_id: str) -> str:
-    """``run_id`` itself; raises UsageError when it cannot be one."""
-    if not _RUN_ID.fullmatch(run_id):
+    """Return ``run_id`` itself; raises UsageError when it cannot be one."""
+    if not re.fullmatch(RUN_ID_PATTERN, run_id):
         raise UsageError(
             f"run id {run_id!r} is not valid: use 1 to 80 letters, digits, '-' and '_',"
             " beginning with a letter or digit"
@@ -25,12 +25,12 @@ def check_run_id(run_id: str) -> str:
 
 
 def new_run_id(scenario: str) -> str:
-    """A fresh run id that begins with the scenario's name."""
+    """Make a fresh run id that begins with the scenario's name."""
     return _with_token(scenario, secrets.token_hex(4))
 
 
 def run_id_of_key(scenario: str, key: str) -> str:
-    """The run id that ``scenario`` and this key always have, and no other."""
+    """Return the run id that ``scenario`` and this key always have, and no other."""
     digest = hashlib.sha256(f"{scenario}\n{key}".encode()).hexdigest()
     return _with_token(scenario, digest[:32])
 

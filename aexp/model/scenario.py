@@ -29,7 +29,7 @@ from aexp.processes.progress import Reached
 
 __all__ = ["Account", "Scenario", "scenario_code"]
 
-E = TypeVar("E")
+_E = TypeVar("_E")
 
 # What happened, in sections of JSON values. Each is shown as its shape asks: a mapping of mappings
 # or a list of mappings as a table, a mapping with "children" (a list of the like) as a tree, any
@@ -49,7 +49,7 @@ def scenario_code(scenario: Scenario[Any], part: str) -> Iterator[None]:
 
 
 def json_arguments(parameters: BaseModel) -> Mapping[str, Any]:
-    """The parameters as JSON values, by name."""
+    """Return the parameters as JSON values, by name."""
     return parameters.model_dump(mode="json")
 
 
@@ -66,7 +66,7 @@ def _no_account(_evidence: Any) -> Account:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenario(Generic[E]):
+class Scenario(Generic[_E]):
     """A durable story: a workflow, what it needs in each process, and what it promises.
 
     The workflow is an async DBOS workflow, a function or the bound method of a configured
@@ -101,15 +101,15 @@ class Scenario(Generic[E]):
     steps: Callable[[Any, Mapping[str, Any]], int | None] = field(
         default=lambda _parameters, _facts: None
     )
-    gather: Callable[[Connection, Run, Ending], Awaitable[E]] = _no_evidence  # type: ignore[assignment]
-    promises: Sequence[Promise[E]] = ()
-    account: Callable[[E], Account] = _no_account
+    gather: Callable[[Connection, Run, Ending], Awaitable[_E]] = _no_evidence  # type: ignore[assignment]
+    promises: Sequence[Promise[_E]] = ()
+    account: Callable[[_E], Account] = _no_account
     listens_to_all_queues: bool = False
     comparable: Callable[[Any], Any] = field(default=lambda result: result)
-    duplicates: Callable[[E], int] | None = None
+    duplicates: Callable[[_E], int] | None = None
 
     def validate(self, given: Mapping[str, Any]) -> BaseModel:
-        """The parameters as a model; raises InvalidParameter with every problem."""
+        """Make a model of the parameters; raises InvalidParameter with every problem."""
         try:
             return self.parameters.model_validate(given)
         except ValidationError as error:
@@ -117,14 +117,14 @@ class Scenario(Generic[E]):
             raise InvalidParameter(self.name, problems) from error
 
     def from_text(self, assignments: Mapping[str, str]) -> BaseModel:
-        """Parameters from ``key=value`` texts: each value is JSON when the field is no string."""
+        """Read parameters from ``key=value`` texts: each is JSON when the field is no string."""
         return self.validate(
             {key: _read_text(self.parameters, key, text) for key, text in assignments.items()}
         )
 
 
 def _read_text(model: type[BaseModel], key: str, text: str) -> Any:
-    """What ``text`` is as JSON, if the field takes that; else the text, of which pydantic makes
+    """Read ``text`` as JSON, if the field takes that; else as the text, of which pydantic makes
     numbers and booleans."""
     field_info = model.model_fields.get(key)
     if field_info is None or field_info.annotation is None or field_info.annotation is str:

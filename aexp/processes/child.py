@@ -57,19 +57,19 @@ class Child:
     ended: anyio.Event = field(default_factory=anyio.Event)
 
     def kill(self) -> None:
-        """SIGKILL, to it and to the processes that it has started; nothing when it has ended."""
+        """Kill it and the processes that it has started (SIGKILL); do nothing when it has ended."""
         self._signal(signal.SIGKILL)
 
     def stop(self) -> None:
-        """SIGSTOP, likewise: it stands still, with all that it holds."""
+        """Stop it likewise (SIGSTOP): it stands still, with all that it holds."""
         self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """SIGCONT, likewise."""
+        """Let it go on, likewise (SIGCONT)."""
         self._signal(signal.SIGCONT)
 
     def terminate(self) -> None:
-        """SIGTERM, to it alone: it ends what it has started."""
+        """Send SIGTERM to it alone: it ends what it has started."""
         if self.code is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
@@ -217,7 +217,7 @@ class _Ordered:
 def _streams(
     log: Path | None, theirs: ExitStack
 ) -> tuple[list[int], tuple[int, int | None, int | None]]:
-    """The standard streams of a new process: its ends, which ``theirs`` closes, and ours."""
+    """Make the standard streams of a new process: its ends, which ``theirs`` closes, and ours."""
 
     def lent(descriptor: int) -> int:
         theirs.callback(os.close, descriptor)

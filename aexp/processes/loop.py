@@ -11,12 +11,12 @@ import anyio
 
 __all__ = ["leave_terminal_clean", "run_on_loop"]
 
-R = TypeVar("R")
+_R = TypeVar("_R")
 
 
 def run_on_loop(
-    loop: Literal["uvloop", "asyncio"], main: Callable[[], Coroutine[Any, Any, R]]
-) -> R:
+    loop: Literal["uvloop", "asyncio"], main: Callable[[], Coroutine[Any, Any, _R]]
+) -> _R:
     """Run ``main`` to its end on a new event loop of this kind, with garbage collected."""
     if not gc.isenabled():
         # What was imported until now stays, see aexp.__main__: nobody has to look at it again.

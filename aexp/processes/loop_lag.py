@@ -75,12 +75,12 @@ class LagMonitor:
         return self._measured_s + running
 
     def histogram(self) -> Histogram:
-        """What was counted until now."""
+        """Return what was counted until now."""
         return dict(self._ticks)
 
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:
-    """The ticks of several processes together."""
+    """Merge the ticks of several processes."""
     total: Counter[str] = Counter()
     for histogram in histograms:
         total.update(histogram)
@@ -88,7 +88,7 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
 
 
 def quantile(histogram: Histogram, share: float) -> float | None:
-    """The delay in ms that ``share`` (0 to 1) of the ticks did not exceed; None without ticks."""
+    """Return the delay in ms that ``share`` (0 to 1) of the ticks did not exceed, if any."""
     ordered = sorted((float(late_ms), ticks) for late_ms, ticks in histogram.items())
     rank = max(1, math.ceil(share * sum(ticks for _, ticks in ordered)))
     seen = 0

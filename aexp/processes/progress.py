@@ -42,20 +42,20 @@ class Progress:
         self._memory: Callable[[], Mapping[str, Any]] | None = None
 
     def begin(self, *, total: int | None, done: int = 0) -> None:
-        """``total`` units are to be done, of which ``done`` were before this process started."""
+        """Set out to do ``total`` units, of which ``done`` were before this process started."""
         with self._lock:
             self._total, self._done = total, done
         self._tell()
 
     def advance(self, units: int = 1) -> None:
-        """``units`` more are done, by this process."""
+        """Count ``units`` more as done by this process."""
         with self._lock:
             self._done += units
             self._own += units
         self._tell()
 
     def step_began(self) -> None:
-        """One more step body runs."""
+        """Count one more step body that runs."""
         with self._lock:
             self._steps += 1
         self._tell()
@@ -66,7 +66,7 @@ class Progress:
         return self._own
 
     def remember(self, memory: Callable[[], Mapping[str, Any]]) -> None:
-        """``memory`` says what the scenario holds in memory, as JSON values, when asked."""
+        """Remember to ask ``memory`` what the scenario holds in memory, as JSON values."""
         self._memory = memory
 
     def observe(self, observer: Callable[[], None]) -> None:
@@ -74,7 +74,7 @@ class Progress:
         self._observers.append(observer)
 
     def snapshot(self) -> Snapshot:
-        """The state of this moment."""
+        """Return the state of this moment."""
         memory = self._memory() if self._memory is not None else None
         with self._lock:
             return Snapshot(self._done, self._total, self._steps, memory)

@@ -25,7 +25,7 @@ class Stop:
     event: anyio.Event = field(default_factory=anyio.Event)
 
     def asked(self) -> bool:
-        """Whether it was asked."""
+        """Return whether it was asked."""
         return self.event.is_set()
 
     def ask(self) -> None:
@@ -81,7 +81,7 @@ async def unwind_on_signals(give_up: Callable[[], None], limit_s: float) -> Asyn
 
 @asynccontextmanager
 async def until_stopped(stop: Stop, grace_s: float = 0.0) -> AsyncIterator[anyio.CancelScope]:
-    """What is done in the context is cut short ``grace_s`` after ``stop`` is asked for, or after it
+    """Cut short what is done in the context ``grace_s`` after ``stop`` is asked for, or after it
     began if that was before; the scope tells."""
     with anyio.CancelScope() as cut:
         async with anyio.create_task_group() as group:

@@ -138,7 +138,7 @@ async def _refuse_foreign_work(connection: Connection, run: Run) -> None:
 
 
 async def absent_executors(connection: Connection, run: Run) -> dict[str, int]:
-    """How many workflows of the run are claimed by executors that do not work on it now.
+    """Count the run's workflows that are claimed by executors that do not work on it now.
 
     Each goes on when its executor does, or when somebody hands it over.
     """
@@ -155,7 +155,7 @@ async def absent_executors(connection: Connection, run: Run) -> dict[str, int]:
 
 
 async def has_ended(connection: Connection, run: Run) -> bool:
-    """Whether the root workflow has ended, all others that the run started, and its schedules."""
+    """Return whether the root workflow has ended, all others of the run, and its schedules."""
     return await _root_has_ended(connection, run) and not await connection.fetchval(
         "SELECT EXISTS (SELECT FROM dbos.workflow_status WHERE application_version = $1"
         " AND status = ANY($2::text[]))"
@@ -299,7 +299,7 @@ class _Work:
         log.info("run.started", parameters=dict(self.run.parameters))
 
     async def _await(self, condition: Callable[[Connection, Run], Awaitable[bool]]) -> bool:
-        """True when ``condition`` has come true, False when a stop was asked for before."""
+        """Wait until ``condition`` is true; return False when a stop was asked for before."""
         interval = _POLL_S
         with _connected_throughout(self.run):
             while not await condition(self.connection, self.run):
@@ -311,7 +311,7 @@ class _Work:
 
 
 def _kill_after(progress: Progress, units: int) -> None:
-    """SIGKILL this very process once it has done so many units itself."""
+    """Kill this very process (SIGKILL) once it has done so many units itself."""
     if progress.own >= units:
         log.warning("run.killing_itself", after=progress.own)
         leave_terminal_clean()

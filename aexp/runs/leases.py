@@ -61,7 +61,7 @@ _EXECUTORS = _number("executors", "")
 
 
 def session_name(run_id: str, executor_id: str) -> str:
-    """What PostgreSQL calls an executor's sessions that work on a run; at most 63 bytes."""
+    """Return what PostgreSQL calls an executor's sessions that work on a run; at most 63 bytes."""
     digest = hashlib.sha256(f"{run_id} {executor_id}".encode()).hexdigest()[:16]
     return f"aexp {run_id[:40]} {digest}"
 
@@ -80,7 +80,7 @@ async def try_lead(connection: Connection, run_id: str) -> bool:
 
 
 async def is_leased(connection: Connection, run_id: str, executor_id: str | None = None) -> bool:
-    """Whether a living process works on the run, of this executor or of any."""
+    """Return whether a living process works on the run, of this executor or of any."""
     held: bool = await connection.fetchval(
         f"SELECT EXISTS (SELECT {_LOCKS} AND classid = $1 AND ($2::oid IS NULL OR objid = $2))",
         _run(run_id),
@@ -90,7 +90,7 @@ async def is_leased(connection: Connection, run_id: str, executor_id: str | None
 
 
 async def has_others(connection: Connection, run_id: str, executor_id: str | None) -> bool:
-    """Whether executors other than ``executor_id`` work on the run; if that is None, any."""
+    """Return whether executors other than ``executor_id`` work on the run; if that is None, any."""
     others: bool = await connection.fetchval(
         f"SELECT EXISTS (SELECT {_LOCKS} AND classid = $1 AND objid <> ALL($2::oid[]))",
         _run(run_id),
@@ -102,12 +102,12 @@ async def has_others(connection: Connection, run_id: str, executor_id: str | Non
 async def lease_holders(
     connection: Connection, run_id: str, executor_ids: Iterable[str]
 ) -> frozenset[str]:
-    """Those of ``executor_ids`` that work on the run now."""
+    """Return those of ``executor_ids`` that work on the run now."""
     return await _living(connection, executor_ids, _run(run_id))
 
 
 async def living_executors(connection: Connection, executor_ids: Iterable[str]) -> frozenset[str]:
-    """Those of ``executor_ids`` of which a process lives, whatever it works on."""
+    """Return those of ``executor_ids`` of which a process lives, whatever it works on."""
     return await _living(connection, executor_ids, None)
 
 

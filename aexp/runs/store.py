@@ -43,7 +43,7 @@ RUN_COLUMNS = (
 
 
 async def find_run(connection: Connection, run_id: str) -> Run | None:
-    """The run of this id, or None."""
+    """Return the run of this id, or None."""
     row = await connection.fetchrow(
         f"SELECT {RUN_COLUMNS} FROM aexp.runs WHERE run_id = $1",  # noqa: S608 - our own columns
         run_id,
@@ -52,7 +52,7 @@ async def find_run(connection: Connection, run_id: str) -> Run | None:
 
 
 async def get_run(connection: Connection, run_id: str) -> Run:
-    """The run of this id; raises UnknownRun."""
+    """Return the run of this id; raises UnknownRun."""
     run = await find_run(connection, run_id)
     if run is None:
         raise UnknownRun(run_id)
@@ -60,7 +60,7 @@ async def get_run(connection: Connection, run_id: str) -> Run:
 
 
 async def list_runs(connection: Connection, limit: int) -> Sequence[Run]:
-    """The ``limit`` newest runs, newest first."""
+    """List the ``limit`` newest runs, newest first."""
     rows = await connection.fetch(
         f"SELECT {RUN_COLUMNS} FROM aexp.runs"  # noqa: S608 - our own columns
         " ORDER BY created_at DESC, run_id LIMIT $1",
@@ -70,7 +70,7 @@ async def list_runs(connection: Connection, limit: int) -> Sequence[Run]:
 
 
 async def last_run(connection: Connection) -> Run:
-    """The run that was begun last; raises NoLastRun."""
+    """Return the run that was begun last; raises NoLastRun."""
     newest = await list_runs(connection, 1)
     if not newest:
         raise NoLastRun
@@ -120,8 +120,10 @@ async def begin_run(connection: Connection, run: Run) -> Run:
 
 
 async def _relative(connection: Connection, run_id: str) -> str | None:
-    """A run that could have a workflow of this id, or whose id a workflow of this run could have:
-    DBOS names the children of a workflow ID-1, ID-2 …"""
+    """Return a run whose id is ``run_id`` and numbers, or which ``run_id`` is so made of.
+
+    DBOS names the children of a workflow ID-1, ID-2 and so on.
+    """
     stems, stem = [], run_id
     while (found := re.fullmatch(r"(.+)-[0-9]+", stem)) is not None:
         stem = found[1]
@@ -152,7 +154,7 @@ def check_same(known: Run, scenario: str, target: str, parameters: Mapping[str, 
 
 
 async def list_processes(connection: Connection, run_id: str) -> Sequence[ProcessRecord]:
-    """The processes of a run in the order in which they started."""
+    """List the processes of a run in the order in which they started."""
     rows = await connection.fetch(
         "SELECT process_no, pid, executor_id, started_at, ended_at, ended, memory"
         " FROM aexp.processes WHERE run_id = $1 ORDER BY process_no",

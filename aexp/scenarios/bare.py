@@ -23,12 +23,12 @@ __all__ = ["bare_scenario"]
 
 
 def typed_arguments(parameters: BaseModel) -> Mapping[str, Any]:
-    """The parameters as the values that their types say, by name."""
+    """Return the parameters as the values that their types say, by name."""
     return {name: getattr(parameters, name) for name in type(parameters).model_fields}
 
 
 def bare_scenario(name: str, workflow: Any) -> Scenario[Any]:
-    """A scenario from nothing but an async DBOS workflow; its parameters are its arguments.
+    """Make a scenario from nothing but an async DBOS workflow; its parameters are its arguments.
 
     Raises InvalidTarget when ``workflow`` is not one.
     """
@@ -54,7 +54,7 @@ def bare_scenario(name: str, workflow: Any) -> Scenario[Any]:
 
 
 def _model_of(name: str, workflow: Any) -> type[BaseModel]:
-    """The arguments of ``workflow`` as a model of parameters."""
+    """Make a model of parameters of the arguments of ``workflow``."""
     if lacks_instance(workflow):
         raise InvalidTarget(f"{name} is a method without its instance: name it on a configured one")
     fields: dict[str, Any] = {}
@@ -85,7 +85,7 @@ def _model_of(name: str, workflow: Any) -> type[BaseModel]:
 def _annotations(
     name: str, workflow: Any, parameters: Sequence[inspect.Parameter]
 ) -> Mapping[str, Any]:
-    """The types of ``parameters``; those that are written as text are looked up one by one."""
+    """Return the types of ``parameters``; look up those written as text one by one."""
     scope = getattr(inspect.unwrap(workflow), "__globals__", {})
     found: dict[str, Any] = {}
     for parameter in parameters:

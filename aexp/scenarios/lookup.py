@@ -41,7 +41,7 @@ def known_scenarios() -> Mapping[str, str]:
 
 
 def find_scenario(target: str) -> tuple[str, Scenario[Any]]:
-    """The scenario that ``target`` names, and the target in a form that finds it from anywhere.
+    """Find the scenario that ``target`` names, and a target that finds it from anywhere.
 
     Raises UnknownScenario or InvalidTarget.
     """

@@ -23,12 +23,12 @@ _FOLDER = " in "
 
 
 def is_path(target: str) -> bool:
-    """Whether ``target`` names an object in a module rather than a scenario."""
+    """Return whether ``target`` names an object in a module rather than a scenario."""
     return ":" in target
 
 
 def normalise(target: str) -> str:
-    """``target`` such that it names the same object from any working folder.
+    """Return ``target`` such that it names the same object from any working folder.
 
     A module that lies in the working folder becomes ``package.module:NAME in FOLDER``.
     """
@@ -45,7 +45,7 @@ def normalise(target: str) -> str:
 
 
 def load_object(target: str) -> Scenario[Any]:
-    """The scenario, or bare workflow made into one, that ``MODULE:NAME`` names.
+    """Load the scenario, or bare workflow made into one, that ``MODULE:NAME`` names.
 
     Raises InvalidTarget with the reason in one line.
     """
@@ -57,7 +57,7 @@ def load_object(target: str) -> Scenario[Any]:
 
 
 def load_attribute(target: str) -> Any:
-    """Whatever ``MODULE:NAME`` names. Raises InvalidTarget with the reason in one line."""
+    """Load whatever ``MODULE:NAME`` names. Raises InvalidTarget with the reason in one line."""
     module_name, attribute, folder = _split(target)
     module = _import(module_name, folder)
     found: Any = module
@@ -69,7 +69,7 @@ def load_attribute(target: str) -> Any:
 
 
 def _split(target: str) -> tuple[str, str, str]:
-    """Module, name and folder of a target that names an object."""
+    """Split a target that names an object into module, name and folder."""
     named, _, folder = target.partition(_FOLDER)
     module_name, _, attribute = named.rpartition(":")
     if not module_name or not attribute:
@@ -78,7 +78,7 @@ def _split(target: str) -> tuple[str, str, str]:
 
 
 def nearest(name: str, known: Mapping[str, Any]) -> UnknownScenario:
-    """The error for a scenario that is not among ``known``, with the names that come nearest."""
+    """Make the error for a scenario that is not ``known``, with the names that come nearest."""
     return UnknownScenario(name, difflib.get_close_matches(name, list(known), n=2, cutoff=0.6))
 
 

@@ -28,7 +28,7 @@ log = structlog.stdlib.get_logger("aexp.service")
 
 
 def load_scenarios() -> Mapping[str, Scenario[Any]]:
-    """All scenarios by name. Imports them, which takes time: call it before the loop."""
+    """Load all scenarios by name. Imports them, which takes time: call it before the loop."""
     found: dict[str, Scenario[Any]] = {}
     for name in known_scenarios():
         try:
@@ -40,7 +40,7 @@ def load_scenarios() -> Mapping[str, Scenario[Any]]:
 
 
 def create_app(options: ServiceOptions, scenarios: Mapping[str, Scenario[Any]]) -> FastAPI:
-    """The service as an ASGI application, which hosts runs for as long as its lifespan.
+    """Create the service as an ASGI application, which hosts runs for as long as its lifespan.
 
     ``app.state.service`` is its :class:`Service`. Needs a migrated database.
     """

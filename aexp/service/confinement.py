@@ -27,7 +27,7 @@ def confine(
     root: Path | None,
     allow_outbound: bool,
 ) -> dict[str, Any]:
-    """``given`` with the real path of each file that it names.
+    """Return ``given`` with the real path of each file that it names.
 
     Blocks: it looks at files. Raises RequestRefused, and InvalidParameter.
     """
@@ -67,7 +67,7 @@ def _place(root: Path | None, name: str, value: str, *, allow_outbound: bool) ->
 
 
 def _below(root: Path | None, name: str, path: Path) -> Path:
-    """``path`` without links, if it lies below ``root``."""
+    """Return ``path`` without links, if it lies below ``root``."""
     if root is None:
         raise RequestRefused(
             FORBIDDEN_PARAMETER,

@@ -14,16 +14,16 @@ from aexp.service.problems import INVALID, RequestRefused
 
 __all__ = ["read_cursor", "write_cursor"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def write_cursor(place: Sequence[str | int]) -> str:
-    """The cursor of ``place``."""
+    """Write the cursor of ``place``."""
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
 
-def read_cursor(cursor: str, shape: type[T]) -> T:
-    """The place of ``cursor``, which has this shape; raises RequestRefused."""
+def read_cursor(cursor: str, shape: type[_T]) -> _T:
+    """Read the place of ``cursor``, which has this shape; raises RequestRefused."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         return TypeAdapter(shape).validate_python(json.loads(text))

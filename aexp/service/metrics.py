@@ -61,7 +61,7 @@ class Metrics:
         self._elapsed.observe(elapsed_s)
 
     async def render(self, host: Host, lag: LoopLag, waiting: int) -> bytes:
-        """All figures of this moment, in Prometheus's text format."""
+        """Render all figures of this moment in Prometheus's text format."""
         runs = await host.pool.fetch(_RUNS)
         queues = await host.pool.fetch(_QUEUES)
         # From here on nothing is awaited: no other request sees a half of it.

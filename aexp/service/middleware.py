@@ -34,7 +34,7 @@ from aexp.service.problems import (
 )
 from aexp.service.state import Service
 
-__all__ = ["HEAD_LIMIT", "Gate", "known_names"]
+__all__ = ["HEAD_LIMIT", "OPEN_PATHS", "Gate", "known_names"]
 
 # Probes come without a token.
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
@@ -123,7 +123,7 @@ class Gate:
         await refusal(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """Why a request is refused for what its head says."""
+        """Say why a request is refused for what its head says."""
         headers = Headers(scope=scope)
         if (refusal := self._excess(scope, headers)) is not None:
             return refusal
@@ -148,7 +148,7 @@ class Gate:
         return None
 
     def _excess(self, scope: Scope, headers: Headers) -> Response | None:
-        """Why a request is refused for being too much."""
+        """Say why a request is refused for being too much."""
         if _head_size(scope) > HEAD_LIMIT:
             return problem(HEAD_TOO_LARGE, f"URL and headers may have {HEAD_LIMIT} bytes")
         if self._open > MOST_REQUESTS:
@@ -174,7 +174,7 @@ class Gate:
         return scheme.lower() in {"basic", "bearer"} and same
 
     async def _body(self, receive: Receive) -> bytes | Response | None:
-        """The body, or why it is refused; None when the client has left."""
+        """Return the body, or why it is refused; None when the client has left."""
         chunks: list[bytes] = []
         size = 0
         with anyio.move_on_after(self._options.request_deadline_s):
@@ -198,14 +198,14 @@ def _too_large(limit: int) -> Response:
 
 
 def known_names(listen_host: str, listening: socket.socket) -> frozenset[str]:
-    """The names by which a service that listens on a loopback address alone is addressed: as it was
-    told to, and as it says itself."""
+    """Return the names by which a service that listens on a loopback address alone is addressed: as
+    it was told to, and as it says itself."""
     given = listen_host.lower().rstrip(".")
     return frozenset({"localhost", "127.0.0.1", "::1", given, listening.getsockname()[0]})
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """What gives ``body`` first, and then whatever else the client does."""
+    """Return a ``receive`` that gives ``body`` first, and then whatever else the client does."""
     given = False
 
     async def replay() -> Message:
@@ -224,7 +224,7 @@ def _head_size(scope: Scope) -> int:
 
 
 def _password(encoded: bytes) -> bytes:
-    """The password in HTTP Basic credentials (RFC 7617); empty when there is none."""
+    """Return the password in HTTP Basic credentials (RFC 7617); empty when there is none."""
     try:
         return base64.b64decode(encoded, validate=True).partition(b":")[2]
     except ValueError:
@@ -232,7 +232,7 @@ def _password(encoded: bytes) -> bytes:
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without its port."""
+    """Return the name in a Host header, without its port."""
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:

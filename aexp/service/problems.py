@@ -39,8 +39,18 @@ from aexp.errors import (
 from aexp.log import mask
 
 __all__ = [
+    "CROSS_SITE",
+    "FORBIDDEN_PARAMETER",
+    "HEAD_TOO_LARGE",
+    "INVALID",
     "MEDIA_TYPE",
+    "NOT_READY",
     "RETRY_AFTER_S",
+    "TOO_BUSY",
+    "TOO_LARGE",
+    "TOO_SLOW",
+    "UNAUTHORIZED",
+    "WRONG_HOST",
     "Kind",
     "RequestRefused",
     "add_problem_handlers",
@@ -140,7 +150,7 @@ _OF_STATUS = (
 
 
 def of_status(status: int) -> Kind:
-    """The kind for an answer of the framework's own."""
+    """Return the kind for an answer of the framework's own."""
     for kind in _OF_STATUS:
         if kind.status == status:
             return kind
@@ -154,7 +164,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     **more: Any,
 ) -> Response:
-    """The answer that says so; ``more`` are extension members."""
+    """Make the answer that says so; ``more`` are extension members."""
     document = {
         "type": kind.type,
         "title": kind.title,
@@ -239,7 +249,7 @@ async def _database(_request: Request, error: Exception) -> Response:
 
 
 def unexpected(error: Exception) -> Response:
-    """The answer to a request that ended in an error which nobody handles; the log has the rest."""
+    """Answer a request that ended in an error which nobody handles; the log has the rest."""
     log.error("service.request_failed", problem=INTERNAL.slug, exc_info=error)
     return problem(INTERNAL, _UNKNOWN)
 
@@ -262,7 +272,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """These statuses and those that every request may get, for the OpenAPI document."""
+    """Return these statuses and those that every request may get, for the OpenAPI document."""
     common = (401, 403, 408, 413, 421, 431, 500, 503)
     return {
         status: {

@@ -25,7 +25,7 @@ __all__ = [
 
 MOST_WORKFLOWS = 5_000
 # pydantic writes what is nested 255 deep at most.
-MOST_DEPTH = 100
+_MOST_DEPTH = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,7 +39,7 @@ async def read_run_page(
     place: tuple[datetime, str] | None,
     limit: int,
 ) -> Sequence[Mapping[str, Any]]:
-    """Runs that fit, newest first, beginning after ``place``."""
+    """Read runs that fit, newest first, beginning after ``place``."""
     rows: Sequence[Mapping[str, Any]] = await pool.fetch(
         f"SELECT run_id, scenario, {STATUS} AS status,"  # noqa: S608 - our own words
         " runs.created_at, parameters"
@@ -61,7 +61,7 @@ async def read_run_page(
 
 
 async def read_status(pool: Any, run_id: str) -> tuple[str | None, bool]:
-    """The status of a run, and whether all its workflows have ended; None when it is no more."""
+    """Read a run's status, None when it is no more, and whether all its workflows have ended."""
     row = await pool.fetchrow(
         f"SELECT {STATUS} AS status,"  # noqa: S608 - our own words
         f" {STATUS} <> ALL($2::text[] || 'NOT STARTED'::text) AND NOT EXISTS (SELECT"
@@ -76,7 +76,7 @@ async def read_status(pool: Any, run_id: str) -> tuple[str | None, bool]:
 
 
 async def read_progress(pool: Any, run_id: str) -> Mapping[str, Any] | None:
-    """How far a run had come when that was last written down."""
+    """Read how far a run had come when that was last written down."""
     told: Mapping[str, Any] | None = await pool.fetchval(
         "SELECT data FROM aexp.run_events WHERE run_id = $1 AND event = 'run.progressed'"
         " ORDER BY seq DESC LIMIT 1",
@@ -86,7 +86,7 @@ async def read_progress(pool: Any, run_id: str) -> Mapping[str, Any] | None:
 
 
 async def read_workflows(pool: Any, run: Run) -> tuple[Sequence[dict[str, Any]], int, int]:
-    """The workflows of a run as trees, how many there are, and how many are shown."""
+    """Read the workflows of a run as trees, how many there are, and how many are shown."""
     rows = await pool.fetch(
         "SELECT workflow_uuid AS workflow_id, name, status, queue_name AS queue, created_at,"
         " started_at_epoch_ms AS started_at, completed_at AS ended_at,"
@@ -128,7 +128,7 @@ def _grow(
         }
         siblings.append(node)
         shown += 1
-        if depth < MOST_DEPTH:
+        if depth < _MOST_DEPTH:
             below = children.get(row["workflow_id"], ())
             todo += [(child, node["children"], depth + 1) for child in reversed(below)]
     return trees, shown
@@ -142,7 +142,7 @@ async def read_step_page(
     place: tuple[str, int] | None,
     limit: int,
 ) -> Sequence[dict[str, Any]]:
-    """Checkpoints of a run after ``place``, by workflow and number, decoded in a thread."""
+    """Read checkpoints of a run after ``place``, by workflow and number, decoded in a thread."""
     rows = await pool.fetch(
         "SELECT steps.workflow_uuid AS workflow_id, function_id AS step_id,"
         " function_name AS name, steps.started_at_epoch_ms AS began_at,"
@@ -166,7 +166,7 @@ async def read_step_page(
 
 
 def _decoded(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Checkpoints with their outputs and errors as short texts."""
+    """Return checkpoints with their outputs and errors as short texts."""
     return [
         {
             "workflow_id": row["workflow_id"],

@@ -28,7 +28,7 @@ class DatabaseCheck:
         self._stale_at = -math.inf
 
     async def problems(self) -> Sequence[str]:
-        """Why the database cannot be used; empty when it can."""
+        """Say why the database cannot be used; empty when it can."""
         async with self._one:
             if anyio.current_time() >= self._stale_at:
                 self._found = await self._ask()

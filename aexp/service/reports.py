@@ -25,7 +25,7 @@ _COUNT_WITHIN_S = 0.5
 
 
 async def describe_run(service: Service, run: Run, *, with_report: bool = True) -> RunDetail:
-    """A run as it stands now."""
+    """Describe a run as it stands now."""
     host = service.host
     status, ended = await read_status(host.pool, run.run_id)
     report, ok = await _report(service, run) if with_report else (None, None)
@@ -53,7 +53,7 @@ async def describe_run(service: Service, run: Run, *, with_report: bool = True) 
 
 
 async def _progress(service: Service, run: Run) -> RunProgress | None:
-    """What is known here, else what was written down, unless more may have been done since."""
+    """Return what is known here, else the last record, unless more may have been done since."""
     host = service.host
     reached = host.progress(run.run_id)
     if reached is not None:
@@ -72,7 +72,7 @@ async def _forkable(service: Service, run: Run) -> bool:
 
 
 async def _absent(service: Service, run: Run, *, ended: bool) -> Mapping[str, int]:
-    """How many of the run's workflows are claimed by executors that are away."""
+    """Count the run's workflows that are claimed by executors that are away."""
     if ended:
         return {}
     async with borrowed(service.host.pool) as connection:
@@ -84,7 +84,7 @@ async def _absent(service: Service, run: Run, *, ended: bool) -> Mapping[str, in
 
 
 async def _report(service: Service, run: Run) -> tuple[Any, bool | None]:
-    """The report as JSON values, and whether all is well; None where nobody can tell."""
+    """Return the report as JSON values, and whether all is well; None where nobody can tell."""
     async with service.audits, borrowed(service.host.pool) as connection:
         report = await audit(service, connection, run)
     if report is None:
@@ -95,7 +95,7 @@ async def _report(service: Service, run: Run) -> tuple[Any, bool | None]:
 
 
 async def audit(service: Service, connection: Connection, run: Run) -> Report | None:
-    """The report of ``run``; None when the service does not know its scenario."""
+    """Make the report of ``run``; None when the service does not know its scenario."""
     # The registered name, and never a path: what a run of the command line named may be anything.
     scenario = service.scenarios.get(run.target)
     if scenario is None:

@@ -7,8 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from aexp.model.run_ids import RUN_ID_PATTERN
+from aexp.runs.kill_plan import MOST_KILLS
+
 __all__ = [
-    "RUN_ID",
+    "Absent",
     "ForkOrigin",
     "ForkRequest",
     "Problem",
@@ -25,10 +28,7 @@ __all__ = [
     "WorkflowTree",
 ]
 
-# DBOS dead-letters a workflow after 100 recoveries.
-MOST_KILLS = 90
-MOST_DEPTH = 20
-RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$"
+_MOST_NESTING = 20
 
 
 class _Shape(BaseModel):
@@ -50,8 +50,8 @@ class Problem(BaseModel):
 
 def _storable(value: Any, depth: int = 0) -> Any:
     """Refuse what PostgreSQL's JSON cannot hold."""
-    if depth > MOST_DEPTH:
-        raise ValueError(f"values are nested more than {MOST_DEPTH} deep")
+    if depth > _MOST_NESTING:
+        raise ValueError(f"values are nested more than {_MOST_NESTING} deep")
     if isinstance(value, str):
         if "\0" in value or (not value.isascii() and _is_broken(value)):
             raise ValueError("a text has a NUL or is no valid Unicode")
@@ -106,7 +106,7 @@ class ForkRequest(_Shape):
     )
     run_id: str | None = Field(
         None,
-        pattern=RUN_ID,
+        pattern=RUN_ID_PATTERN,
         description="id of the fork: a request with the same id and step is the same fork",
     )
 

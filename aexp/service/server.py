@@ -37,7 +37,7 @@ log = structlog.stdlib.get_logger("aexp.service")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on ``host``; port 0 lets the system choose. Raises UsageError."""
+    """Open a socket that listens on ``host``; port 0 lets the system choose. Raises UsageError."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -56,12 +56,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(listening: socket.socket) -> bool:
-    """Whether only this machine reaches the socket."""
+    """Return whether only this machine reaches the socket."""
     return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
 def address(listening: socket.socket) -> str:
-    """The URL of the socket."""
+    """Return the URL of the socket."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -83,7 +83,7 @@ async def _confined(
 async def answer_with_run(
     service: Service, request: Request, response: Response, run: Run, *, within_s: float
 ) -> Any:
-    """The run: with its report and 200 if it ends within ``within_s``, else as it stands and 202.
+    """Answer with the run: 200 and its report if it ends within ``within_s``, else 202.
 
     A client that leaves ends the wait and not the run.
     """

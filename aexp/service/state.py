@@ -12,6 +12,7 @@ from fastapi import Depends, Path, Request
 
 from aexp.database.connect import borrowed
 from aexp.model.run import Run
+from aexp.model.run_ids import RUN_ID_PATTERN
 from aexp.model.scenario import Scenario
 from aexp.processes.signals import Stop
 from aexp.runs.host import Host
@@ -21,7 +22,6 @@ from aexp.service.metrics import Metrics
 from aexp.service.options import ServiceOptions
 from aexp.service.problems import RETRY_AFTER_S, TOO_BUSY, RequestRefused
 from aexp.service.readiness import DatabaseCheck
-from aexp.service.schemas import RUN_ID
 
 __all__ = ["Current", "KnownRun", "RunId", "Service", "Waiting", "race"]
 
@@ -58,7 +58,7 @@ class Service:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place among the requests that stay open; raises RequestRefused when all are taken."""
+        """Take a place among the requests that stay open; raises RequestRefused without one."""
         if self.waiting >= MOST_WAITING:
             raise RequestRefused(
                 TOO_BUSY,
@@ -72,7 +72,7 @@ class Service:
             self.waiting -= 1
 
     async def run(self, run_id: str) -> Run:
-        """The run of this id; raises UnknownRun."""
+        """Return the run of this id; raises UnknownRun."""
         async with borrowed(self.host.pool) as connection:
             return await get_run(connection, run_id)
 
@@ -86,7 +86,7 @@ Current = Annotated[Service, Depends(_service)]
 RunId = Annotated[
     str,
     Path(
-        pattern=RUN_ID,
+        pattern=RUN_ID_PATTERN,
         description="id of a run",
         examples=["resume-0a1b2c3d"],
     ),

@@ -44,7 +44,7 @@ def draw_timeline(
     alive: bool,
     truncated: Mapping[str, int] | None = None,
 ) -> Timeline:
-    """The timeline of a run.
+    """Draw the timeline of a run.
 
     ``created_ms`` is when the run was recorded, which counts when nothing else has happened.
     ``alive`` says whether the last process still works: it then lives at ``now_ms``.
@@ -86,7 +86,7 @@ def _grouped(rows: Iterable[Any]) -> defaultdict[str, list[Any]]:
 def _traces(
     workflows: Sequence[WorkflowRow], steps: Sequence[StepRow], bodies: Sequence[BodyRow]
 ) -> Sequence[int]:
-    """Every moment at which some process must have been alive, in order."""
+    """Return every moment at which some process must have been alive, in order."""
     traces = [row.created_ms for row in workflows]
     traces += [row.completed_ms for row in workflows if row.completed_ms is not None]
     for step in steps:
@@ -101,7 +101,7 @@ def _traces(
 def _lives(
     processes: Sequence[ProcessRecord], traces: Sequence[int], began_at: int, now: int | None
 ) -> list[Life]:
-    """The lives of the processes; the last of them still lasts when ``now`` is given."""
+    """Return the lives of the processes; the last of them still lasts when ``now`` is given."""
     lives = []
     for place, process in enumerate(processes):
         began = _ms(process.started_at)
@@ -146,7 +146,7 @@ def _kind(step: StepRow) -> BarKind:
 
 
 def _natural(text: str) -> tuple[tuple[int, str], ...]:
-    """A key under which ``a.10`` comes after ``a.9``."""
+    """Return a key under which ``a.10`` comes after ``a.9``."""
     return tuple(
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
     )
@@ -155,7 +155,7 @@ def _natural(text: str) -> tuple[tuple[int, str], ...]:
 def _parents(
     workflows: Sequence[WorkflowRow], steps: Sequence[StepRow]
 ) -> Mapping[str, str | None]:
-    """Who started whom: DBOS says so, or a step of the parent does, or the id itself."""
+    """Find who started whom: DBOS says so, or a step of the parent does, or the id itself."""
     known = {row.workflow_id for row in workflows}
     told = {step.child_workflow_id: step.workflow_id for step in steps if step.child_workflow_id}
     parents: dict[str, str | None] = {}
@@ -170,7 +170,7 @@ def _parents(
 def _as_tree(
     workflows: Sequence[WorkflowRow], steps: Sequence[StepRow]
 ) -> Iterable[tuple[WorkflowRow, str | None, int | None, int]]:
-    """Each workflow with its parent's id, its parent's place in this very order, and its depth."""
+    """Yield each workflow with its parent's id, the parent's place in this order, and its depth."""
     parents = _parents(workflows, steps)
     known = {row.workflow_id for row in workflows}
     children: defaultdict[str | None, list[WorkflowRow]] = defaultdict(list)
@@ -264,7 +264,8 @@ class _Drawn:
         return None
 
     def _process_of(self, body: BodyRow) -> int | None:
-        """By its pid, which may come again; by the time where no record has it."""
+        """Find a body's process by its pid, which may come again; by the time where no record has
+        it."""
         moment = int(body.began_ms) - self.began_at
         for place in reversed(range(len(self.lives))):
             if self.lives[place].pid == body.pid and self.lives[place].began <= moment:
@@ -288,7 +289,7 @@ class _Drawn:
     def _attempt(
         self, body: BodyRow, following: BodyRow | None, bar: Bar | None, completed: int | None
     ) -> Attempt | None:
-        """What became of ``body``; None when it simply came to its checkpoint."""
+        """Say what became of ``body``; None when it simply came to its checkpoint."""
         process = self._process_of(body)
         began = int(body.began_ms) - self.began_at
         life = self.lives[process] if process is not None else None

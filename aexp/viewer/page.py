@@ -35,7 +35,7 @@ VERSION = 1
 
 
 def asset(name: str) -> str:
-    """The text of ``view.css`` or ``view.js``, as a page inlines it and a service serves it.
+    """Return the text of ``view.css`` or ``view.js``, as a page inlines it and a service serves it.
 
     Raises KeyError for any other name.
     """
@@ -49,9 +49,9 @@ def _read(name: str) -> str:
 
 
 def view_data(report: Report, timeline: Timeline) -> dict[str, Any]:
-    """What ``view.js`` draws: the report as in ``aexp audit --json``, some more of it, and the
-    timeline (see :meth:`Timeline.as_json`). JSON values; what JSON does not know stands there as
-    text, and a password in a URL as ``***``."""
+    """Return what ``view.js`` draws: the report as in ``aexp audit --json``, some more of it, and
+    the timeline (see :meth:`Timeline.as_json`). JSON values; what JSON does not know stands there
+    as text, and a password in a URL as ``***``."""
     created = report.run.created_at
     told = {
         **report.as_json(),
@@ -66,7 +66,7 @@ def view_data(report: Report, timeline: Timeline) -> dict[str, Any]:
 
 
 def view_json(data: Mapping[str, Any]) -> str:
-    """``data`` as JSON that may stand in a script element: it holds no ``<``, ``>`` or ``&``.
+    """Write ``data`` as JSON that may stand in a script element: without ``<``, ``>`` or ``&``.
 
     What JSON does not know stands there as text.
     """
@@ -82,7 +82,7 @@ def view_json(data: Mapping[str, Any]) -> str:
 
 
 def render_page(data: Mapping[str, Any], *, title: str | None = None) -> str:
-    """The page that shows ``data``, as :func:`view_data` gives it.
+    """Render the page that shows ``data``, as :func:`view_data` gives it.
 
     Its policy allows this very style and this very script, and nothing else.
     """

@@ -71,7 +71,7 @@ _COUNTS = f"""
 
 
 def _bounded(column: str, name: str) -> str:
-    """A stored text unless it is larger than $2 bytes, and its size."""
+    """Select a stored text unless it is larger than $2 bytes, and its size."""
     return (
         f"CASE WHEN octet_length({column}) <= $2 THEN {column} END AS {name},"
         f" octet_length({column}) AS {name}_bytes"
@@ -85,7 +85,7 @@ async def gather_timeline(
     most_lanes: int = MOST_LANES,
     most_bars: int = MOST_BARS,
 ) -> Timeline:
-    """The timeline of ``run`` as it stands now.
+    """Gather the timeline of ``run`` as it stands now.
 
     Shows at most so many workflows and checkpoints; where there are more, the root comes first,
     then what did not end well, then what was recovered, then the earliest. A text has at most 2,000
@@ -142,7 +142,7 @@ async def gather_timeline(
 def _read(
     workflows: Sequence[asyncpg.Record], steps: Sequence[asyncpg.Record]
 ) -> tuple[list[WorkflowRow], list[StepRow]]:
-    """The rows with their texts decoded: the more there are, the shorter."""
+    """Read the rows with their texts decoded: the more there are, the shorter."""
     limit = MOST_TEXT // max(1, len(steps) + len(workflows))
     limit = min(MOST_CHARACTERS, max(LEAST_CHARACTERS, limit))
     return (
@@ -152,7 +152,7 @@ def _read(
 
 
 def _decoded(rows: Sequence[asyncpg.Record], *, limit: int) -> list[dict[str, Any]]:
-    """``rows`` with their outputs and errors as short texts."""
+    """Return ``rows`` with their outputs and errors as short texts."""
     decoded = []
     for row in rows:
         fields = dict(row)

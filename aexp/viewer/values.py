@@ -26,7 +26,7 @@ MOST_BYTES = 256 * 1024
 def stored_text(
     stored: str | None, serialization: str | None, *, limit: int = MOST_CHARACTERS
 ) -> str | None:
-    """The value that DBOS stored, as text of at most ``limit`` characters; None when there is none.
+    """Show the value that DBOS stored as text of at most ``limit`` characters; None without one.
 
     An error is its type and its message, anything else its repr.
     """
@@ -51,7 +51,7 @@ def _load(stored: str, serialization: str | None) -> Any:
 
 
 def shorten(text: str, limit: int = MOST_CHARACTERS) -> str:
-    """``text`` without passwords, in valid UTF-8, and cut at ``limit`` characters."""
+    """Return ``text`` without passwords, in valid UTF-8, and cut at ``limit`` characters."""
     # Cut before and after: masking a very long text takes long, and may make it longer.
     plain = mask(text[: 2 * limit]).encode(errors="backslashreplace").decode()
     if len(plain) <= limit and len(text) <= 2 * limit:
@@ -78,7 +78,7 @@ class _Brief(reprlib.Repr):
         self._left = limit
 
     def repr1(self, x: Any, level: int) -> str:
-        """Counts what inner values said; those that come after the limit are left out."""
+        """Count what inner values said; those that come after the limit are left out."""
         if self._left <= 0:
             return self.fillvalue
         # Each value costs something, for one that holds itself many times over says little of each.
@@ -89,7 +89,7 @@ class _Brief(reprlib.Repr):
         return text
 
     def repr_dict(self, x: Mapping[Any, Any], level: int) -> str:
-        """In the order of the dict, which reprlib would sort."""
+        """Write a dict in its own order, in which reprlib would sort it."""
         if level <= 0:
             return "{...}"
         pairs = []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import anyio
 
-from aexp.audit.overview import Outcome, judge_runs, list_standings
+from aexp.audit.overview import RunVerdict, judge_runs, list_standings
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.scenarios import find_scenario
@@ -123,7 +123,7 @@ def test_a_run_that_takes_too_long_is_unknown_and_the_others_are_told(
     assert cli("run", "nested", "--run-id", "quick", "--set", "pause_s=0").code == 0
     assert cli("run", "resume", "--run-id", "slow", "--set", "messages=1").code == 0
 
-    async def judge() -> Mapping[str, Outcome]:
+    async def judge() -> Mapping[str, RunVerdict]:
         async with connected(database) as connection, connection.transaction():
             standings = await list_standings(connection, 5)
             # What only the slow one reads.

@@ -32,10 +32,10 @@ from aexp.model.run_ids import check_run_id, run_id_of_key
 from aexp.runs.host import Host, open_host
 from aexp.runs.host.active_run import ActiveRun
 from aexp.runs.host.events import Journal
-from aexp.runs.host.records import KEPT
+from aexp.runs.host.records import STANDING
+from aexp.runs.kill_plan import KillPlan
 from aexp.runs.leases import lease_run
 from aexp.runs.store import begin_run, get_run
-from aexp.runs.supervisor import KillPlan
 from aexp.scenarios.resume.workflow import SCENARIO as RESUME
 from aexp.scenarios.scope.workflow import SCENARIO
 from aexp.service.options import ServiceOptions
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.asyncio
 
 
 @asynccontextmanager
-async def hosting(database: DatabaseUrl) -> AsyncIterator[Host]:
+async def running_host(database: DatabaseUrl) -> AsyncIterator[Host]:
     """A host that may work on one run. No fixture, which another task would end."""
     async with open_host(
         Settings(), database, scenarios={"resume": RESUME, "scope": SCENARIO}, max_active_runs=1
@@ -77,7 +77,7 @@ async def requested(
 async def test_events_are_numbered_without_a_gap_whoever_writes(
     database: DatabaseUrl, connection: Connection
 ) -> None:
-    async with hosting(database) as host:
+    async with running_host(database) as host:
         run_id = await a_run(connection)
         async with anyio.create_task_group() as group:
             for number in range(40):
@@ -92,7 +92,7 @@ async def test_events_are_numbered_without_a_gap_whoever_writes(
 async def test_who_asks_for_news_and_then_looks_misses_nothing(
     database: DatabaseUrl, connection: Connection
 ) -> None:
-    async with hosting(database) as host:
+    async with running_host(database) as host:
         run_id = await a_run(connection)
         news = host.journal.news(run_id)
         assert await host.journal.read(run_id, 0) == []
@@ -102,7 +102,7 @@ async def test_who_asks_for_news_and_then_looks_misses_nothing(
 
 
 async def test_an_event_of_a_run_that_is_no_more_is_no_error(database: DatabaseUrl) -> None:
-    async with hosting(database) as host:
+    async with running_host(database) as host:
         await host.journal.write("gone", "run.progressed", {})
         assert await host.journal.read("gone", 0) == []
 
@@ -111,7 +111,7 @@ async def test_a_kill_that_is_written_down_twice_is_one(
     database: DatabaseUrl, connection: Connection
 ) -> None:
     await requested(connection, "r", "of another service", {}, kills=2)
-    async with hosting(database) as host:
+    async with running_host(database) as host:
         # As after a commit whose answer was lost.
         for kills in (1, 1, 2):
             await host.journal.write("r", "run.process_killed", {"kills": kills})
@@ -121,7 +121,7 @@ async def test_a_kill_that_is_written_down_twice_is_one(
 async def test_only_known_scenarios_and_parameters_are_begun(
     database: DatabaseUrl, connection: Connection
 ) -> None:
-    async with hosting(database) as host:
+    async with running_host(database) as host:
         for name in ("objects", "os:system", "flow.py:flow"):
             with pytest.raises(UnknownScenario):
                 await host.start(name, {})
@@ -142,7 +142,7 @@ async def test_only_known_scenarios_and_parameters_are_begun(
 async def test_a_run_is_worked_on_and_leaves_room_for_the_next(
     database: DatabaseUrl, connection: Connection
 ) -> None:
-    async with hosting(database) as host:
+    async with running_host(database) as host:
         run, fresh = await host.start("scope", {}, run_id="one")
         assert fresh
         assert list(host.active) == ["one"]
@@ -168,7 +168,7 @@ async def test_who_asks_again_is_answered_though_the_input_is_gone_and_no_place_
 ) -> None:
     given = tmp_path / "in.jsonl"
     given.write_text('{"n": 1}\n')
-    async with hosting(database) as host:
+    async with running_host(database) as host:
         ask = partial(host.start, "resume", {"input": str(given)}, run_id="asked")
         run, fresh = await ask(kills=0)
         assert fresh
@@ -186,7 +186,7 @@ async def test_who_asks_again_is_answered_though_the_input_is_gone_and_no_place_
 async def test_a_run_that_is_cancelled_before_it_has_a_workflow_is_audited_as_cancelled(
     database: DatabaseUrl, connection: Connection
 ) -> None:
-    async with hosting(database) as host:
+    async with running_host(database) as host:
         run = await get_run(connection, await a_run(connection))
         assert (await read_ending(database, connection, run)).status == "NOT STARTED"
         await host.cancel(run.run_id)
@@ -196,7 +196,7 @@ async def test_a_run_that_is_cancelled_before_it_has_a_workflow_is_audited_as_ca
 async def test_a_run_that_another_process_holds_is_not_deleted(
     database: DatabaseUrl, connection: Connection
 ) -> None:
-    async with hosting(database) as host:
+    async with running_host(database) as host:
         run_id = await a_run(connection)
         async with lease_run(database, run_id, "elsewhere"):
             with pytest.raises(RunBusy):
@@ -214,10 +214,8 @@ async def test_what_cannot_go_on_keeps_nothing_else_from_it(
     # As while somebody resets the database.
     await connection.execute("ALTER TABLE aexp.runs RENAME TO away")
     with capture_logs() as lines:
-        async with hosting(database) as host:
-            await eventually(
-                lambda: any(line["event"] == "hosting.looking_failed" for line in lines)
-            )
+        async with running_host(database) as host:
+            await eventually(lambda: any(line["event"] == "host.looking_failed" for line in lines))
             await connection.execute("ALTER TABLE aexp.away RENAME TO runs")
 
             async def has_ended() -> bool:
@@ -227,7 +225,7 @@ async def test_what_cannot_go_on_keeps_nothing_else_from_it(
             for run_id in ("alien", "stale"):
                 events = await host.journal.read(run_id, 0)
                 assert [event.event for event in events] == ["run.requested"]
-    given_up = [line["run_id"] for line in lines if line["event"] == "hosting.run_given_up"]
+    given_up = [line["run_id"] for line in lines if line["event"] == "host.run_given_up"]
     assert given_up == ["stale"]
 
 
@@ -263,25 +261,25 @@ async def test_who_is_asked_to_stop_waits_for_no_database_that_is_away(
     monkeypatch.setattr("aexp.database.connect.PATIENCE_S", math.inf)
     monkeypatch.setattr("aexp.runs.host.active_run._LAST_WORDS_S", 0.1)
     run = await get_run(connection, await a_run(connection))
-    async with hosting(database) as host:
+    async with running_host(database) as host:
         # All that is tried with it fails as a connection does.
         await host.pool.close()
-        care = ActiveRun(run, KillPlan(0, 0, None))
+        active = ActiveRun(run, KillPlan(0, 0, None))
         with anyio.fail_after(TIMEOUT_S):
             async with anyio.create_task_group() as group:
-                group.start_soon(host.driver.drive, care)
+                group.start_soon(host.driver.drive, active)
                 # What it tries before it is asked.
                 await anyio.wait_all_tasks_blocked()
-                care.stop.ask()
-    assert not care.failed
-    assert care.steps_begun == 0
+                active.stop.ask()
+    assert not active.failed
+    assert active.steps_begun == 0
 
 
 async def test_no_more_runs_are_worked_on_than_may_be_however_many_are_resumed_at_once(
     database: DatabaseUrl, connection: Connection
 ) -> None:
     run_ids = [f"r{number}" for number in range(4)]
-    async with hosting(database) as host:
+    async with running_host(database) as host:
         for run_id in run_ids:
             await begin_run(
                 connection, Run(run_id, "scope", "scope", {"pause_s": 3600}, {}, f"run-{run_id}")
@@ -300,14 +298,14 @@ async def test_no_more_runs_are_worked_on_than_may_be_however_many_are_resumed_a
         assert len(resumed) == 1
 
 
-async def test_only_a_kept_run_is_taken_for_the_newest_of_them(
+async def test_only_a_standing_run_is_taken_for_the_newest_of_them(
     database: DatabaseUrl, connection: Connection
 ) -> None:
-    async with hosting(database) as host:
+    async with running_host(database) as host:
         none = await host.newest("beat-n")
         assert (none.run, none.free) == (None, 1)
         for run_id in ("beat-n9", "beat-n10"):
-            await requested(connection, run_id, "of another service", {}, **{KEPT: True})
+            await requested(connection, run_id, "of another service", {}, **{STANDING: True})
         # As forks can be called.
         for run_id in ("beat-n11", "beat-n12-1", "beat-n14", "beat-nine"):
             await requested(connection, run_id, "of another service", {})

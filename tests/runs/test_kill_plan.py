@@ -13,7 +13,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from aexp.processes.progress import Progress, Snapshot
-from aexp.runs.supervisor import LONGEST_DELAY_S, SHORTEST_DELAY_S, KillMoment, KillPlan
+from aexp.runs.kill_plan import LONGEST_DELAY_S, SHORTEST_DELAY_S, KillMoment, KillPlan
 
 moderate = effort(max_examples=50, deadline=None, database=None)
 

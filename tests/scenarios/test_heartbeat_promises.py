@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aexp.model.promise import judge
+from aexp.model.promise import SAMPLE, judge
 from aexp.scenarios.heartbeat.promises import (
     PROMISES,
-    SAMPLE,
     Beat,
     Firing,
     HeartbeatEvidence,

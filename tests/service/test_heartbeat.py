@@ -73,7 +73,7 @@ def test_it_goes_on_after_a_restart_and_is_followed_by_the_next(cli: Cli) -> Non
             assert set(heartbeats(other)) == {FIRST, SECOND}
 
             assert other.client.post(f"/runs/{SECOND}/cancel").status_code == 200
-            wait_until(lambda: "hosting.run_not_kept" in other.log.read_text())
+            wait_until(lambda: "host.standing_run_left_alone" in other.log.read_text())
             assert heartbeats(other)[SECOND] == "CANCELLED"
             assert served.cli.query(
                 "SELECT data->>'scheduled' FROM aexp.events WHERE event = 'heartbeat.ticked'"

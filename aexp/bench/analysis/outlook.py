@@ -65,7 +65,7 @@ class Outlook:
         return max(known, key=lambda need: need.share or 0.0, default=None)
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the outlook as JSON values."""
         return {
             "variant": self.variant,
             "messages_a_day": self.messages,
@@ -83,7 +83,7 @@ def outlook(
     limits: Mapping[str, float | None],
     messages: int = MESSAGES_A_DAY,
 ) -> Outlook | None:
-    """What it takes to publish ``messages`` a day.
+    """Work out what it takes to publish ``messages`` a day.
 
     ``figures`` are those of a growth cell with one process, by message but for ``rate`` and
     ``connections``; ``limits`` what the machine and the server have: ``cores``,
@@ -132,7 +132,7 @@ def outlook(
 
 
 def _log_limit(limits: Mapping[str, float | None]) -> float | None:
-    """The log, in MB a second, with which checkpoints come when they are due; None if not known.
+    """Return the log, in MB a second, with which checkpoints come when due; None if not known.
 
     With more, the next one comes before its time: then PostgreSQL writes more, and stops for
     nothing (xlog.c, CalculateCheckpointSegments).

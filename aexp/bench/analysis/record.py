@@ -24,7 +24,7 @@ def assemble(
     cells: Sequence[CellResult],
     failure: AexpError | None = None,
 ) -> Result:
-    """What ``cells`` of these workloads, each with the target that finds it, come to.
+    """Make a result of ``cells`` of these workloads, each with the target that finds it.
 
     ``failure`` is what ended the bench before its time.
     """
@@ -40,7 +40,7 @@ def assemble(
 
 
 def read_result(told: Mapping[str, Any]) -> Result:
-    """The result that ``aexp bench --json`` told of; its workloads must still be there.
+    """Read the result that ``aexp bench --json`` wrote; its workloads must still be there.
 
     Raises BadInput when it is none, and UsageError when a workload is not found.
     """
@@ -56,7 +56,7 @@ def read_result(told: Mapping[str, Any]) -> Result:
 def _outlooks(
     summaries: Sequence[Summary], limits: Mapping[str, float | None]
 ) -> Iterator[Outlook]:
-    """What a great many messages would take, by the largest cell of each way to publish them."""
+    """Yield what very many messages would take, by the largest cell of each way to publish them."""
     for summary in summaries:
         if summary.workload.name != _MODELLED:
             continue

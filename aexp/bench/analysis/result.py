@@ -17,8 +17,10 @@ from aexp.bench.workload import Comparison, Size, Variant, Workload
 from aexp.errors import AexpError
 
 __all__ = [
+    "VERSION",
     "CellResult",
     "Compared",
+    "Growth",
     "Measured",
     "Result",
     "Summary",
@@ -57,7 +59,7 @@ class CellResult:
         return share if share > BUSY else 0.0
 
     def bounded(self, figure: str) -> Bounded | None:
-        """A figure, and what it would be at best and at worst on a machine that is not shared.
+        """Return a figure, with its best and worst value on a machine that is not shared.
 
         Where others took a share, work may have taken up to that share longer than it needs.
         None when there is no such figure.
@@ -82,7 +84,7 @@ class Measured:
     figures: Mapping[str, Estimate]
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the figures of the variant as JSON values."""
         point = self.variant.point
         where = {"series": point.series, "x": point.at(self.size)} if point is not None else None
         return {
@@ -121,7 +123,7 @@ class Compared:
         return "undecided"
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the comparison and what was found as JSON values."""
         wanted, found = self.comparison, self.estimate
         return {
             **asdict(wanted),
@@ -156,7 +158,7 @@ class Growth:
         return "missed" if self.fit.low > self.most else "undecided"
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the fit as JSON values."""
         about = {"series": self.series, "figure": self.figure, "points": self.points}
         return {**about, "most": self.most, **self.fit._asdict(), "verdict": self.verdict}
 
@@ -172,7 +174,7 @@ class Summary:
     growths: Sequence[Growth]
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the summary as JSON values."""
         return {
             "name": self.workload.name,
             "target": self.target,
@@ -208,7 +210,7 @@ class Result:
         return [cell for cell in self.cells if cell.others]
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the result as JSON values."""
         return {
             "version": VERSION,
             **self.circumstances,
@@ -225,7 +227,7 @@ def _told(found: Estimate) -> dict[str, Any]:
 
 
 def summarise(target: str, workload: Workload, cells: Sequence[CellResult]) -> Summary:
-    """The figures and comparisons of ``workload``, from those of ``cells`` that are its results."""
+    """Summarise those of ``cells`` that are results of ``workload``: figures and comparisons."""
     good = [cell for cell in cells if cell.workload == workload.name and cell.failure is None]
     measured = []
     for variant in workload.variants:
@@ -250,7 +252,7 @@ def summarise(target: str, workload: Workload, cells: Sequence[CellResult]) -> S
 
 
 def _growths(workload: Workload, cells: Sequence[CellResult]) -> Iterator[Growth]:
-    """What is fitted along the workload's curve, where two points of it were measured at least."""
+    """Yield what is fitted along the workload's curve, where at least two points were measured."""
     if workload.curve is None:
         return
     points = {variant.name: variant.point for variant in workload.variants}
@@ -286,7 +288,7 @@ def _figures(cells: Sequence[CellResult]) -> dict[str, Estimate]:
 
 
 def compare(wanted: Comparison, cells: Iterable[CellResult]) -> Estimate | None:
-    """What ``wanted`` comes to over the rounds that have both of its cells; None without any."""
+    """Estimate ``wanted`` over the rounds that have both of its cells; return None without any."""
     by_round: dict[int, dict[str, Bounded]] = {}
     for cell in cells:
         value = cell.bounded(wanted.figure)

@@ -66,20 +66,20 @@ class Fit(NamedTuple):
 
 
 def coverage(rounds: int, place: int) -> float:
-    """How likely the true median lies between the values in this place from either end, 1 being the
-    outermost, of ``rounds`` values."""
+    """Return how likely the true median lies between the values in this place from either end, 1
+    being the outermost, of ``rounds`` values."""
     beyond = sum(math.comb(rounds, fewer) for fewer in range(place))
     return 1.0 - beyond * 2.0 ** (1 - rounds)
 
 
 def _place(rounds: int) -> int:
-    """The innermost place that has LEVEL, or the outermost where none has."""
+    """Return the innermost place that has LEVEL, or the outermost where none has."""
     places = range(1, rounds // 2 + 1)
     return max((place for place in places if coverage(rounds, place) >= LEVEL), default=1)
 
 
 def estimate(sample: Sequence[Bounded]) -> Estimate:
-    """Median of ``sample``, which has at least one value, with its interval.
+    """Estimate the median of ``sample``, which has at least one value, with its interval.
 
     The interval reaches from that of the lower bounds to that of the upper ones.
     """
@@ -98,7 +98,7 @@ def _percentile(values: Sequence[float], share: float) -> float:
 
 
 def fit_exponent(points: Sequence[tuple[float, float]]) -> Fit:
-    """The power of x that y grows with; x and y are positive, and there are two x at least.
+    """Fit the power of x that y grows with; x and y are positive, and there are at least two x.
 
     The interval is that of a bootstrap of residuals, which are as much too small as a line that
     was fitted to them makes them: it is wide also where the points lie on no line at all.

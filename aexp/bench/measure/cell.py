@@ -87,7 +87,7 @@ def be_cell(job: Mapping[str, Any]) -> int:
 
 
 def _first_error(error: BaseException) -> BaseException:
-    """The error itself, or the first that a task group wrapped."""
+    """Return the error itself, or the first that a task group wrapped."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

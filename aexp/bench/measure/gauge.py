@@ -52,11 +52,11 @@ class Measurement:
     server_cpu_s: float | None
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the measurement as JSON values."""
         return asdict(self)
 
     def figures(self, units: int) -> dict[str, float]:
-        """The figures that every cell has, see aexp.bench.workload.Comparison."""
+        """Return the figures that every cell has, see aexp.bench.workload.Comparison."""
         lag = self.lag_ms or {}
         return {
             "rate": units / self.wall_s,
@@ -136,7 +136,7 @@ class Gauge:
         )
 
     def measurement(self) -> Measurement:
-        """What was measured. Raises RuntimeError when nothing was."""
+        """Return what was measured. Raises RuntimeError when nothing was."""
         if self._done is None:
             raise RuntimeError("the workload measured nothing: it must enter cell.measured()")
         if self._lag is None:
@@ -162,14 +162,14 @@ class _Machine:
 
 
 def _children_cpu_s() -> float:
-    """Processor time of all that this process has started, living and dead, in seconds."""
+    """Sum the processor time of all that this process has started, living and dead, in seconds."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     living = sum(tree_cpu_s(child.pid) for child in psutil.Process().children())
     return ended.ru_utime + ended.ru_stime + living
 
 
 def _others(before: _Machine, after: _Machine, cores: int) -> float:
-    """The share of the machine that nobody but others can have used.
+    """Return the share of the machine that nobody but others can have used.
 
     Of each process Linux tells whole ticks, in user and in system mode: up to one of each it may
     have used besides.
@@ -181,14 +181,14 @@ def _others(before: _Machine, after: _Machine, cores: int) -> float:
 
 
 def _processes(pid: int) -> int:
-    """How many processes a process and all that it has started are."""
+    """Count a process and all that it has started."""
     with suppress(psutil.NoSuchProcess):
         return 1 + len(psutil.Process(pid).children(recursive=True))
     return 0
 
 
 def _busy_s() -> float:
-    """Seconds that the processors which we may use were not idle, since the machine started.
+    """Return the seconds that our processors were not idle, since the machine started.
 
     What a hypervisor gave to others counts as busy.
     """
@@ -203,7 +203,7 @@ def _busy_s() -> float:
 
 
 def tree_cpu_s(pid: int) -> float:
-    """Processor time of a process and all that it has started, in seconds; it never goes back."""
+    """Sum the seconds of processor of a process and all it has started; they never go back."""
     total = 0.0
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)

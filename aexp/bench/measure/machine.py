@@ -45,7 +45,7 @@ _DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores that may be used, memory, kernel."""
+    """Describe processor, cores that may be used, memory and kernel."""
     return {
         "processor": _processor(),
         "cores": available_cores(),
@@ -64,14 +64,14 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of aexp with its commit, and of what it stands on."""
+    """Return the versions of Python, of aexp with its commit, and of what it stands on."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return {"aexp": f"{aexp.__version__}{_commit()}", "python": python, **found}
 
 
 def _commit() -> str:
-    """The commit of the checkout that this code lies in, if it lies in one; "+" if changed."""
+    """Return the commit of the checkout that holds this code, if one does; "+" if changed."""
     folder = Path(aexp.__file__).parent
     if not (folder.parent / ".git").exists():
         return ""
@@ -100,7 +100,7 @@ class Server:
 
 
 async def describe_server(connection: Connection) -> Server:
-    """The server of this connection.
+    """Describe the server of this connection.
 
     Raises DatabaseError when the server does not keep what it has committed: its figures would say
     nothing of one that does.
@@ -145,7 +145,7 @@ async def _limits(connection: Connection, *, is_here: bool) -> Mapping[str, floa
 
 
 def _first_process(backend: int) -> int | None:
-    """The server's first process, whose child ``backend`` is; None if that is no process here."""
+    """Return the server's first process, the parent of ``backend``; None if that is not here."""
     try:
         process = psutil.Process(backend)
         if not process.name().startswith("postgres"):

@@ -47,7 +47,7 @@ _FIGURES = (
 
 
 def render_bench(result: Result) -> str:
-    """The page. Needs matplotlib."""
+    """Render the page. Needs matplotlib."""
     assets = files("aexp.bench.present").joinpath("assets")
     style = asset("view.css") + assets.joinpath("bench.css").read_text(encoding="utf-8")
     body = "\n".join(
@@ -126,7 +126,7 @@ def _workload(summary: Summary) -> str:
 
 
 def _own(summary: Summary) -> Iterable[str]:
-    """Figures that the workload's own cells have made."""
+    """Render the figures that the workload's own cells have made."""
     common = {"rate", "wall_s", "wall_ms", "memory_mib"}
     names = dict.fromkeys(name for found in summary.measured for name in found.figures)
     return [name for name in names if name not in common]
@@ -172,7 +172,7 @@ def _outlook(looked: Outlook) -> str:
 
 
 def _conditions(result: Result) -> str:
-    """Everything that the figures depend on."""
+    """Render everything that the figures depend on."""
     told = result.circumstances
     facts = {
         **{words(name): value for name, value in told["machine"].items()},
@@ -199,7 +199,7 @@ def _plot(svg: str, about: str) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose cells are HTML, and whose first column names the row."""
+    """Render a table whose cells are HTML, and whose first column names the row."""
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join(
         f"<tr><th>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"

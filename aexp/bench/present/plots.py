@@ -62,7 +62,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def draw_rates(summary: Summary) -> str:
-    """The workload's headline for every variant, a dot with its interval; an SVG element."""
+    """Draw the workload's headline for every variant, a dot with its interval, as SVG."""
     headline = summary.workload.headline
     rows = [
         (found.variant.name, found.figures[headline])
@@ -100,7 +100,7 @@ def draw_rates(summary: Summary) -> str:
 
 
 def draw_curve(summary: Summary, curve: Curve) -> str | None:
-    """The workload's curve, a line for each series; an SVG element, None without two points."""
+    """Draw the workload's curve, a line for each series, as SVG; None without two points."""
     lines = _lines(summary, curve)
     if not any(len(points) > 1 for points in lines.values()):
         return None
@@ -145,7 +145,7 @@ def draw_curve(summary: Summary, curve: Curve) -> str | None:
 
 
 def _lines(summary: Summary, curve: Curve) -> dict[str, list[tuple[float, Estimate]]]:
-    """By series, its points in order."""
+    """Return, by series, its points in order."""
     lines: dict[str, list[tuple[float, Estimate]]] = {}
     for found in summary.measured:
         point = found.variant.point
@@ -196,12 +196,12 @@ def _label(which: Axis, text: str) -> None:
 
 
 def _few_ticks(reach: float) -> LogLocator:
-    """For a scale of magnitudes whose end is so many times its beginning."""
+    """Return a locator for a scale of magnitudes whose end is so many times its beginning."""
     return LogLocator(subs=(1.0,) if reach > 100 else (1.0, 2.0, 5.0))
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """``figure`` as an element for a page; its ids begin with ``name``, which is the plot's own."""
+    """Return ``figure`` as an element for a page; its ids begin with ``name``, the plot's own."""
     written = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(

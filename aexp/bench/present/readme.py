@@ -25,7 +25,7 @@ _BEGIN, _END = "<!-- bench -->", "<!-- /bench -->"
 
 
 def readme_table(results: Sequence[Result]) -> str:
-    """Whatever has a target, as a table in Markdown, with what each result was measured on."""
+    """Make a table in Markdown of all that has a target, with what each result was measured on."""
     lines = [
         "| workload | | found | interval | target | |",
         "|---|---|---|---|---|---|",
@@ -48,7 +48,7 @@ def _row(line: Line) -> str:
 
 
 def readme_plot(results: Sequence[Result]) -> str:
-    """The rates of ``publish`` as a file of its own, in the colours of the page, for any light.
+    """Draw the rates of ``publish`` as a file of its own, in the page's colours, for any light.
 
     Raises ValueError when they were not measured.
     """
@@ -61,7 +61,7 @@ def readme_plot(results: Sequence[Result]) -> str:
 
 
 def _colours() -> str:
-    """The variables of the page's style sheet, for light and for dark."""
+    """Return the variables of the page's style sheet, for light and for dark."""
     light, dark = re.findall(r":root \{(.*?)\}", asset("view.css"), re.DOTALL)
     # A picture has no ground of its own: where it is shown, the page gives it one.
     return f":root {{{light}}}\n@media (prefers-color-scheme: dark) {{ :root {{{dark}}} }}"

@@ -40,7 +40,7 @@ class Line(NamedTuple):
 
 
 def judged(result: Result) -> Iterator[Line]:
-    """Whatever has a target."""
+    """Return the comparisons that have a target."""
     for summary in result.summaries:
         for line in (*compared(summary), *grown(summary)):
             if line.verdict is not None:
@@ -48,7 +48,7 @@ def judged(result: Result) -> Iterator[Line]:
 
 
 def compared(summary: Summary) -> Sequence[Line]:
-    """The workload's comparisons, also those without a target."""
+    """Return the workload's comparisons, also those without a target."""
     return [_compared(summary.workload.name, found) for found in summary.compared]
 
 
@@ -66,7 +66,7 @@ def _compared(workload: str, found: Compared) -> Line:
 
 
 def grown(summary: Summary) -> Sequence[Line]:
-    """With which power the workload's figures grow."""
+    """Say with which power the workload's figures grow."""
     return [_grown(summary.workload.name, growth) for growth in summary.growths]
 
 
@@ -83,13 +83,13 @@ def _grown(workload: str, growth: Growth) -> Line:
 
 
 def _title(comparison: Comparison) -> str:
-    """What is compared, such as ``fan-out / sync: rate``."""
+    """Name what is compared, such as ``fan-out / sync: rate``."""
     sign = {"ratio": " / ", "difference": " – ", "value": ""}[comparison.how]
     return f"{comparison.variant}{sign}{comparison.against or ''}: {words(comparison.figure)}"
 
 
 def _target(comparison: Comparison) -> str:
-    """The target of a comparison, such as ``≥ 3``."""
+    """Return the target of a comparison, such as ``≥ 3``."""
     least, most = comparison.least, comparison.most
     if least is not None and most is not None:
         return f"{least:g} … {most:g}"
@@ -99,24 +99,24 @@ def _target(comparison: Comparison) -> str:
 
 
 def lasting(need: Need) -> str:
-    """How long there is some of what is used up, or nothing."""
+    """Say how long what is used up lasts; an empty text for anything else."""
     return f"used up in {number(need.lasts_days)} days" if need.lasts_days is not None else ""
 
 
 def interval(found: Estimate) -> str:
-    """The interval of a figure; a single round has none."""
+    """Return the interval of a figure; a single round has none."""
     if found.rounds == 1:
         return "[one round]"
     return f"[{number(found.low)} … {number(found.high)}]"
 
 
 def median(found: Estimate | None) -> str:
-    """The median of a figure, if there is one."""
+    """Return the median of a figure, or a dash if there is none."""
     return number(found.median) if found is not None else "–"
 
 
 def number(value: float) -> str:
-    """Three digits that tell something, the zeros after them written out."""
+    """Write three digits that tell something, the zeros after them written out."""
     if value == 0:
         return "0"
     if abs(value) >= 100:
@@ -125,17 +125,17 @@ def number(value: float) -> str:
 
 
 def _exponent(value: float) -> str:
-    """Two decimals, and no minus before nothing."""
+    """Write two decimals, and no minus before nothing."""
     return f"{round(value, 2) + 0.0:.2f}"
 
 
 def words(figure: str) -> str:
-    """A figure's name as words."""
+    """Return a figure's name as words."""
     return figure.replace("_", " ")
 
 
 def axis(figure: str, unit: str) -> str:
-    """What an axis with this figure says; ``unit`` is the workload's."""
+    """Return the label of an axis with this figure; ``unit`` is the workload's."""
     known = {
         "rate": f"{unit}s a second",
         "wall_ms": f"ms a {unit}",
@@ -150,7 +150,7 @@ def axis(figure: str, unit: str) -> str:
 
 
 def doubts(result: Result) -> Sequence[str]:
-    """What a reader must know before he believes a figure."""
+    """List what a reader must know before believing a figure."""
     said = []
     if result.circumstances["quick"]:
         said.append("made with --quick: small sizes, few rounds")
@@ -169,7 +169,7 @@ def doubts(result: Result) -> Sequence[str]:
 
 
 def circumstances(result: Result) -> str:
-    """How it was measured, and on what; two lines."""
+    """Say how it was measured, and on what, in two lines."""
     told = result.circumstances
     machine, versions, rounds = told["machine"], told["versions"], told["rounds"]["done"]
     confidence = max(

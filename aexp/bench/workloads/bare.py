@@ -36,7 +36,7 @@ def _config(cell: Cell, threads: int | None) -> DBOSConfig:
 def launched(
     cell: Cell, *, threads: int | None, prepare: Callable[[], None] | None = None
 ) -> Iterator[None]:
-    """DBOS in this process for the life of the context, workflows in ``threads`` threads.
+    """Launch DBOS in this process for the life of the context, workflows in ``threads`` threads.
 
     ``prepare`` is called before it launches, when datasources are to be made.
     """
@@ -54,7 +54,7 @@ def launched(
 async def launched_async(
     cell: Cell, *, threads: int | None, engine: Mapping[str, Any] | None = None
 ) -> AsyncIterator[None]:
-    """DBOS on the running loop for the life of the context, its statements in ``threads``.
+    """Launch DBOS on the running loop for the life of the context, its statements in ``threads``.
 
     ``engine`` are arguments of its engine, in place of DBOS's own.
     """

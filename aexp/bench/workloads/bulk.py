@@ -40,14 +40,14 @@ _datasource: SQLAlchemyDatasource | None = None
 
 
 async def publish_all(run_id: str, messages: int, chunk: int) -> None:
-    """The workflow of the scenario ``resume``, in the runtime around it."""
+    """Run the workflow of the scenario ``resume`` in the runtime around it."""
     parameters = ResumeParameters(messages=messages, chunk=chunk, latency_s=0)
     with SetWorkflowID(run_id):
         await publisher.publish_messages(**parameters.model_dump(mode="json"))
 
 
 async def publish_in_chunks(cell: Cell) -> Counted:
-    """The scenario ``resume``. Size: ``messages``, ``chunk``, ``concurrency``."""
+    """Run the scenario ``resume``. Size: ``messages``, ``chunk``, ``concurrency``."""
     queue = Queue(name=QUEUE, worker_concurrency=cell.size["concurrency"])
     publisher.restore({})
     async with open_runtime(cell.settings, cell.url, scope=RUN_ID, queues=[queue]):
@@ -85,7 +85,7 @@ def _publish_chunks(run_id: str, messages: int, chunk: int) -> int:
 
 
 def publish_in_chunks_sync(cell: Cell) -> Counted:
-    """A transactional step for each chunk. Size: ``messages``, ``chunk``, ``threads``."""
+    """Run a transactional step for each chunk. Size: ``messages``, ``chunk``, ``threads``."""
     threads = cell.size["threads"]
     with launched(cell, threads=threads, prepare=lambda: _make_datasource(cell)):
         register(QUEUE, concurrency=threads)
@@ -103,7 +103,7 @@ def _make_datasource(cell: Cell) -> None:
 
 
 def _encoded(messages: int) -> list[bytes]:
-    """The rows in COPY's text format, in parts that are sent as they are."""
+    """Encode the rows in COPY's text format, in parts that are sent as they are."""
     return [
         "".join(
             "\t".join(map(str, record)) + "\n" for record in records(RUN_ID, part.first, part.count)
@@ -118,7 +118,7 @@ async def _stream(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
 
 
 async def copy_only(cell: Cell) -> Counted:
-    """One COPY by each of ``connections``, of rows that are ready. Size: ``messages`` too."""
+    """Run one COPY by each of ``connections``, of rows that are ready. Size: ``messages`` too."""
     rows = await anyio.to_thread.run_sync(_encoded, cell.size["messages"])
     shares = [rows[n :: cell.size["connections"]] for n in range(cell.size["connections"])]
 

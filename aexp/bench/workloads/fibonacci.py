@@ -68,7 +68,7 @@ def _fibonacci_all_sync(numbers: int, number: int) -> list[tuple[int, int]]:
 
 
 def run_sync(cell: Cell) -> Counted:
-    """In the threads of the workflows, or in ``processes`` that each of them waits for.
+    """Compute in the threads of the workflows, or in ``processes`` that each of them waits for.
 
     Size: ``numbers``, ``number``, ``processes``.
     """
@@ -108,7 +108,7 @@ async def _fibonacci_all(numbers: int, number: int) -> list[tuple[int, int]]:
 
 
 async def run_async(cell: Cell) -> Counted:
-    """Off the loop, in one of the ways that aexp has: ``offload``.
+    """Compute off the loop, in one of the ways that aexp has: ``offload``.
 
     Size: ``numbers``, ``number`` too, and ``cores``, how many of them to use.
     """
@@ -127,7 +127,7 @@ async def run_async(cell: Cell) -> Counted:
 
 
 def run_alone(cell: Cell) -> Counted:
-    """One number after the other, in a process that does nothing else.
+    """Compute one number after the other, in a process that does nothing else.
 
     Size: ``numbers``, ``number``.
     """
@@ -144,7 +144,7 @@ def run_alone(cell: Cell) -> Counted:
 
 
 def _counted(cell: Cell, ended: Sequence[Any], watch: _Stopwatch) -> Counted:
-    """From the workflows that ended: one for each index, each with the right value."""
+    """Count the workflows that ended: one for each index, each with the right value."""
     numbers, number = cell.size["numbers"], cell.size["number"]
     results = [
         tuple(workflow.output)

@@ -127,7 +127,7 @@ async def _fill(connection: Connection, published: int, workflows: int) -> None:
 
 @asynccontextmanager
 async def _joined(cell: Cell, processes: int) -> AsyncIterator[None]:
-    """So many more processes that take chunks from the queue, for the life of the context."""
+    """Start so many more processes that take chunks from the queue, for the life of the context."""
     async with AsyncExitStack() as stack:
         for number in range(1, processes + 1):
             await stack.enter_async_context(_one_joined(cell, number))
@@ -172,7 +172,7 @@ async def join(executor_id: str, concurrency: int) -> None:
 def _variant(
     name: str, series: str, x: int, *, full: dict[str, int], quick: dict[str, int] | None
 ) -> Variant:
-    """A point of a curve; without ``quick`` it is left out of --quick."""
+    """Make a point of a curve; without ``quick`` it is left out of --quick."""
     return Variant(
         name=name,
         run=publish,

@@ -20,7 +20,7 @@ _GROWTH: Mapping[str, str] = {
 
 
 def find_workload(target: str) -> tuple[str, Workload]:
-    """The workload that ``target`` names, and the target in a form that finds it from anywhere.
+    """Find the workload that ``target`` names, and a target that finds it from anywhere.
 
     Raises UsageError.
     """
@@ -41,10 +41,10 @@ def find_workload(target: str) -> tuple[str, Workload]:
 
 
 def known_workloads() -> tuple[str, ...]:
-    """The names of those that come along, in the order in which they are shown."""
+    """Return the names of the built-in workloads, in the order in which they are shown."""
     return tuple(BUILT_IN)
 
 
 def growth_workloads() -> tuple[str, ...]:
-    """The names of those that show how cost grows."""
+    """Return the names of the workloads that show how cost grows."""
     return tuple(_GROWTH)

@@ -63,7 +63,7 @@ async def _children(first: int, count: int) -> list[list[int]]:
 
 @DBOS.workflow(name="bench.overhead")
 async def work(children: int) -> int:
-    """So many children, each of STEPS steps; how many steps there were."""
+    """Start so many children, each of STEPS steps; return how many steps there were."""
     assert _cell is not None
     await _children(-WARM_UP_CHILDREN, WARM_UP_CHILDREN)
     with _cell.measured():
@@ -72,7 +72,7 @@ async def work(children: int) -> int:
 
 
 async def run_bare(cell: Cell) -> Counted:
-    """DBOS alone, with as many threads. Size: ``children``."""
+    """Run DBOS alone, with as many threads. Size: ``children``."""
     global _cell  # noqa: PLW0603 - see above
     _cell = cell
     engine = {**alive_when_used(), "pool_size": cell.settings.system_pool_size}
@@ -90,7 +90,7 @@ class OverheadParameters(Parameters):
 
 
 async def run_through_aexp(cell: Cell) -> Counted:
-    """As `aexp run` does it. Size: ``children``."""
+    """Run the workflow as `aexp run` does it. Size: ``children``."""
     global _cell  # noqa: PLW0603 - see above
     _cell = cell
     scenario: Scenario[Any] = Scenario(
@@ -115,7 +115,7 @@ async def run_through_aexp(cell: Cell) -> Counted:
 
 
 def _counted(cell: Cell) -> Counted:
-    """From the children that ended and the checkpoints of their steps."""
+    """Count the children that ended and the checkpoints of their steps."""
     client = DBOSClient(system_database_url=cell.url.libpq)
     try:
         ended = client.list_workflows(name="bench.overhead.child", status="SUCCESS")

@@ -55,13 +55,13 @@ def records(run_id: str, first: int, count: int) -> list[tuple[Any, ...]]:
 
 
 def insert_values(run_id: str, position: int) -> tuple[Any, ...]:
-    """What INSERT takes for one message."""
+    """Return the values that INSERT takes for one message."""
     (record,) = records(run_id, position, 1)
     return (*record, f"{run_id}:{position}")
 
 
 def counted_publications(cell: Cell) -> Counted:
-    """What a cell came to that had ``messages`` to publish."""
+    """Count what a cell published that had ``messages`` to publish."""
     with psycopg.connect(cell.url.libpq) as connection:
         row = connection.execute(
             "SELECT count(*) FROM aexp.publications WHERE run_id = %s", (RUN_ID,)
@@ -72,7 +72,7 @@ def counted_publications(cell: Cell) -> Counted:
 
 
 def _wrong(connection: psycopg.Connection, messages: int) -> list[str]:
-    """Which of ``messages`` messages are missing, doubled or altered, and which nobody asked for.
+    """Name the messages of ``messages`` that are missing, doubled or altered, or not asked for.
 
     A line for each. Empty when every message stands there once.
     """

@@ -82,7 +82,7 @@ async def _publish_all_naively(run_id: str, messages: int, latency_s: float) -> 
 
 
 async def publish_naively(cell: Cell) -> Counted:
-    """All messages at once, with DBOS's defaults: no bound on its threads.
+    """Publish all messages at once, with DBOS's defaults: no bound on its threads.
 
     Size: ``messages``, ``latency_s``.
     """
@@ -112,7 +112,7 @@ async def _publish_all(run_id: str, messages: int, latency_s: float, in_step: bo
 
 
 async def publish_fanned_out(cell: Cell) -> Counted:
-    """``concurrency`` messages at a time, in the runtime that a user of aexp has.
+    """Publish ``concurrency`` messages at a time, in the runtime that a user of aexp has.
 
     Size: ``messages``, ``concurrency``, ``latency_s``, ``in_step``.
     """
@@ -131,8 +131,8 @@ async def _leave(_connection: object) -> None:
 
 
 async def publish_by_hand(cell: Cell) -> Counted:
-    """The inserts alone, ``concurrency`` at a time, each of them a commit: nothing is durable but
-    the messages.
+    """Run the inserts alone, ``concurrency`` at a time, each of them a commit: nothing is durable
+    but the messages.
 
     Size: ``messages``, ``concurrency``, ``latency_s``. A connection each, 16 at most.
     """

@@ -82,7 +82,7 @@ def _publish_in_batches(run_id: str, messages: int, latency_s: float, in_step: b
 
 
 def _enqueue(workflow: str, run_id: str, part: Chunk, latency_s: float) -> list[str]:
-    """One transaction for all of ``part``; the ids of the children."""
+    """Enqueue all of ``part`` in one transaction; return the ids of the children."""
     assert _engine is not None
     client = DBOSClient(system_database_engine=_engine, application_name="bench", lazy=True)
     children: dict[str, int] = {
@@ -116,7 +116,7 @@ def _collect(ids: list[str]) -> list[int]:
 
 
 def publish_sync(cell: Cell) -> Counted:
-    """As many messages at a time as there are ``threads``; None is as many as there are messages.
+    """Publish as many messages at a time as there are ``threads``; None is one for each message.
 
     Size: ``messages``, ``threads``, ``latency_s``, ``in_step``.
     """
@@ -124,7 +124,7 @@ def publish_sync(cell: Cell) -> Counted:
 
 
 def publish_sync_in_batches(cell: Cell) -> Counted:
-    """The same, enqueued and awaited in batches. Size: likewise."""
+    """Publish as in :func:`publish_sync`, but enqueue and await in batches. Size: likewise."""
     return _publish_with(cell, _publish_in_batches)
 
 

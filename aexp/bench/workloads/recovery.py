@@ -34,7 +34,7 @@ async def _step(number: int) -> int:
 
 @DBOS.workflow(name="bench.recover")
 async def recover(steps: int) -> int:
-    """So many steps, one after the other."""
+    """Do so many steps, one after the other."""
     for number in range(steps):
         await _step(number)
         await DBOS.sleep_async(PAUSE_S)

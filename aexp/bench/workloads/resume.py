@@ -45,7 +45,7 @@ def _environment(cell: Cell) -> dict[str, str]:
 
 @contextmanager
 def _process(cell: Cell, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process for the life of the context; killed when it lives on."""
+    """Start a process for the life of the context, and kill it when it lives on."""
     process = subprocess.Popen(  # noqa: S603 - our own interpreter
         _command(arguments),
         stdin=subprocess.DEVNULL,
@@ -62,7 +62,7 @@ def _process(cell: Cell, arguments: Sequence[str]) -> Iterator[subprocess.Popen[
 def _await_step(
     connection: psycopg.Connection, process: subprocess.Popen[bytes], number: int
 ) -> float:
-    """As soon as the process has begun its ``number``-th step, from 1 on: when it did so."""
+    """Wait until the process has begun its ``number``-th step, from 1 on; return when it did."""
     deadline = time.monotonic() + _DEADLINE_S
     while (row := connection.execute(_BEGUN, (EVENT, process.pid, number - 1)).fetchone()) is None:
         if process.poll() is not None or time.monotonic() > deadline:
@@ -93,7 +93,7 @@ def _recover(cell: Cell, begin: Sequence[str], go_on: Sequence[str]) -> Counted:
 
 
 def _wrong(connection: psycopg.Connection, successor: int, steps: int) -> list[str]:
-    """Of a workflow of ``steps`` steps, which were lost, and which were done although done."""
+    """Say which of ``steps`` steps of a workflow were lost, and which were done although done."""
     (status,) = connection.execute(_STATUS, (RUN_ID,)).fetchone() or ("not there",)
     wrong = [] if status == "SUCCESS" else [f"the workflow is {status}"]
     bodies = Counter(row[0] for row in connection.execute(_BODIES, (EVENT,)))
@@ -109,14 +109,14 @@ def _wrong(connection: psycopg.Connection, successor: int, steps: int) -> list[s
 
 
 def resume_async(cell: Cell) -> Counted:
-    """`aexp resume`. Size: ``steps``."""
+    """Run `aexp resume`. Size: ``steps``."""
     begin = ["-m", "aexp", "run", f"{_MODULE}:recover", "--run-id", RUN_ID]
     begin += ["--set", f"steps={cell.size['steps']}"]
     return _recover(cell, begin, ["-m", "aexp", "resume", RUN_ID])
 
 
 def resume_by_default(cell: Cell) -> Counted:
-    """DBOS's sync API with the settings that it has by itself. Size: ``steps``."""
+    """Run DBOS's sync API with the settings that it has by itself. Size: ``steps``."""
     program = ["-m", _MODULE, str(cell.size["steps"])]
     return _recover(cell, program, program)
 
@@ -137,14 +137,14 @@ def _import_alone(cell: Cell, modules: str, before: str = "") -> Counted:
 
 
 def import_async(cell: Cell) -> Counted:
-    """What `aexp resume` imports, as it does: garbage is not looked for meanwhile."""
+    """Import what `aexp resume` imports, as it does: without collecting garbage meanwhile."""
     return _import_alone(
         cell, f"aexp.cli.actions.run, {_MODULE}, uvloop", "import gc; gc.disable(); "
     )
 
 
 def import_by_default(cell: Cell) -> Counted:
-    """What the sync program imports."""
+    """Import what the sync program imports."""
     return _import_alone(cell, _MODULE)
 
 

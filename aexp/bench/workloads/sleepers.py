@@ -62,7 +62,7 @@ def _sleepers_sync(sleepers: int, until: float) -> int:
 
 
 def run_sync(cell: Cell) -> Counted:
-    """A thread for each sleeper. Size: ``sleepers``, ``sleep_s``."""
+    """Run a thread for each sleeper. Size: ``sleepers``, ``sleep_s``."""
     with launched(cell, threads=None):
         register(QUEUE, concurrency=None)
         _sleepers_sync(WARM_UP_SLEEPERS, 0.0)
@@ -93,7 +93,7 @@ async def _sleepers_naively(sleepers: int, until: float) -> int:
 
 
 async def run_async(cell: Cell) -> Counted:
-    """In the runtime that a user of aexp has. Size: ``sleepers``, ``sleep_s``."""
+    """Run in the runtime that a user of aexp has. Size: ``sleepers``, ``sleep_s``."""
     queues = [Queue(name=QUEUE)]
     async with open_runtime(cell.settings, cell.url, scope=RUN_ID, queues=queues):
         await _sleepers(WARM_UP_SLEEPERS, 0.0)
@@ -105,7 +105,7 @@ async def run_async(cell: Cell) -> Counted:
 
 
 async def run_naively(cell: Cell) -> Counted:
-    """With DBOS's defaults: no bound on its threads. Size: ``sleepers``, ``sleep_s``."""
+    """Run with DBOS's defaults: no bound on its threads. Size: ``sleepers``, ``sleep_s``."""
     async with launched_async(cell, threads=None):
         await anyio.to_thread.run_sync(lambda: register(QUEUE, concurrency=None))
         await _sleepers_naively(WARM_UP_SLEEPERS, 0.0)
@@ -117,7 +117,7 @@ async def run_naively(cell: Cell) -> Counted:
 
 
 def _counted(cell: Cell, until: float, ended: Sequence[Any]) -> Counted:
-    """Whoever began to sleep before ``until`` and has ended after it."""
+    """Count those that began to sleep before ``until`` and have ended after it."""
     with psycopg.connect(cell.url.libpq) as connection:
         slept = {row[0] for row in connection.execute(_SLEPT, (f"{RUN_ID}%", until * 1000))}
     times = Counter(

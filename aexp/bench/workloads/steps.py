@@ -43,7 +43,7 @@ async def _steps(steps: int, gathered: bool) -> list[int]:  # noqa: FBT001
 
 
 def run_sync(cell: Cell) -> Counted:
-    """A loop over the steps. Size: ``steps``."""
+    """Loop over the steps. Size: ``steps``."""
     with launched(cell, threads=None):
         _steps_sync(WARM_UP_STEPS)
         with cell.measured(), SetWorkflowID(RUN_ID):
@@ -52,13 +52,13 @@ def run_sync(cell: Cell) -> Counted:
 
 
 async def run_async(cell: Cell) -> Counted:
-    """In the runtime that a user of aexp has. Size: ``steps``, ``gathered``."""
+    """Run in the runtime that a user of aexp has. Size: ``steps``, ``gathered``."""
     async with open_runtime(cell.settings, cell.url, scope=RUN_ID):
         return await _measure(cell)
 
 
 async def run_naively(cell: Cell) -> Counted:
-    """With DBOS's defaults: no bound on its threads. Size: ``steps``, ``gathered``."""
+    """Run with DBOS's defaults: no bound on its threads. Size: ``steps``, ``gathered``."""
     async with launched_async(cell, threads=None):
         return await _measure(cell)
 
@@ -71,7 +71,7 @@ async def _measure(cell: Cell) -> Counted:
 
 
 def _counted(recorded: Sequence[Any], steps: int) -> Counted:
-    """From the checkpoints of the workflow: one for each step, with what it returned."""
+    """Count the checkpoints of the workflow: one for each step, with what it returned."""
     times = Counter(step["output"] for step in recorded)
     return Counted(
         units=len(recorded),

@@ -111,7 +111,7 @@ def _measure(plan: Plan, settings: Settings, server: DatabaseUrl) -> Result:
 
 @contextmanager
 def _bar() -> Iterator[OnProgress]:
-    """Draws how far the bench is on stderr, if that is a terminal."""
+    """Draw how far the bench is on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -89,7 +89,7 @@ def _request(
 def _command(
     settings: Settings, target: str, given: Mapping[str, str], chosen: Mapping[str, Any]
 ) -> Sequence[str]:
-    """The command that makes the same experiments: all that they depend on and is no default."""
+    """Return the command that repeats these experiments: all they depend on that is no default."""
     command = ["aexp", "crash", target]
     command += [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
     command += ["--seed", str(chosen["seed"])] if chosen["seed"] else []

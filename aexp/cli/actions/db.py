@@ -113,7 +113,7 @@ def reset(settings: Settings, *, yes: bool) -> int:
 
 
 def _confirms(question: str) -> bool:
-    """Whether a person says yes; anything else, and the end of input, is a no."""
+    """Ask whether a person says yes; anything else, and the end of input, is a no."""
     # Not click's own, which takes the end of input for an interrupt.
     click.echo(f"{question} [y/N]: ", nl=False, err=True)
     answer = sys.stdin.readline()

@@ -28,8 +28,9 @@ from aexp.processes.progress import Progress, Snapshot
 from aexp.processes.signals import stop_on_signals
 from aexp.processes.supervised import await_supervisor_gone, report_progress
 from aexp.runs.execution import execute, has_ended
+from aexp.runs.kill_plan import KillPlan
 from aexp.runs.store import begin_run, check_same, find_run, get_run, last_run
-from aexp.runs.supervisor import KillPlan, Supervisor
+from aexp.runs.supervisor import Supervisor
 from aexp.scenarios import find_scenario
 from aexp.settings import Settings
 
@@ -90,7 +91,7 @@ async def _begin(
     explicit: Mapping[str, Any],
     parameters: Any,
 ) -> Run:
-    """The run that has this id already, if it is the one that is meant, else a new one."""
+    """Begin a run, or return the one that has this id already, if it is the one that is meant."""
     async with connected(url) as connection:
         known = await find_run(connection, wanted.run_id)
         if known is not None:
@@ -116,7 +117,7 @@ def resume(settings: Settings, run_id: str | None, options: RunOptions) -> int:
 
 
 async def load_run(url: DatabaseUrl, run_id: str | None) -> tuple[Run, Scenario[Any]]:
-    """A recorded run, without an id the one that was begun last, and its scenario."""
+    """Load a recorded run, without an id the one that was begun last, and its scenario."""
     async with connected(url, read_only=True) as connection:
         if run_id is not None:
             known = await get_run(connection, run_id)

@@ -79,7 +79,7 @@ def _default(value: Any) -> str:
 
 
 def _takes(schema: dict[str, Any], field: dict[str, Any]) -> str:
-    """What a parameter accepts, from its JSON schema."""
+    """Say what a parameter accepts, from its JSON schema."""
     if "$ref" in field:
         return _takes(schema, schema["$defs"][field["$ref"].rpartition("/")[2]])
     if "anyOf" in field:

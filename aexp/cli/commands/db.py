@@ -17,7 +17,7 @@ __all__ = ["db"]
 
 @click.group(cls=Group)
 def db() -> None:
-    """The database: where it is, start and stop the embedded one, migrate, look inside."""
+    """The database: where it is, start and stop the embedded one, migrate, look inside."""  # noqa: D401
 
 
 @db.command

@@ -14,14 +14,12 @@ from aexp.cli.options import (
     with_settings,
     with_target,
 )
+from aexp.runs.kill_plan import MOST_KILLS
 
 if TYPE_CHECKING:
     from aexp.settings import Settings
 
 __all__ = ["resume", "run", "work"]
-
-# DBOS dead-letters a workflow after 100 recoveries.
-MOST_KILLS = 90
 
 _EXECUTION_OPTIONS = (
     click.option(

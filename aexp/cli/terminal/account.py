@@ -12,11 +12,20 @@ from rich.text import Text
 from rich.tree import Tree
 
 from aexp.audit import Report
-from aexp.audit.overview import Outcome
+from aexp.audit.overview import RunVerdict
 from aexp.cli.terminal.output import out
 from aexp.errors import NoRuns
 
-__all__ = ["mark", "print_json", "print_none", "print_report", "print_table", "section"]
+__all__ = [
+    "SHOWN",
+    "console",
+    "mark",
+    "print_json",
+    "print_none",
+    "print_report",
+    "print_table",
+    "section",
+]
 
 # Rows of an anomaly that the terminal shows; --json has all that were gathered.
 SHOWN = 5
@@ -26,11 +35,11 @@ _MARKS = {
     "not judged": Text("not judged", "yellow"),
     "unknown": Text("unknown", "dim"),
 }
-_OUTCOMES: Mapping[bool | None, Outcome] = {True: "held", False: "broken", None: "not judged"}
+_OUTCOMES: Mapping[bool | None, RunVerdict] = {True: "held", False: "broken", None: "not judged"}
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout. What JSON does not know stands there as text."""
+    """Print one JSON document on stdout. What JSON does not know stands there as text."""
     document = to_json(value, indent=2, serialize_unknown=True, inf_nan_mode="strings")
     out().write(document.decode() + "\n")
     out().flush()
@@ -47,7 +56,7 @@ def print_none(reason: NoRuns, *, as_json: bool) -> int:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A plain table on stdout; cells that are Text keep their style."""
+    """Print a plain table on stdout; cells that are Text keep their style."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -60,18 +69,18 @@ def _plain(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
 
-def mark(outcome: Outcome) -> Text:
-    """An outcome as it stands in tables."""
+def mark(outcome: RunVerdict) -> Text:
+    """Return an outcome as it stands in tables."""
     return _MARKS[outcome]
 
 
 def console() -> Console:
-    """A console on the real stdout."""
+    """Make a console on the real stdout."""
     return Console(file=out(), highlight=False)
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
-    """The account of a run."""
+    """Print the account of a run."""
     if as_json:
         print_json(report.as_json())
         return
@@ -119,7 +128,7 @@ def _processes(report: Report) -> Text:
 
 
 def section(title: str, value: Any) -> RenderableType:
-    """A section of the account, in the form that its shape asks for (see
+    """Render a section of the account, in the form that its shape asks for (see
     aexp.model.scenario.Account)."""
     heading = _words(title)
     if isinstance(value, list):
@@ -134,7 +143,7 @@ def section(title: str, value: Any) -> RenderableType:
 
 
 def _rows(heading: str, rows: Sequence[tuple[Mapping[str, Any], str]]) -> Table:
-    """A table of named rows; its columns are those of all rows, figures to the right."""
+    """Render named rows as a table; its columns are those of all rows, figures to the right."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     columns = list(dict.fromkeys(column for values, _ in rows for column in values))
     table.add_column(heading, style="bold")
@@ -148,7 +157,7 @@ def _rows(heading: str, rows: Sequence[tuple[Mapping[str, Any], str]]) -> Table:
 
 
 def _tree(node: Mapping[str, Any], branch: Tree) -> Tree:
-    """``node`` and its children, each on a line; figures stand with their names."""
+    """Render ``node`` and its children, each on a line; figures stand with their names."""
     line = Text()
     for key, value in node.items():
         if key == "children" or value is None:

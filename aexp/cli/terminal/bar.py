@@ -26,7 +26,7 @@ class RateColumn(ProgressColumn):
 
 
 def make_bar(*columns: ProgressColumn, refresh_s: float) -> Progress:
-    """A bar on stderr that shows how much is done, and then ``columns``."""
+    """Make a bar on stderr that shows how much is done, and then ``columns``."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),

@@ -22,7 +22,7 @@ _LOG_LINES = 5
 
 
 def print_exploration(exploration: Exploration, *, as_json: bool) -> None:
-    """The verdict, a table by kind of write, and each broken point explained."""
+    """Print the verdict, a table by kind of write, and each broken point explained."""
     if as_json:
         print_json(exploration.as_json())
         return

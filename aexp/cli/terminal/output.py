@@ -39,12 +39,12 @@ class _Stdout(io.FileIO):
 
 
 def out() -> TextIO:
-    """Where a command writes its result. Raises OutputClosed when nobody reads it any more."""
+    """Return where a command writes its result; raises OutputClosed when nobody reads it."""
     return _reserved if _reserved is not None else sys.stdout
 
 
 def is_reserved() -> bool:
-    """Whether :func:`reserve_stdout` was called."""
+    """Return whether :func:`reserve_stdout` was called."""
     return _reserved is not None
 
 
@@ -62,7 +62,7 @@ def open_missing_streams() -> None:
 
 
 def reserve_stdout() -> None:
-    """From now on file descriptor 1 is stderr, and the real stdout is ``out()``."""
+    """Make file descriptor 1 stderr from now on; the real stdout is ``out()``."""
     global _reserved  # noqa: PLW0603 - a process has one stdout
     if _reserved is None:
         sys.stdout.flush()

@@ -10,7 +10,7 @@ import anyio
 
 from aexp.processes.progress import Snapshot
 
-__all__ = ["show_progress"]
+__all__ = ["REFRESH_S", "show_progress"]
 
 REFRESH_S = 0.1
 

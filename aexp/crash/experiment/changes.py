@@ -67,17 +67,17 @@ _CHANGES = """
 
 
 async def note_changes(connection: Connection) -> None:
-    """From now on every change of a workflow's row in this database is noted."""
+    """Note every change of a workflow's row in this database from now on."""
     await connection.execute(_NOTES)
 
 
 async def read_clock(connection: Connection) -> object:
-    """The time of the server."""
+    """Read the time of the server."""
     return await connection.fetchval("SELECT clock_timestamp()")
 
 
 async def read_numbers(connection: Connection) -> frozenset[int]:
-    """The numbers of the changes that are durable now."""
+    """Read the numbers of the changes that are durable now."""
     rows = await connection.fetch("SELECT change_no FROM aexp_crash.changes")
     return frozenset(row["change_no"] for row in rows)
 
@@ -89,7 +89,7 @@ async def read_changes(
     earlier: Collection[int],
     continued_at: object,
 ) -> list[Change]:
-    """All changes, in order. ``sessions`` are the executors by the names of their sessions,
+    """Read all changes, in order. ``sessions`` are the executors by the names of their sessions,
     ``earlier`` the numbers of what was durable when the stopped executor went on, which was at
     ``continued_at`` by the clock of the server."""
     return [

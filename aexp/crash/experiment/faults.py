@@ -39,17 +39,17 @@ class Watch:
     _striking: anyio.Lock = field(default_factory=anyio.Lock)
 
     def expect(self, life: int) -> None:
-        """A worker is about to be started: from now on writes pass again."""
+        """Expect a worker that is about to be started: from now on writes pass again."""
         self.life, self._worker, self._known, self._down = life, None, anyio.Event(), False
         self._under_way.clear()
 
     def meet(self, worker: Child) -> None:
-        """It is this one."""
+        """Note which process the expected worker is."""
         self._worker = worker
         self._known.set()
 
     def lost_in(self, life: int) -> bool:
-        """Whether an acknowledgement was lost in that life."""
+        """Return whether an acknowledgement was lost in that life."""
         return any(landed.code is None and landed.life == life for landed in self.landed)
 
     async def calm(self) -> None:
@@ -58,7 +58,7 @@ class Watch:
             pass
 
     async def before(self, write: Write) -> bool:
-        """Whether ``write`` may go on its way."""
+        """Decide whether ``write`` may go on its way."""
         if not write.bookkeeping:
             self.active_at = time.monotonic()
         if self._down:
@@ -70,7 +70,7 @@ class Watch:
         return True
 
     async def after(self, write: Write) -> bool:
-        """Whether the client may hear that ``write`` is durable."""
+        """Decide whether the client may hear that ``write`` is durable."""
         strikes = not self._down and self._is_next(
             write, (Side.AFTER, Side.LOST_ACK, Side.POSTGRES_AFTER)
         )
@@ -113,8 +113,8 @@ class Watch:
             self.landed.append(Landed(fault, write, self.life, at, code, outage, doubted))
 
     async def _outage(self) -> tuple[Outage, list[Write]]:
-        """Nothing passes until the server is there again and has been looked at; the writes of
-        which nobody heard what became of them."""
+        """Let nothing pass until the server is there again and has been looked at; return the
+        writes of which nobody heard what became of them."""
         assert self.stop_server is not None
         self._down = True
         outage = await self.stop_server()

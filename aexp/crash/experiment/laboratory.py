@@ -55,7 +55,7 @@ class Experiment:
 
 
 def void_reason(experiment: Experiment) -> str | None:
-    """Why the faults of ``experiment`` did not land as they should have; None when they did."""
+    """Say why the faults of ``experiment`` did not land as they should have; None when they did."""
     for place, fault in enumerate(experiment.faults):
         if place >= len(experiment.landed):
             return f"{fault.write} was not reached"
@@ -118,30 +118,30 @@ class Laboratory:
         began_at = time.monotonic()
         zombie = Point(tuple(faults)).is_zombie
         watch = TakeoverWatch(faults) if zombie else Watch(faults)
-        async with self._bench(watch) as bench:
-            watch.stop_server = partial(self._stop_server, bench)
+        async with self._set_up(watch) as setup:
+            watch.stop_server = partial(self._stop_server, setup)
             sequence: WorkerSequence | TakeoverSequence = (
-                TakeoverSequence(self.terms, bench, watch, first_life)
+                TakeoverSequence(self.terms, setup, watch, first_life)
                 if isinstance(watch, TakeoverWatch)
-                else WorkerSequence(self.terms, bench, watch, first_life, restart)
+                else WorkerSequence(self.terms, setup, watch, first_life, restart)
             )
             await sequence.live()
             ended_at = time.monotonic()
             evidence, report = await gather_evidence(
-                bench.url,
-                bench.connection,
+                setup.url,
+                setup.connection,
                 self.run,
                 self.scenario,
                 lives=sequence.records,
                 writes=sequence.writes,
-                bodies=bench.bodies,
+                bodies=setup.bodies,
                 recovery_s=ended_at - watch.landed[-1].at if watch.landed else None,
                 outages=[landed.outage for landed in watch.landed if landed.outage is not None],
                 take_over=sequence.take_over,
             )
             timeline = None
             if keep_timeline:
-                timeline = await gather_timeline(bench.connection, self.run)
+                timeline = await gather_timeline(setup.connection, self.run)
             return Experiment(
                 faults=faults,
                 landed=watch.landed,
@@ -149,48 +149,48 @@ class Laboratory:
                 writes=sequence.writes,
                 evidence=evidence,
                 seconds=time.monotonic() - began_at,
-                connections=bench.proxy.connections,
+                connections=setup.proxy.connections,
                 report=report,
                 doubted=_doubted(watch.landed, sequence.records),
                 timeline=timeline,
             )
 
     @asynccontextmanager
-    async def _bench(self, watch: Watch) -> AsyncIterator[ExperimentSetup]:
+    async def _set_up(self, watch: Watch) -> AsyncIterator[ExperimentSetup]:
         with tempfile.TemporaryDirectory(prefix="", dir=self.terms.workers.folder) as name:
             folder = Path(name)
             async with (
                 self.databases.copy() as url,
                 open_proxy(url, folder, watch, server=self.server, run_id=self.run.run_id) as proxy,
             ):
-                bench = ExperimentSetup(url, await connect(url), proxy, folder)
+                setup = ExperimentSetup(url, await connect(url), proxy, folder)
                 try:
                     with refusals_told(url):
-                        yield bench
+                        yield setup
                 finally:
-                    await close(bench.connection)
+                    await close(setup.connection)
 
-    async def _stop_server(self, bench: ExperimentSetup) -> Outage:
+    async def _stop_server(self, setup: ExperimentSetup) -> Outage:
         """Stop the server at once, start it again, and look at what is left."""
         assert self.private is not None
-        ended, at = await _start_time(bench.connection), time.monotonic()
+        ended, at = await _start_time(setup.connection), time.monotonic()
         # Whole, whoever wants to end: what is dropped afterwards needs the server.
         with anyio.CancelScope(shield=True):
             await self.private.stop()
             await self.private.start()
-            await bench.reconnect()
+            await setup.reconnect()
             await self.databases.reconnect()
-        steps = await read_steps(bench.connection)
+        steps = await read_steps(setup.connection)
         return Outage(
             at=at,
             ended=ended,
-            began=await _start_time(bench.connection),
+            began=await _start_time(setup.connection),
             standing=frozenset((step.workflow_id, step.step_id) for step in steps),
         )
 
 
 async def _start_time(connection: Connection) -> datetime:
-    """When the server began, by its own account."""
+    """Return when the server began, by its own account."""
     told: datetime = await connection.fetchval("SELECT pg_postmaster_start_time()")
     return told
 

@@ -21,7 +21,7 @@ _ORIGIN = "aexp_origin"
 
 @asynccontextmanager
 async def open_stoppable(laboratory: Laboratory) -> AsyncIterator[Laboratory]:
-    """One like ``laboratory`` on a server of its own, for one experiment at a time.
+    """Open one like ``laboratory`` on a server of its own, for one experiment at a time.
 
     It has what the template has there. Raises DatabaseError, EmbeddedServerError.
     """

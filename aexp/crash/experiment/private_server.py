@@ -109,7 +109,7 @@ async def open_private_server() -> AsyncIterator[PrivateServer]:
 
 
 async def _end(process: anyio.abc.Process, home: Path) -> None:
-    """The end of its stdin makes the keeper stop the server, and end."""
+    """Close the keeper's stdin, on which it stops the server and ends."""
     assert process.stdin is not None
     await process.stdin.aclose()
     with anyio.move_on_after(_END_TIMEOUT_S) as waiting:

@@ -58,7 +58,7 @@ async def gather_evidence(
     outages: Sequence[Outage] = (),
     take_over: Takeover | None = None,
 ) -> tuple[Evidence, Report]:
-    """The evidence of an experiment on ``run``, alone in its database, and the run's own report.
+    """Gather the evidence of an experiment on ``run``, alone in its database, and the run's report.
 
     All workflows there are its own: those of another version too, which must not be.
     """
@@ -87,12 +87,12 @@ async def gather_evidence(
 
 
 async def read_workflows(connection: Connection) -> list[WorkflowRecord]:
-    """All workflows there are, the earliest first."""
+    """Read all workflows there are, the earliest first."""
     return [WorkflowRecord(**dict(row)) for row in await connection.fetch(_WORKFLOWS)]
 
 
 async def read_steps(connection: Connection) -> list[StepRecord]:
-    """All checkpoints that stand there."""
+    """Read all checkpoints that stand there."""
     return [StepRecord(**dict(row)) for row in await connection.fetch(_STEPS)]
 
 

@@ -132,7 +132,7 @@ def _say(message: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """``python -m aexp.crash.experiment.server_process HOME``: keep a server until stdin ends."""
+    """Keep a server until stdin ends: ``python -m aexp.crash.experiment.server_process HOME``."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     serve(Path(sys.argv[1]))
     # What remains to be done at the end of an interpreter concerns a folder that is gone.

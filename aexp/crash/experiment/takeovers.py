@@ -81,7 +81,7 @@ class TakeoverWatch(Watch):
 
 
 async def _stands_still(worker: Child) -> bool:
-    """Whether it does; False when it has ended instead."""
+    """Wait until the worker stands still; return False when it has ended instead."""
     while worker.code is None:
         try:
             if psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED:
@@ -182,7 +182,7 @@ class TakeoverSequence:
     async def _worker(
         self, job: WorkerJob, life: int, *, stops: bool = False
     ) -> AsyncIterator[Child]:
-        """A worker, which is dead and on record when the context ends."""
+        """Start a worker, which is dead and on record when the context ends."""
         worker = await self.terms.workers.start(job, life)
         place = len(self.records)
         try:

@@ -72,7 +72,7 @@ async def transfer(
 
 
 def without_stamps(schema: bytes) -> bytes:
-    """The schema of a dump without what the server of its database keeps there for itself.
+    """Return the schema of a dump without what its server keeps in it for itself.
 
     Since November 2026 minor releases of PostgreSQL, 15.20 among them, keep a stamp of each column
     among its settings. A pg_dump that is older prints it as if somebody had set it, and a server
@@ -116,7 +116,7 @@ async def _create(
 
 
 def _locale(settings: dict[str, Any]) -> str:
-    """What CREATE DATABASE is told of the locale that ``settings``, a row of pg_database, have."""
+    """Return what CREATE DATABASE needs for the locale in ``settings``, a row of pg_database."""
 
     def quoted(name: str) -> str:
         return "'" + str(settings[name]).replace("'", "''") + "'"

@@ -66,7 +66,7 @@ class ExperimentSetup:
         return self.folder / "bodies"
 
     async def reconnect(self) -> None:
-        """The server has ended what was connected to it."""
+        """Connect anew, once the server has ended what was connected to it."""
         self.connection.terminate()
         self.connection = await connect(self.url)
 
@@ -192,31 +192,31 @@ class WorkerSequence:
 
 def make_job(
     terms: Terms,
-    bench: ExperimentSetup,
+    setup: ExperimentSetup,
     life: int,
     *,
     url: DatabaseUrl | None = None,
     executor_id: str | None = None,
     instances: bool = True,
 ) -> WorkerJob:
-    """What the worker of the ``life``-th life is to do; unless told, by the settings' executor and
-    through the proxy of ``bench``."""
+    """Make the job of the worker of the ``life``-th life; unless told otherwise, for the settings'
+    executor and through the proxy of ``setup``."""
     settings = terms.settings
     if executor_id is not None:
         settings = settings.model_copy(update={"executor_id": executor_id})
     return WorkerJob(
         run=terms.run,
         settings=settings,
-        url=url or bench.proxy.url,
-        folder=bench.folder,
-        log=bench.folder / f"log.{life}",
-        bodies=bench.bodies,
+        url=url or setup.proxy.url,
+        folder=setup.folder,
+        log=setup.folder / f"log.{life}",
+        bodies=setup.bodies,
         instances=instances,
     )
 
 
 async def read_log(job: WorkerJob, *, show: bool = False) -> str:
-    """What a worker has logged; ``show`` copies it to stderr."""
+    """Read what a worker has logged; ``show`` copies it to stderr."""
     path = anyio.Path(job.log)
     log = await path.read_text(errors="replace") if await path.exists() else ""
     if show:
@@ -225,7 +225,7 @@ async def read_log(job: WorkerJob, *, show: bool = False) -> str:
 
 
 async def _stands(connection: Connection, landed: Landed) -> bool | None:
-    """Whether the checkpoint that the fault struck at is in the database; None when it is none."""
+    """Return whether the checkpoint that the fault struck at stands; None if it is none."""
     write = landed.write
     if CHECKPOINTS not in write.name or write.step_id is None:
         return None

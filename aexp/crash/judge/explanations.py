@@ -23,7 +23,7 @@ OTHER_VERSION = "another-version"
 def find_causes(
     workflows: Sequence[WorkflowRecord], *, executor_id: str, version: str, log: str
 ) -> Mapping[str, Sequence[str]]:
-    """What keeps each unfinished workflow from a process of this executor and version that has
+    """Find what keeps each unfinished workflow from a process of this executor and version that has
     logged ``log``: a :class:`Restart`'s name → ids. One that nothing explains stands under
     ``unknown``."""
     causes: defaultdict[str, list[str]] = defaultdict(list)

@@ -47,7 +47,7 @@ class Change:
     parent: str | None = None
 
     def as_row(self) -> Mapping[str, Any]:
-        """What a reader of an anomaly needs."""
+        """Return what a reader of an anomaly needs."""
         row = {"write": f"{self.operation} {self.table}", "workflow_id": self.workflow_id}
         told = {"step_id": self.step_id, "status": self.status}
         return {**row, **{name: value for name, value in told.items() if value is not None}}
@@ -80,7 +80,7 @@ class Takeover:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return the takeover as JSON values."""
         return {
             "handed_over": list(self.handed_over),
             "ended_meanwhile": self.waited_for is None,
@@ -90,7 +90,7 @@ class Takeover:
 
 
 def late_changes(take_over: Takeover) -> list[Change]:
-    """What the stopped executor had in open transactions, and made durable when it went on."""
+    """Return what the stopped executor had in open transactions, and committed when it went on."""
     return [
         change
         for change in take_over.changes
@@ -99,7 +99,7 @@ def late_changes(take_over: Takeover) -> list[Change]:
 
 
 def foreign_changes(take_over: Takeover) -> list[Change]:
-    """What the stopped executor changed of workflows that were not its own at that time.
+    """Return what the stopped executor changed of workflows that were not its own at that time.
 
     A transaction that it held open is none of it: whoever took the work over has waited for that,
     and found it.
@@ -113,7 +113,7 @@ def foreign_changes(take_over: Takeover) -> list[Change]:
 
 
 def _owned(changes: Sequence[Change]) -> Iterator[tuple[Change, bool]]:
-    """Each change, and whether whoever made it owned the workflow, or might claim or start it."""
+    """Yield each change, and whether its maker owned the workflow, or might claim or start it."""
     owners: dict[str, str | None] = {}
     # Of what nobody has claimed yet, who put it there.
     starters: dict[str, str] = {}

@@ -133,7 +133,7 @@ class Point:
 
 
 def parse_point(text: str) -> Point:
-    """The point that ``text`` names, as ``str`` of a point does. Raises UsageError."""
+    """Parse the point that ``text`` names, as ``str`` of a point does. Raises UsageError."""
     *parts, last = text.split(_THEN)
     restart = None
     if parts and last.startswith(_RESTART):
@@ -169,12 +169,12 @@ def _parse_fault(part: str, text: str) -> Fault:
 
 
 def order_points(writes: Iterable[str], sides: Sequence[Side]) -> list[Point]:
-    """Every write on every side, in the order of the writes."""
+    """List every write on every side, in the order of the writes."""
     return [Point((Fault(side, write),)) for write in writes for side in sides]
 
 
 def order_pairs(recoveries: Mapping[Point, Sequence[str]], sides: Sequence[Side]) -> list[Point]:
-    """A second kill at each write that was seen in the recovery from a first one."""
+    """List a second kill at each write that was seen in the recovery from a first one."""
     return [
         Point((*first.faults, Fault(side, write)))
         for first, writes in recoveries.items()
@@ -185,7 +185,7 @@ def order_pairs(recoveries: Mapping[Point, Sequence[str]], sides: Sequence[Side]
 
 
 def order_restarts(writes: Sequence[str], *, instances: bool) -> list[Point]:
-    """A kill in the middle of the run, and each way to start the wrong process after it."""
+    """List a kill in the middle of the run with each way to start the wrong process after it."""
     middle = writes[len(writes) // 2]
     return [
         Point((Fault(Side.AFTER, middle),), restart)
@@ -195,7 +195,7 @@ def order_restarts(writes: Sequence[str], *, instances: bool) -> list[Point]:
 
 
 def sample(points: Sequence[Point], most: int | None, seed: int) -> list[Point]:
-    """At most ``most`` of ``points``, in their order; the same ones for the same seed.
+    """Choose at most ``most`` of ``points``, in their order; the same ones for the same seed.
 
     Every kind of write is there before any comes a second time, as far as ``most`` goes.
     """

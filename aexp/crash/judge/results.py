@@ -86,7 +86,7 @@ class PointResult:
         return None if self.verdict == "void" else self.verdict == "held"
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return the result as JSON values."""
         return {
             "point": self.name,
             "side": self.point.side if self.point is not None else None,
@@ -184,7 +184,7 @@ class Exploration:
         return self.exploring_s / len(self.results) if self.results else None
 
     def by_kind(self) -> list[KindRow]:
-        """A row for each kind of write, in the order in which the baseline wrote them."""
+        """Return a row for each kind of write, in the order in which the baseline wrote them."""
         planned = Counter(point.kind for point in self.planned)
         rows = []
         for kind, points in planned.items():
@@ -205,7 +205,7 @@ class Exploration:
         return rows
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values, in the order in which they are written."""
+        """Return the exploration as JSON values, in the order in which they are written."""
         pace = self.seconds_per_point
         return {
             "scenario": self.scenario,
@@ -252,6 +252,6 @@ class Exploration:
         }
 
     def replay_command(self, result: PointResult) -> str:
-        """One line for a shell that makes exactly this experiment again."""
+        """Return one line for a shell that makes exactly this experiment again."""
         point = [] if result.point is None else ["--replay", str(result.point)]
         return shlex.join([*self.replay, *point])

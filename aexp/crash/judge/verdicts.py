@@ -15,11 +15,10 @@ from typing import Any
 from aexp.crash.judge.evidence import Body, Evidence, StepRecord
 from aexp.crash.judge.ownership import foreign_changes
 from aexp.engine.statuses import UNFINISHED
-from aexp.model.promise import Anomaly, Promise, Verdict, judge
+from aexp.model.promise import SAMPLE, Anomaly, Promise, Verdict, judge
 
 __all__ = ["BaselineComparison", "judge_experiment"]
 
-_SAMPLE = 20
 _LONGEST = 400
 # What DBOS calls a workflow that it has tried to recover too often.
 _DEAD = frozenset({"MAX_RECOVERY_ATTEMPTS_EXCEEDED", "CANCELLED"})
@@ -43,7 +42,7 @@ class BaselineComparison:
 
 
 def judge_experiment(comparison: BaselineComparison) -> list[Verdict]:
-    """The verdicts on every promise: the generic ones, then those of the run's own audit."""
+    """Judge every promise: the generic ones, then those of the run's own audit."""
     told = [
         _without_doubted(verdict, comparison.doubted | _in_flight(comparison.found))
         for verdict in comparison.found.verdicts
@@ -54,7 +53,7 @@ def judge_experiment(comparison: BaselineComparison) -> list[Verdict]:
 
 
 def _in_flight(found: Evidence) -> frozenset[tuple[str, int, int]]:
-    """The steps that were not durable when a process was stopped: workflow, step, pid.
+    """Return the steps that were not durable when a process was stopped: workflow, step, pid.
 
     It had looked for the checkpoint of the next one and found none, or may have, and a workflow of
     a user's that goes on after that step's error begins the later ones, too: the old process knows
@@ -73,7 +72,7 @@ def _in_flight(found: Evidence) -> frozenset[tuple[str, int, int]]:
 
 
 def _without_doubted(verdict: Verdict, doubted: Collection[tuple[str, int, int]]) -> Verdict:
-    """``verdict`` without the bodies that its process began because it could not know better.
+    """Return ``verdict`` without the bodies that its process began for want of better knowledge.
 
     A transaction whose commit was not acknowledged is tried again by the process that lives on:
     only its own insert tells it that the step stands there already, and it is rolled back.
@@ -95,7 +94,7 @@ def _without_doubted(verdict: Verdict, doubted: Collection[tuple[str, int, int]]
 
 
 def _ends(comparison: BaselineComparison) -> Sequence[Anomaly]:
-    """The last worker saw the end of everything, and did not fail on its own.
+    """Check that the last worker saw the end of everything, and did not fail on its own.
 
     One before it may have: it lost a connection, and whatever supervises it starts it again.
     """
@@ -117,7 +116,7 @@ def _ends(comparison: BaselineComparison) -> Sequence[Anomaly]:
 
 
 def _stranded(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
-    """What a wrongly started process leaves lying is found, with the cause."""
+    """Check that what a wrongly started process leaves lying is found, with the cause."""
     left = [life.stranded for life in comparison.found.lives if life.stranded is not None]
     if not left:
         return None
@@ -132,14 +131,14 @@ def _stranded(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
 
 
 def _old_owner(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
-    """A stopped executor records nothing of work that is no longer its own."""
+    """Check that a stopped executor records nothing of work that is no longer its own."""
     take_over = comparison.found.take_over
     if take_over is None or not take_over.handed_over:
         return None
     rows = [change.as_row() for change in foreign_changes(take_over)]
     if not rows:
         return ()
-    return [Anomaly("the old owner recorded something of work that was taken over", rows[:_SAMPLE])]
+    return [Anomaly("the old owner recorded something of work that was taken over", rows[:SAMPLE])]
 
 
 def _same_result(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
@@ -170,13 +169,13 @@ def _none_left(comparison: BaselineComparison) -> Sequence[Anomaly]:
     return [
         Anomaly(
             f"{len(left)} workflows are left {', '.join(what)}",
-            [_workflow(row) for row in left[:_SAMPLE]],
+            [_workflow(row) for row in left[:SAMPLE]],
         )
     ]
 
 
 def _same_workflows(comparison: BaselineComparison) -> Sequence[Anomaly]:
-    """The same workflows by id and name: none is missing, none is there twice under another id.
+    """Check for the same workflows by id and name: none missing, none twice under another id.
 
     What a schedule started has its time for an id, and no two runs are of the same time: which
     ticks there must be, the scenario's own promises say.
@@ -205,7 +204,7 @@ def _same_workflows(comparison: BaselineComparison) -> Sequence[Anomaly]:
 
 
 def _same_steps(comparison: BaselineComparison) -> Sequence[Anomaly]:
-    """Per workflow the same names of steps in the same order."""
+    """Check, for each workflow, for the same names of steps in the same order."""
     expected, found = _names(comparison.baseline.steps), _names(comparison.found.steps)
     rows = [
         {
@@ -219,7 +218,7 @@ def _same_steps(comparison: BaselineComparison) -> Sequence[Anomaly]:
     ]
     if not rows:
         return ()
-    return [Anomaly("the steps differ from those of the run without a fault", rows[:_SAMPLE])]
+    return [Anomaly("the steps differ from those of the run without a fault", rows[:SAMPLE])]
 
 
 def _names(steps: Sequence[StepRecord]) -> Mapping[str, Mapping[int, str]]:
@@ -230,7 +229,7 @@ def _names(steps: Sequence[StepRecord]) -> Mapping[str, Mapping[int, str]]:
 
 
 def _kept(comparison: BaselineComparison) -> Sequence[Anomaly]:
-    """Each checkpoint that became durable stands there at the end, and was written once."""
+    """Check that each checkpoint that became durable stands at the end, and was written once."""
     found = comparison.found
     standing = {(step.workflow_id, step.step_id) for step in found.steps}
     durable: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
@@ -238,7 +237,7 @@ def _kept(comparison: BaselineComparison) -> Sequence[Anomaly]:
         durable[checkpoint.workflow_id, checkpoint.step_id].append(checkpoint.life + 1)
     anomalies = []
     if gone := [_step(key) for key in sorted(durable) if key not in standing]:
-        anomalies.append(Anomaly("checkpoints that were durable are gone", gone[:_SAMPLE]))
+        anomalies.append(Anomaly("checkpoints that were durable are gone", gone[:SAMPLE]))
     # DBOS repeats a write whose acknowledgement was lost, and finds its own row: no second record.
     # Another process has no business with a step that stands there already.
     twice = [
@@ -247,12 +246,12 @@ def _kept(comparison: BaselineComparison) -> Sequence[Anomaly]:
         if len(set(lives)) > 1
     ]
     if twice:
-        anomalies.append(Anomaly("steps were recorded more than once", twice[:_SAMPLE]))
+        anomalies.append(Anomaly("steps were recorded more than once", twice[:SAMPLE]))
     return anomalies
 
 
 def _survived(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
-    """Each checkpoint that was durable when PostgreSQL was stopped stood there when it was back."""
+    """Check that each checkpoint that was durable before PostgreSQL stopped stood there after."""
     found = comparison.found
     if not found.outages:
         return None
@@ -265,11 +264,11 @@ def _survived(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     ]
     if not rows:
         return ()
-    return [Anomaly("what the server had made durable was gone when it was back", rows[:_SAMPLE])]
+    return [Anomaly("what the server had made durable was gone when it was back", rows[:SAMPLE])]
 
 
 def _never_again(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
-    """No body began after its step's checkpoint had become durable."""
+    """Check that no body began after its step's checkpoint had become durable."""
     found = comparison.found
     if not found.bodies:
         return None
@@ -292,7 +291,7 @@ def _never_again(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     ]
     if not rows:
         return ()
-    return [Anomaly("step bodies began although their checkpoint was durable", rows[:_SAMPLE])]
+    return [Anomaly("step bodies began although their checkpoint was durable", rows[:SAMPLE])]
 
 
 def _is_later(body: Body, checkpoint: Any) -> bool:

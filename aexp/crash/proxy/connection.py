@@ -167,7 +167,7 @@ class ProxiedConnection:
             self.cut()
 
     def _guarded(self, take: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """An event loop would log what is raised in its calls; here it ends the proxy."""
+        """Let what ``take`` raises end the proxy: an event loop would only log it."""
 
         def guarded(data: bytes) -> None:
             try:
@@ -179,7 +179,7 @@ class ProxiedConnection:
         return guarded
 
     def _begun(self, data: bytes) -> None:
-        """The beginning of a connection; encryption is refused."""
+        """Read the beginning of a connection; encryption is refused."""
         self._greeting += data
         while len(self._greeting) >= 8:
             size = int.from_bytes(self._greeting[:4])
@@ -271,14 +271,14 @@ class ProxiedConnection:
         self._heard.set()
 
     def _check_room(self, piece: Piece) -> None:
-        """A run that finds no room says nothing about its promises: that ends the proxy."""
+        """End the proxy for a run that finds no room: it says nothing about its promises."""
         state, text = read_error(piece.body)
         if state == _DISK_FULL:
             reason = DatabaseError(f"the disk of the database is full: {text}")
             self._group.start_soon(_raise, reason)
 
     def _let_hear(self, piece: Piece) -> list[bytes]:
-        """What the client may hear now."""
+        """Return what the client may hear now."""
         self._withheld.append(piece.data)
         if self._session.withheld and sum(map(len, self._withheld)) <= _WITHHELD_BYTES:
             return []

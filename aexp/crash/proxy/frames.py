@@ -27,6 +27,7 @@ __all__ = [
     "Reply",
     "Value",
     "read_bind",
+    "read_error",
     "read_parse",
     "read_tag",
     "read_text",
@@ -96,7 +97,7 @@ class Framer:
         self._passing = 0
 
     def feed(self, data: bytes) -> list[Piece]:
-        """What ``data``, the next bytes that arrived, brings to an end.
+        """Return what ``data``, the next bytes that arrived, brings to an end.
 
         Raises ProtocolViolation for what is no message.
         """
@@ -154,19 +155,19 @@ def _string(body: bytes, at: int) -> tuple[str, int]:
 
 
 def read_text(body: bytes) -> str:
-    """What ``body`` begins with: the SQL of a simple query, the portal of an Execute."""
+    """Read what ``body`` begins with: the SQL of a simple query, the portal of an Execute."""
     return _string(body, 0)[0]
 
 
 def read_tag(body: bytes) -> tuple[str, int | None]:
-    """A CommandComplete: its command, and its number of rows if it tells one."""
+    """Read a CommandComplete: its command, and its number of rows if it has one."""
     words = read_text(body).split()
     counted = len(words) > 1 and words[-1].isdecimal()
     return (words[0] if words else ""), int(words[-1]) if counted else None
 
 
 def read_error(body: bytes) -> tuple[str, str]:
-    """SQLSTATE and text of an ErrorResponse."""
+    """Read SQLSTATE and text of an ErrorResponse."""
     fields: dict[int, str] = {}
     at = 0
     while at < len(body) and body[at]:
@@ -182,7 +183,7 @@ def read_parse(body: bytes) -> tuple[str, str]:
 
 
 def read_bind(body: bytes) -> Bound:
-    """The parameters of a statement, as far as ``body`` goes if it is not whole."""
+    """Read the parameters of a statement, as far as ``body`` goes if it is not whole."""
     portal, at = _string(body, 0)
     statement, at = _string(body, at)
     formats, at = _shorts(body, at)

@@ -43,7 +43,7 @@ class Proxy:
     links: set[ProxiedConnection] = field(default_factory=set)
 
     def link(self, group: anyio.abc.TaskGroup) -> Endpoint:
-        """What speaks with the next client that connects."""
+        """Make the endpoint that speaks with the next client that connects."""
         self.connections += 1
         link = ProxiedConnection(self.observer, self.ordinals, group)
         self.links.add(link)
@@ -64,7 +64,7 @@ class Proxy:
 
 
 async def find_server(url: DatabaseUrl) -> tuple[str, int]:
-    """Host, or folder of the socket, and port of the server: where libpq finds it.
+    """Find host, or folder of the socket, and port of the server, as libpq does.
 
     Raises DatabaseUnreachable, or UsageError for a connection that a proxy could not read.
     """
@@ -89,10 +89,11 @@ async def open_proxy(
     server: tuple[str, int],
     run_id: str | None = None,
 ) -> AsyncIterator[Proxy]:
-    """A proxy to ``url`` on ``server``, whose socket is in ``folder``, while the context lives.
+    """Open a proxy to ``url`` on ``server`` for the life of the context.
 
-    With ``run_id`` the keys of writes are relative to it. On the way out every connection is cut.
-    What an observer raises comes out of the context. Raises UsageError.
+    Its socket is in ``folder``. With ``run_id`` the keys of writes are relative to it. On the way
+    out every connection is cut. What an observer raises comes out of the context. Raises
+    UsageError.
     """
     path = Path(await anyio.Path(folder).absolute()) / f".s.PGSQL.{_PORT}"
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:

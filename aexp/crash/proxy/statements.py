@@ -20,7 +20,7 @@ from sqlglot import Token, TokenType, exp
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import SqlglotError
 
-__all__ = ["LONGEST_SQL", "Action", "Control", "Statement", "read"]
+__all__ = ["LONGEST_SQL", "Action", "Control", "Slot", "Statement", "read"]
 
 # The beginning of a longer one tells what it writes; the rest is data.
 LONGEST_SQL = 16 * 1024
@@ -107,7 +107,7 @@ class Statement:
 
 @lru_cache(maxsize=4096)
 def read(sql: str) -> tuple[Statement, ...]:
-    """The statements of ``sql``, in order; empty ones are left out."""
+    """Read the statements of ``sql``, in order; empty ones are left out."""
     try:
         tokens = Postgres.Tokenizer().tokenize(sql[:LONGEST_SQL])
     except SqlglotError:
@@ -148,7 +148,7 @@ def _statement(sql: str, tokens: Sequence[Token]) -> Statement:
 
 
 def _may_write(keywords: set[str], tokens: Sequence[Token]) -> bool:
-    """Whether a look at the tree is worth its millisecond."""
+    """Return whether a look at the tree is worth its millisecond."""
     if keywords & (_VERBS | {"INTO", "COPY"}):
         return True
     kinds = [token.token_type for token in tokens]
@@ -159,7 +159,7 @@ def _may_write(keywords: set[str], tokens: Sequence[Token]) -> bool:
 
 
 def _words(tokens: Sequence[Token]) -> list[str]:
-    """The words of a statement, names with their schema in one piece."""
+    """Return the words of a statement, names with their schema in one piece."""
     words: list[str] = []
     dotted = False
     for token in tokens:
@@ -191,7 +191,7 @@ def _control(words: Sequence[str], tokens: Sequence[Token]) -> Statement | None:
 
 
 def _from_words(words: Sequence[str]) -> Statement:
-    """A statement that is not parsed: what it begins with, and the first name in it."""
+    """Read a statement that is not parsed: what it begins with, and the first name in it."""
     keywords = [word.upper() for word in words]
     # EXPLAIN ANALYZE does what it explains.
     if not words or (keywords[0] in _READS and "ANALYZE" not in "".join(keywords[1:2])):
@@ -280,7 +280,7 @@ def _slot(value: exp.Expr) -> Slot | None:
 
 
 def _inserted(node: exp.Insert) -> Iterator[list[tuple[str, exp.Expr]]]:
-    """By row, the columns and what goes into them."""
+    """Return, by row, the columns and what goes into them."""
     if not isinstance(node.this, exp.Schema):
         return
     columns = [column.name for column in node.this.expressions]
@@ -299,8 +299,8 @@ def _assigned(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
 
 
 def _where(node: exp.Expr) -> list[tuple[str, exp.Expr]]:
-    """The columns that are compared with one value or a list of them, in conditions that must all
-    hold."""
+    """Return the columns that are compared with one value or a list of them, in conditions that
+    must all hold."""
     where = node.args.get("where")
     if where is None:
         return []

@@ -61,7 +61,7 @@ class _Transaction:
         return [one for one in self.written if isinstance(one, Effect)]
 
     def run(self, statement: Statement, effects: Sequence[Effect]) -> list[Effect]:
-        """``statement`` has been run, or would be; returns what it made durable."""
+        """Note that ``statement`` has been run, or would be; return what it made durable."""
         match statement.control:
             case Control.BEGIN:
                 self.block = True
@@ -153,7 +153,7 @@ class Session:
         return ClientRequest(piece.kind, runs)
 
     def may_commit(self, request: ClientRequest) -> bool:
-        """Whether something may become durable by ``request``."""
+        """Return whether something may become durable by ``request``."""
         if request.kind == Ask.SYNC:
             return True
         if request.kind == Ask.COPY_DONE:
@@ -177,7 +177,7 @@ class Session:
         return any(request.write is not None for request in self._owed)
 
     def would_commit(self, request: ClientRequest) -> list[Effect]:
-        """What ``request`` makes durable when the server gets it, if all goes well."""
+        """Return what ``request`` makes durable when the server gets it, if all goes well."""
         ahead = copy.copy(self._transaction)
         ahead.written = list(ahead.written)
         runs = self._owed[0].runs if request.kind == Ask.COPY_DONE else request.runs
@@ -187,7 +187,7 @@ class Session:
         return done
 
     def sent(self, request: ClientRequest, write: Write | None = None) -> None:
-        """``request`` is passed on, as what makes ``write`` durable."""
+        """Note that ``request`` is passed on, as what makes ``write`` durable."""
         match request.kind:
             case Ask.COPY_DONE | Ask.COPY_FAIL:
                 if self._owed:

@@ -73,7 +73,7 @@ class Write:
 
 
 def effects_of(statement: Statement, values: Sequence[Value]) -> tuple[Effect, ...]:
-    """What ``statement`` writes when it is run with these parameters."""
+    """Return what ``statement`` writes when it is run with these parameters."""
     return tuple(_effect(action, values) for action in statement.actions)
 
 
@@ -135,7 +135,7 @@ class Ordinals:
         self._taken: Counter[str] = Counter()
 
     def announce(self, effects: Sequence[Effect]) -> Write:
-        """The write that makes ``effects``, of which there is at least one, durable."""
+        """Name the write that makes ``effects``, of which there is at least one, durable."""
         name = _joined(effect.name for effect in effects)
         told = [effect for effect in effects if effect.workflow_id is not None]
         # The workflow and the step of one statement: what its parent records of a child, say.
@@ -153,7 +153,7 @@ class Ordinals:
         )
 
     def take_back(self, write: Write) -> None:
-        """Nothing of ``write`` has become durable."""
+        """Take it back that ``write`` was announced: nothing of it has become durable."""
         if self._taken[write.key]:
             self._taken[write.key] -= 1
 

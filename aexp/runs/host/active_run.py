@@ -1,4 +1,4 @@
-"""The care for one run: seen to its end by supervised processes, and its events written down."""
+"""A run that a host works on: supervised processes see to its end, its events are recorded."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from aexp.processes.signals import Stop, until_stopped
 from aexp.runs.host.events import Journal
 from aexp.runs.host.executors import Serves
 from aexp.runs.host.progress import RunCounts
+from aexp.runs.kill_plan import KillPlan
 from aexp.runs.leases import is_leased
-from aexp.runs.supervisor import KillPlan, Supervision, Supervisor
+from aexp.runs.supervisor import Supervision, Supervisor
 from aexp.settings import Settings
 
 __all__ = ["ActiveRun", "RunDriver"]
@@ -125,7 +126,7 @@ class RunDriver:
             await self._write(active, event, data)
         except Exception:
             active.failed = True
-            log.exception("hosting.care_failed", run_id=run_id)
+            log.exception("host.run_drive_failed", run_id=run_id)
 
     async def _chronicle(self, active: ActiveRun, kills: int) -> None:
         """Write down each kill after ``kills``, and progress as often as somebody may care."""
@@ -180,7 +181,7 @@ class RunDriver:
                 # One that did something before it failed has met another misfortune.
                 failures = failures + 1 if active.steps_begun == begun else 1
                 log.warning(
-                    "hosting.worker_failed",
+                    "host.worker_failed",
                     run_id=active.run.run_id,
                     error=str(error),
                     failures=failures,
@@ -257,4 +258,4 @@ class RunDriver:
             else:
                 await self._journal.write(run_id, event, data)
         if cut.cancelled_caught:
-            log.warning("hosting.event_lost", run_id=run_id, lost=event, error="it took too long")
+            log.warning("host.event_lost", run_id=run_id, lost=event, error="it took too long")

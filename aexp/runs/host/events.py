@@ -76,7 +76,7 @@ class Journal:
             news.set()
 
     async def read(self, run_id: str, after: int) -> Sequence[RunEvent]:
-        """What befell the run after the event numbered ``after``, at most 500, in order."""
+        """Read what befell the run after the event numbered ``after``, at most 500, in order."""
         rows = await self._pool.fetch(
             "SELECT run_id, seq, event, data, happened_at FROM aexp.run_events"
             " WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
@@ -87,7 +87,7 @@ class Journal:
         return [RunEvent(**dict(row)) for row in rows]
 
     async def kills(self, run_id: str) -> Mapping[str, int] | None:
-        """The kills that were asked for and those that have landed; None when none were."""
+        """Return the kills that were asked for and those that have landed; None when none were."""
         row = await self._pool.fetchrow(
             "SELECT (data->>'kills')::int AS asked, (data->>'seed')::bigint AS seed,"
             # By number: an event whose first commit was in doubt may be there twice.
@@ -101,7 +101,7 @@ class Journal:
         return {"asked": row["asked"], "landed": row["landed"], "seed": row["seed"]}
 
     async def was_requested(self, run_id: str) -> bool:
-        """Whether a service was asked for the run, which was not begun elsewhere."""
+        """Return whether a service was asked for the run, which was not begun elsewhere."""
         found: bool = await self._pool.fetchval(
             "SELECT EXISTS (SELECT FROM aexp.run_events WHERE run_id = $1 AND seq = 1"
             " AND event = 'run.requested')",
@@ -110,7 +110,7 @@ class Journal:
         return found
 
     async def queues(self, run_id: str) -> Mapping[str, str]:
-        """The queue of each workflow, by its name, that the run's latest cancellation emptied."""
+        """Return each workflow's queue, by its name, that the run's last cancellation emptied."""
         found = await self._pool.fetchval(
             "SELECT data->'queues' FROM aexp.run_events WHERE run_id = $1"
             " AND event = 'run.cancelled' ORDER BY seq DESC LIMIT 1",
@@ -139,11 +139,11 @@ class Journal:
             await retry_on_disconnect(insert)
         except asyncpg.ForeignKeyViolationError:
             # The run has been deleted in the meantime.
-            log.warning("hosting.event_lost", run_id=run_id, lost=event, error="there is no run")
+            log.warning("host.event_lost", run_id=run_id, lost=event, error="there is no run")
         except Exception as error:
             if not is_connection_error(error):
                 raise
-            log.warning("hosting.event_lost", run_id=run_id, lost=event, error=str(error))
+            log.warning("host.event_lost", run_id=run_id, lost=event, error=str(error))
         finally:
             self.tell(run_id)
 

@@ -25,6 +25,7 @@ from aexp.runs.leases import lease_executor, lease_holders, lease_run, living_ex
 __all__ = [
     "Executor",
     "HandedOver",
+    "Serves",
     "hand_over",
     "list_executors",
     "present_executor",
@@ -83,7 +84,7 @@ _EXECUTORS = """
 
 
 async def list_executors(connection: Connection) -> Sequence[Executor]:
-    """All executors that have worked on runs in this database, by name."""
+    """List all executors that have worked on runs in this database, by name."""
     rows = await connection.fetch(_EXECUTORS)
     living = await living_executors(connection, [row["executor_id"] for row in rows])
     return [Executor(alive=row["executor_id"] in living, **dict(row)) for row in rows]
@@ -128,7 +129,7 @@ async def _be_present(
             # Later on it may be mended: a database that is away, or being reset.
             if not present:
                 raise
-            log.warning("hosting.executor_unseen", executor_id=executor_id, error=str(error))
+            log.warning("host.executor_unseen", executor_id=executor_id, error=str(error))
             await anyio.sleep(_LOOK_AGAIN_S)
 
 
@@ -176,7 +177,7 @@ async def hand_over(url: DatabaseUrl, client: DBOSClient, executor_id: str) -> S
                 released = await release_claims(connection, client, executor_id, run_id)
             living = await lease_holders(connection, run_id, known - {executor_id})
             handed_over.append(HandedOver(run_id, len(released), living))
-        log.info("hosting.executor_recovered", recovered=executor_id, runs=sorted(runs))
+        log.info("host.executor_recovered", recovered=executor_id, runs=sorted(runs))
         return handed_over
 
 
@@ -206,7 +207,7 @@ async def release_claims(
 
 
 async def _known(connection: Connection) -> frozenset[str]:
-    """Whoever has served, worked on a run, or claimed a workflow of one."""
+    """List all that have served, worked on a run, or claimed a workflow of one."""
     rows = await connection.fetch(
         "SELECT executor_id FROM aexp.executors UNION SELECT executor_id FROM aexp.processes"
         " UNION SELECT executor_id FROM dbos.workflow_status JOIN aexp.runs"
@@ -218,7 +219,7 @@ async def _known(connection: Connection) -> frozenset[str]:
 async def _claimed(
     connection: Connection, executor_id: str
 ) -> Mapping[str, Mapping[str | None, list[str]]]:
-    """The workflows that the executor has claimed and not ended, by run and queue."""
+    """Return the workflows that the executor has claimed and not ended, by run and queue."""
     rows = await connection.fetch(
         "SELECT run_id, workflow_uuid, queue_name FROM dbos.workflow_status"
         " JOIN aexp.runs USING (application_version)"

@@ -38,7 +38,7 @@ async def plan_fork(
     start_step: int,
     run_id: str | None,
 ) -> Run:
-    """The fork of the run ``origin_id`` that begins anew at ``start_step``: not recorded yet.
+    """Plan the fork of the run ``origin_id`` that begins anew at ``start_step``: not recorded yet.
 
     Raises UnknownRun, UnknownScenario, ForkRefused, and RunUnfinished: a fork waits for children
     that only the other run's process would see to their end.
@@ -67,7 +67,7 @@ async def plan_fork(
 async def may_be_forked(
     connection: Connection, scenarios: Mapping[str, Scenario[Any]], run: Run
 ) -> bool:
-    """Whether :func:`plan_fork` would plan a fork of the run, from a step that it has."""
+    """Return whether :func:`plan_fork` would plan a fork of the run, from a step that it has."""
     try:
         _forkable(scenarios, run)
     except (UnknownScenario, InvalidParameter, ForkRefused):
@@ -76,7 +76,7 @@ async def may_be_forked(
 
 
 def _forkable(scenarios: Mapping[str, Scenario[Any]], origin: Run) -> Scenario[Any]:
-    """The scenario of a run that can be forked once it has ended."""
+    """Return the scenario of a run that can be forked once it has ended."""
     scenario = scenarios.get(origin.target)
     if scenario is None:
         raise UnknownScenario(origin.target, ())

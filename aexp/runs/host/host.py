@@ -28,9 +28,9 @@ from aexp.runs.host.executors import Serves
 from aexp.runs.host.forks import plan_fork, refuse_when_needed
 from aexp.runs.host.periodic import repeat
 from aexp.runs.host.progress import RunCounts
-from aexp.runs.host.records import KEPT, Newest, Records
+from aexp.runs.host.records import STANDING, Newest, Records
+from aexp.runs.kill_plan import KillPlan
 from aexp.runs.leases import lease_exclusively
-from aexp.runs.supervisor import KillPlan
 from aexp.settings import Settings
 
 __all__ = ["Host"]
@@ -84,11 +84,11 @@ class Host:
         return list(self._active_runs)
 
     def is_settled(self, run_id: str) -> bool:
-        """Whether this service neither works on the run nor is about to change it."""
+        """Return whether this service neither works on the run nor is about to change it."""
         return run_id not in self._active_runs and run_id not in self._controlled
 
     def progress(self, run_id: str) -> Reached | None:
-        """How far a run has come that is being worked on here; None when that is not known."""
+        """Return how far a run has come that is worked on here; None when that is not known."""
         active = self._active_runs.get(run_id)
         return active.reached if active is not None else None
 
@@ -102,12 +102,13 @@ class Host:
         seed: int = 0,
         standing: bool = False,
     ) -> tuple[Run, bool]:
-        """Begin a run of the scenario ``name``, and whether it is new.
+        """Begin a run of the scenario ``name``; return it, and whether it is new.
 
         With the ``run_id`` of a run that was begun with the same parameters it is that one, however
         many are being worked on; one that has not ended and is not worked on goes on. ``kills`` are
         as with ``aexp run``. A ``standing`` run is not counted among the active ones, and hosts
         that have no such run leave it.
+
         Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns, and
         UsageError when ``run_id`` cannot be one.
         """
@@ -137,7 +138,7 @@ class Host:
             application_version=application_version(run_id),
         )
         asked = {"kills": kills, "seed": seed}
-        return await self._begin(wanted, {**asked, KEPT: True} if standing else asked)
+        return await self._begin(wanted, {**asked, STANDING: True} if standing else asked)
 
     async def fork(self, run_id: str, start_step: int, *, new_id: str | None = None) -> Run:
         """Begin a fork of a run that has ended, which does its steps anew from ``start_step`` on.
@@ -164,7 +165,7 @@ class Host:
                 if not ended and run_id not in self._controlled:
                     self._go_on(begun, plan)
         if fresh:
-            log.info("hosting.run_requested", run_id=run_id, scenario=begun.scenario, **asked)
+            log.info("host.run_requested", run_id=run_id, scenario=begun.scenario, **asked)
         return begun, fresh
 
     def _refuse_when_full(self, run_id: str) -> None:
@@ -172,7 +173,7 @@ class Host:
             raise TooManyRuns(self.max_active_runs)
 
     def _is_full(self, run_id: str) -> bool:
-        """Whether there is no place for the run, which has none yet."""
+        """Return whether there is no place for the run, which has none yet."""
         taken = self._active_runs.keys() | self._expected | self._standing
         return run_id not in taken and self._room() <= 0
 
@@ -209,7 +210,7 @@ class Host:
             self.journal.tell(run_id)
 
     async def _plan(self, run: Run) -> KillPlan:
-        """The kills that are still to land, whichever service was asked for them."""
+        """Plan the kills that are still to land, whichever service was asked for them."""
         asked = await self.journal.kills(run.run_id)
         scenario = self.scenarios.get(run.target)
         if asked is None or scenario is None or self._serves == "worker":
@@ -225,7 +226,7 @@ class Host:
 
         They were begun here before, or by another service on the same database.
         """
-        await repeat(self._look_after_some, "hosting.looking_failed")
+        await repeat(self._look_after_some, "host.looking_failed")
 
     async def _look_after_some(self) -> None:
         room = self._room()
@@ -242,15 +243,17 @@ class Host:
                     raise
                 # Its scenario no longer takes its parameters. The others are to go on.
                 self._given_up.add(run.run_id)
-                log.warning("hosting.run_given_up", run_id=run.run_id, error=str(error))
+                log.warning("host.run_given_up", run_id=run.run_id, error=str(error))
                 continue
             # Somebody may have taken it from us in the meantime.
             if run.run_id not in self._controlled:
                 self._go_on(run, plan)
 
     async def newest(self, stem: str) -> Newest:
-        """The newest kept run whose id is ``stem`` and a number; if it failed here it does not go
-        on."""
+        """Return the newest run whose id is ``stem`` and a number.
+
+        One that failed here does not go on.
+        """
         found = await self._records.newest(stem)
         if found.run is not None and found.run.run_id in self._given_up:
             return replace(found, goes_on=False)
@@ -292,7 +295,7 @@ class Host:
             queues = {row["name"]: row["queue_name"] for row in found if row["queue_name"]}
             cancelled = {"workflows": len(found), "queues": queues}
             await self.journal.write(run_id, "run.cancelled", cancelled)
-        log.info("hosting.run_cancelled", run_id=run_id, workflows=len(found))
+        log.info("host.run_cancelled", run_id=run_id, workflows=len(found))
 
     async def _cancel_all(self, run: Run) -> Collection[asyncpg.Record]:
         """Cancel whatever the run has unfinished, until no executor elsewhere could start more."""
@@ -335,7 +338,7 @@ class Host:
                     await self._records.set_hosted(run_id, hosted=True)
                     await self.journal.write(run_id, "run.resumed", {"workflows": len(stopped)})
                 self._go_on(run, plan)
-        log.info("hosting.run_resumed", run_id=run_id, workflows=len(stopped))
+        log.info("host.run_resumed", run_id=run_id, workflows=len(stopped))
         return run
 
     async def delete(self, run_id: str) -> None:
@@ -351,11 +354,11 @@ class Host:
             async with lease_exclusively(self.url, run_id) as connection:
                 await refuse_when_needed(connection, run_id)
                 workflows = await self._records.delete(run)
-        log.info("hosting.run_deleted", run_id=run_id, workflows=workflows)
+        log.info("host.run_deleted", run_id=run_id, workflows=workflows)
 
     @contextmanager
     def _controlling(self, run_id: str) -> Iterator[None]:
-        """Nobody else of this service changes the run in this context."""
+        """Keep all others of this service from changing the run in this context."""
         if run_id in self._controlled:
             raise RunActive(run_id)
         self._controlled.add(run_id)

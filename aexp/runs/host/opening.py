@@ -78,7 +78,7 @@ async def open_host(
 
 
 async def _look_after(host: Host, keep: StandingRun | None, scope: anyio.CancelScope) -> None:
-    """What is to go on goes on, until ``scope`` is cancelled."""
+    """Keep going what is to go on, until ``scope`` is cancelled."""
     with scope:
         async with anyio.create_task_group() as group:
             group.start_soon(host.look_after_all)

@@ -32,8 +32,8 @@ class RunCounts:
         self._scenarios = scenarios
 
     async def reached(self, run: Run, within_s: float) -> Reached | None:
-        """How far ``run`` has come; None when that cannot be told, or not ``within_s``: then the
-        server is told to leave it."""
+        """Return how far ``run`` has come; None when that cannot be told, or not ``within_s``: then
+        the server is told to leave it."""
         scenario = self._scenarios.get(run.target)
         if scenario is None or scenario.reached is None:
             return None
@@ -46,11 +46,11 @@ class RunCounts:
             # What is shown of a run is no reason to give it up.
             if not isinstance(error, ScenarioError) and not is_connection_error(error):
                 raise
-            log.warning("hosting.count_failed", run_id=run.run_id, error=str(error))
+            log.warning("host.count_failed", run_id=run.run_id, error=str(error))
         return None
 
     async def is_shared(self, run: Run, executor_id: str) -> bool:
-        """Whether executors other than this one work on ``run``; False when nobody can tell."""
+        """Return whether other executors work on ``run``, too; False when nobody can tell."""
         try:
             async with borrowed(self._pool) as connection:
                 return await has_others(connection, run.run_id, executor_id)

@@ -18,10 +18,10 @@ from aexp.runs.execution import has_ended
 from aexp.runs.leases import is_leased
 from aexp.runs.store import RUN_COLUMNS, WAS_CANCELLED, begin_run, find_run, get_run
 
-__all__ = ["KEPT", "Newest", "Records", "batches"]
+__all__ = ["STANDING", "Newest", "Records", "batches"]
 
-# In what was asked for a run: its host keeps it for as long as it lives.
-KEPT = "kept"
+# In what was asked for a run that a host goes on with for as long as it lives.
+STANDING = "kept"
 
 # Ids to a statement of DBOS's, which takes 65,535 at most.
 _IDS_AT_A_TIME = 5_000
@@ -53,7 +53,7 @@ class Records:
         self._client = client
 
     async def record(self, wanted: Run, asked: Mapping[str, int]) -> tuple[Run, bool, bool]:
-        """The run as it is recorded, whether it is new here, and whether it has ended.
+        """Record the run; return it as it stands, whether it is new here, and whether it has ended.
 
         Raises RunMismatch when it was asked for otherwise.
         """
@@ -115,8 +115,8 @@ class Records:
     async def unfinished(
         self, limit: int, known: Collection[str], targets: Sequence[str] | None
     ) -> Sequence[Run]:
-        """Hosted runs of ``targets``, if any are given, that have not ended, are not ``known`` and
-        not kept, the oldest first."""
+        """List hosted runs of ``targets``, if any are given, that have not ended, are not ``known``
+        and not standing, the oldest first."""
         async with borrowed(self._pool) as connection:
             rows = await connection.fetch(
                 # From what is unfinished, which is little, and not from all that was ever hosted.
@@ -132,13 +132,13 @@ class Records:
                 UNFINISHED,
                 list(known),
                 limit,
-                KEPT,
+                STANDING,
                 targets,
             )
             return [Run(**dict(row)) for row in rows]
 
     async def newest(self, stem: str) -> Newest:
-        """The newest kept run whose id is ``stem``, in letters, digits and ``-``, and a number."""
+        """Return the newest run whose id is ``stem``, letters, digits and ``-``, and a number."""
         async with borrowed(self._pool) as connection:
             # In one statement: who sees no newer run takes the number that another has just taken.
             rows = await connection.fetch(
@@ -149,7 +149,7 @@ class Records:
                 " WHERE starts_with(run_id, $1) ORDER BY runs.created_at DESC, run_id DESC",
                 stem,
                 len(stem) + 1,
-                KEPT,
+                STANDING,
             )
             newest = next((row for row in rows if row["kept"]), None)
             # A fork may be called so too, or as a workflow of a run that is called so would be.
@@ -211,6 +211,6 @@ class Records:
 
 
 def batches(ids: Sequence[str]) -> Iterator[list[str]]:
-    """``ids``, as many at a time as a statement takes."""
+    """Yield ``ids``, as many at a time as a statement takes."""
     for first in range(0, len(ids), _IDS_AT_A_TIME):
         yield list(ids[first : first + _IDS_AT_A_TIME])

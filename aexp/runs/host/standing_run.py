@@ -18,9 +18,10 @@ log = structlog.stdlib.get_logger("aexp.runs.host")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandingRun:
-    """What is kept: runs of ``scenario``, one at a time, whose ids are ``NAME-n1``, ``NAME-n2`` …
+    """A run of ``scenario`` that goes on, followed by another when it ends.
 
-    Hosts that keep the same name on one database share its run.
+    Their ids are ``NAME-n1``, ``NAME-n2`` … Hosts that keep the same name on one
+    database share its run.
     """
 
     name: str
@@ -46,15 +47,15 @@ async def maintain(host: Host, standing: StandingRun) -> None:
         nonlocal left_alone
         run_id, goes_on = await _ensure_one(host, standing)
         if not goes_on and left_alone != run_id:
-            log.warning("hosting.run_not_kept", run_id=run_id)
+            log.warning("host.standing_run_left_alone", run_id=run_id)
         left_alone = None if goes_on else run_id
         await host.wait(run_id)
 
-    await repeat(see_to_one, "hosting.keeping_failed", kept=standing.name)
+    await repeat(see_to_one, "host.standing_run_failed", standing_run=standing.name)
 
 
 async def _ensure_one(host: Host, standing: StandingRun) -> tuple[str, bool]:
-    """The id of the run that is there now, and whether it goes on."""
+    """Ensure that a run is there; return its id, and whether it goes on."""
     newest = await host.newest(standing.stem)
     if newest.run is None or newest.well:
         run_id, parameters = f"{standing.stem}{newest.free}", standing.parameters

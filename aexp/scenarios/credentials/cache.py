@@ -35,7 +35,7 @@ class Credential:
         self.expires_at = expires_at
 
     def reveal(self) -> str:
-        """The secret itself: for a request's header, never for an input, an output or a log."""
+        """Return the secret itself: for a request's header, not for an input, output or log."""
         return self._secret
 
     def __repr__(self) -> str:
@@ -90,7 +90,7 @@ class CredentialsCache:
         return await self._fetches.__aexit__(kind, error, trace)
 
     async def get(self) -> Credential:
-        """Credentials that had not expired when they were asked for, or were fetched since.
+        """Return credentials that had not expired when they were asked for, or were fetched since.
 
         Raises CredentialsUnavailable, from what the fetch raised.
         """
@@ -103,7 +103,7 @@ class CredentialsCache:
         return credential
 
     async def _fetched(self) -> Credential:
-        """What the fetch under way brings, or a new one."""
+        """Return what the fetch under way brings, or a new one."""
         if self._flight is None:
             self._flight = _Flight()
             self._fetches.start_soon(self._fly, self._flight)

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from aexp.database.connect import Connection
+from aexp.model.promise import SAMPLE
 from aexp.model.run import Ending, ProcessRecord, Run
 from aexp.scenarios.credentials.promises import (
     FETCH_FAILED,
     FETCHED,
-    SAMPLE,
     CredentialsEvidence,
     Fetch,
     ProcessFetches,
@@ -59,7 +59,7 @@ _DESCRIBED = """
 
 
 async def _users(connection: Connection, run: Run, ending: Ending) -> Mapping[str, Any]:
-    """How often each user was described, counted by the server."""
+    """Count how often each user was described, by the server."""
     result = ending.result if isinstance(ending.result, Mapping) else {}
     failed = [entry["page"] for entry in result.get("failed", ())]
     if ending.status == "ERROR":
@@ -100,7 +100,7 @@ async def _users(connection: Connection, run: Run, ending: Ending) -> Mapping[st
 async def _fetches(
     connection: Connection, run: Run, records: Sequence[ProcessRecord]
 ) -> tuple[list[ProcessFetches], list[Mapping[str, Any]]]:
-    """What each process fetched, and fetches of none of them."""
+    """Return what each process fetched, and fetches of none of them."""
     rows = await connection.fetch(
         "SELECT event, pid, data, happened_at FROM aexp.events"
         " WHERE run_id = $1 AND event IN ($2, $3) ORDER BY happened_at",
@@ -137,7 +137,7 @@ async def _fetches(
 
 
 def _process_of(records: Sequence[ProcessRecord], pid: int, happened_at: datetime) -> int | None:
-    """The process that had ``pid`` at that moment: a pid may come again later."""
+    """Return the process that had ``pid`` at that moment: a pid may come again later."""
     return max(
         (
             record.process_no
@@ -151,7 +151,7 @@ def _process_of(records: Sequence[ProcessRecord], pid: int, happened_at: datetim
 def _searched_by_themselves(
     processes: Sequence[ProcessFetches], records: Sequence[ProcessRecord]
 ) -> tuple[Search | None, str | None]:
-    """What the processes found of their own secrets, and why that does not tell, if so."""
+    """Return what the processes found of their own secrets, and why that does not tell, if so."""
     searches = []
     silent = []
     for process, record in zip(processes, records, strict=True):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from aexp.model.promise import Anomaly, Promise
+from aexp.model.promise import SAMPLE, Anomaly, Promise
 from aexp.model.scenario import Account
 from aexp.scenarios.credentials.secret_search import Search
 
@@ -31,17 +31,15 @@ __all__ = [
 
 FETCHED = "credentials.fetched"
 FETCH_FAILED = "credentials.fetch_failed"
-# Rows that an anomaly shows: enough to look further, however many there are.
-SAMPLE = 20
 
 
 def marker(run_id: str) -> str:
-    """What each token of the run's own endpoint carries: 64 hexadecimal digits."""
+    """Return what each token of the run's own endpoint carries: 64 hexadecimal digits."""
     return hashlib.sha256(f"credentials of {run_id}".encode()).hexdigest()
 
 
 def step_name(page: int | None = None, number: int | None = None) -> str:
-    """The name of the step that describes a user, or what all such names begin with."""
+    """Return the name of the step that describes a user, or what all such names begin with."""
     return "describe_user " + (f"{page}.{number}" if page is not None else "")
 
 
@@ -205,7 +203,7 @@ PROMISES: Sequence[Promise[CredentialsEvidence]] = (
 
 
 def account(evidence: CredentialsEvidence) -> Account:
-    """The figures for people, as JSON values."""
+    """Return the figures for people, as JSON values."""
     told: dict[str, Any] = {
         "users": {
             "asked": evidence.asked,

@@ -10,12 +10,11 @@ from typing import Any
 import asyncpg
 
 from aexp.database.connect import Connection
+from aexp.model.promise import SAMPLE
 
 __all__ = ["Search", "needles", "search"]
 
 SCHEMAS = ("aexp", "dbos")
-# Rows that are told apart: enough to look further, however many there are.
-SAMPLE = 20
 LONGEST_IDENTITY = 200
 
 
@@ -33,12 +32,12 @@ class Search:
     unreadable: Sequence[str] = ()
 
     def as_json(self) -> Mapping[str, Any]:
-        """As JSON values, from which ``Search(**values)`` makes it again."""
+        """Return JSON values, from which ``Search(**values)`` makes it again."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 def needles(secret: str) -> Sequence[str]:
-    """The texts of which one stands in a row's text if ``secret`` does.
+    """Return the texts of which one stands in a row's text if ``secret`` does.
 
     As it is, in hexadecimal as PostgreSQL shows a bytea, and inside a base64 text at each of the
     three alignments, without the digits that its neighbours share: DBOS stores base64 of pickles.
@@ -98,7 +97,7 @@ async def search(connection: Connection, secrets: Iterable[str]) -> Search:
 async def _identify(
     connection: Connection, table: str, identity: Sequence[str], wanted: Sequence[str], limit: int
 ) -> list[Mapping[str, Any]]:
-    """Where the first rows with a secret are, and in which columns it stands; not the secret."""
+    """Find where the first rows with a secret are, and in which columns; not the secret itself."""
     rows = await connection.fetch(
         "SELECT ctid::text AS ctid, columns, identity FROM ("  # noqa: S608 - quoted
         "  SELECT each_row.ctid, ARRAY(SELECT key FROM jsonb_each_text(to_jsonb(each_row))"

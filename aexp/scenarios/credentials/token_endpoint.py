@@ -116,7 +116,7 @@ class TokenClient:
         self._name = f"token endpoint {parts.scheme}://{parts.netloc}{parts.path}"
 
     async def fetch(self) -> Credential:
-        """A fresh credential; raises CredentialsUnavailable, whose text says what to do."""
+        """Fetch fresh credentials; raises CredentialsUnavailable, whose text says what to do."""
         fetched_at = self._clock()
         try:
             status, body = await self._ask()
@@ -156,7 +156,7 @@ class TokenClient:
             return response.status, bytes(body)
 
     def _read(self, body: bytes) -> tuple[str, float]:
-        """The token in an answer, and how long it lives, in seconds. No error shows the answer."""
+        """Read the token in an answer, and how many seconds it lives. No error shows the answer."""
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError):
@@ -182,7 +182,7 @@ class TokenClient:
         ) from None
 
     async def describe(self, user: str, credential: Credential) -> Mapping[str, Any]:
-        """What the endpoint says of ``user``; raises DescriptionRefused.
+        """Return what the endpoint says of ``user``; raises DescriptionRefused.
 
         An endpoint that is not ours knows no users: then this needs no request.
         """
@@ -225,7 +225,7 @@ def _refusal(status: int) -> str:
 async def open_client(
     token_url: str, users_url: str | None, *, ttl_s: float, deadline_s: float
 ) -> AsyncIterator[TokenClient]:
-    """A client for the life of the context; each request ends within ``deadline_s``.
+    """Open a client for the life of the context; each request ends within ``deadline_s``.
 
     It goes through no proxy of the environment and keeps no cookies.
     """

@@ -139,7 +139,7 @@ class _ProcessCredentials:
         return credential
 
     async def credentials(self) -> Credential:
-        """What the cache gives; counts it when that had expired before it was asked for."""
+        """Return what the cache gives; count it when that had expired before it was asked for."""
         asked_at = time.monotonic()
         credential = await self.cache.get()
         if credential.expires_at <= asked_at:
@@ -161,7 +161,7 @@ class _ProcessCredentials:
             self._searched = found.as_json()
 
     def memory(self) -> Mapping[str, Any]:
-        """What the audit asks of this process."""
+        """Return what the audit asks of this process."""
         return {
             "fetches": self._fetches,
             "expired_uses": self._expired_uses,
@@ -182,7 +182,7 @@ def _of_this_process() -> _ProcessCredentials:
 
 
 async def credentials() -> Credential:
-    """The credentials of this process, fetched if there are none or they have expired.
+    """Return the credentials of this process, fetched if there are none or they have expired.
 
     Raises CredentialsUnavailable, whose text holds no secret.
     """
@@ -260,7 +260,7 @@ async def describe_page(
 
 
 def _reason(error: Exception) -> str:
-    """Why a step failed in its last attempt."""
+    """Say why a step failed in its last attempt."""
     if isinstance(error, dbos_error.DBOSMaxStepRetriesExceeded) and error.errors:
         return str(error.errors[-1])
     return str(error) or type(error).__name__
@@ -277,7 +277,7 @@ async def _describe_user(run_id: str, step: str, user: str, pause_s: float) -> M
 
 
 async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
-    """A token endpoint of this process, unless one is given, and an empty cache."""
+    """Open a token endpoint of this process, unless one is given, and an empty cache."""
     global _held  # noqa: PLW0603 - what this scenario is about
     # In a thread: importing aiohttp takes half a second.
     await anyio.to_thread.run_sync(

@@ -14,12 +14,12 @@ GRAIN = 30
 
 
 def naive(number: int) -> int:
-    """Fibonacci(number) by the recursion of its definition, in exponential time."""
+    """Compute Fibonacci(number) by the recursion of its definition, in exponential time."""
     return number if number < 2 else naive(number - 1) + naive(number - 2)
 
 
 def fibonacci(number: int) -> int:
-    """Fibonacci(number) in ``number`` additions: what :func:`naive` must come to."""
+    """Compute Fibonacci(number) in ``number`` additions: what :func:`naive` must come to."""
     before, current = 0, 1
     for _ in range(number):
         before, current = current, before + current
@@ -27,7 +27,7 @@ def fibonacci(number: int) -> int:
 
 
 def parts(number: int) -> Iterator[int]:
-    """The numbers of at most GRAIN whose Fibonacci numbers add up to that of ``number``.
+    """Yield the numbers of at most GRAIN whose Fibonacci numbers add up to that of ``number``.
 
     The recursion's own tree, cut off at GRAIN: each part is to be computed each time it occurs.
     """
@@ -39,6 +39,6 @@ def parts(number: int) -> Iterator[int]:
 
 
 def parts_count(number: int) -> int:
-    """How many :func:`parts` ``number`` has."""
+    """Return how many :func:`parts` ``number`` has."""
     # The tree above GRAIN - 1 and GRAIN is itself a Fibonacci tree: 1, 2, 3, 5, 8 … leaves.
     return 1 if number <= GRAIN else fibonacci(number - GRAIN + 2)

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aexp.model.promise import Anomaly, Promise
+from aexp.model.promise import SAMPLE, Anomaly, Promise
 from aexp.model.scenario import Account
 from aexp.processes.loop_lag import Histogram, quantile
 from aexp.scenarios.fibonacci.numbers import fibonacci
 
 __all__ = ["MOST_LAG_P99_MS", "PROMISES", "FibonacciEvidence", "account"]
 
-SAMPLE = 20
 MOST_LAG_P99_MS = 50.0
 
 
@@ -92,7 +91,7 @@ def _lag(evidence: FibonacciEvidence) -> Mapping[str, Any]:
 
 
 def account(evidence: FibonacciEvidence) -> Account:
-    """The figures for people, as JSON values."""
+    """Return the figures for people, as JSON values."""
     steps = evidence.steps or ()
     by_number: dict[int, list[Mapping[str, Any]]] = {}
     for step in steps:
@@ -124,6 +123,6 @@ def account(evidence: FibonacciEvidence) -> Account:
 
 
 def _milliseconds(steps: Sequence[Mapping[str, Any]], name: str) -> float:
-    """The median of the steps' times."""
+    """Return the median of the steps' times."""
     times = sorted(float(step[name]) for step in steps)
     return round(times[len(times) // 2] * 1000, 2)

@@ -49,7 +49,7 @@ class FibonacciParameters(Parameters):
     )
 
     def number(self, index: int) -> int:
-        """What the workflow of this index computes, from 1 on."""
+        """Return what the workflow of this index computes, from 1 on."""
         return min(index, self.largest)
 
 
@@ -63,7 +63,7 @@ class _ProcessTools:
         self.cpu_s = 0.0
 
     def memory(self) -> Mapping[str, Any]:
-        """What is told of it, as JSON values."""
+        """Return what this process says of itself, as JSON values."""
         return {
             "lag_ms": self.lag.histogram(),
             "measured_s": round(self.lag.measured_s, 4),
@@ -146,7 +146,7 @@ async def _compute(run_id: str, index: int, number: int) -> dict[str, Any]:
 
 
 async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
-    """Worker processes and the ticker, for the life of this process."""
+    """Start the worker processes and the ticker, for the life of this process."""
     global _bench  # noqa: PLW0603 - see _bench
     parameters = FibonacciParameters.model_validate(run.parameters)
     monitor = LagMonitor()
@@ -162,12 +162,13 @@ async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
 
 
 def _parts(parameters: FibonacciParameters, numbers: int) -> int:
-    """Units of progress that so many numbers make: only large ones take more than one."""
+    """Return the units of progress that so many numbers make: only large ones take more than
+    one."""
     return sum(fibonacci.parts_count(parameters.number(index)) for index in range(1, numbers + 1))
 
 
 async def _reached(connection: Connection, run: Run) -> Reached:
-    """By how many numbers have been computed; they are computed about in order."""
+    """Return how many numbers have been computed; they are computed about in order."""
     computed = await connection.fetchval(
         "SELECT count(*) FROM dbos.workflow_status WHERE application_version = $1"
         " AND name = 'fibonacci.compute' AND status = 'SUCCESS'",
@@ -178,7 +179,7 @@ async def _reached(connection: Connection, run: Run) -> Reached:
 
 
 def _values(results: Sequence[Mapping[str, Any]]) -> Sequence[tuple[int, int, int]]:
-    """What was computed, without how long it took and where."""
+    """Return what was computed, without how long it took and where."""
     return [(result["index"], result["number"], result["value"]) for result in results]
 
 

@@ -73,7 +73,7 @@ async def gather(connection: Connection, run: Run, ending: Ending) -> HeartbeatE
 
 
 def _time_in(workflow_id: str, prefix: str) -> datetime | None:
-    """The time with which DBOS ends the id of a tick's workflow."""
+    """Return the time with which DBOS ends the id of a tick's workflow."""
     if not workflow_id.startswith(prefix):
         return None
     try:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from aexp.model.promise import Anomaly, Promise
+from aexp.model.promise import SAMPLE, Anomaly, Promise
 from aexp.model.scenario import Account
 
 __all__ = [
@@ -26,9 +26,6 @@ __all__ = [
 SCHEDULE = "heartbeat"
 BEAT = "heartbeat.beat"
 EVENT = "heartbeat.ticked"
-
-# Rows that an anomaly or the account shows: enough to look further, however many there are.
-SAMPLE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +69,19 @@ class HeartbeatEvidence:
     left: Sequence[str] = ()
 
     def number(self, scheduled: datetime) -> int | None:
-        """Which tick a time is, counted from 1970, of which all our intervals are a part; None
-        when it is no time of the schedule, or one before it existed."""
+        """Return which tick a time is, counted from 1970, of which all our intervals are a part;
+        None when it is no time of the schedule, or one before it existed."""
         number, beside = divmod(scheduled.astimezone(UTC) - _EPOCH, timedelta(seconds=self.every_s))
         if beside or (self.since is not None and scheduled <= self.since):
             return None
         return number
 
     def time(self, number: int) -> datetime:
-        """When the tick of this number is due."""
+        """Return when the tick of this number is due."""
         return _EPOCH + number * timedelta(seconds=self.every_s)
 
     def expected(self) -> range:
-        """The numbers of all ticks up to the last one that was fired.
+        """Return the numbers of all ticks up to the last one that was fired.
 
         From the moment when the schedule first existed if ticks are made up for, from the first
         that ran if not: some time passes until DBOS has noticed a schedule.
@@ -232,7 +229,7 @@ PROMISES: Sequence[Promise[HeartbeatEvidence]] = (
 
 
 def account(evidence: HeartbeatEvidence) -> Account:
-    """The figures for people, as JSON values."""
+    """Return the figures for people, as JSON values."""
     expected = evidence.expected()
     beats = _beats_by_number(evidence)
     enqueued = {firing.workflow_id: firing.enqueued for firing in evidence.firings}
@@ -279,7 +276,7 @@ def _lateness_s(beat: Beat) -> float:
 
 
 def _came(evidence: HeartbeatEvidence, beat: Beat, enqueued: Mapping[str, datetime]) -> str:
-    """How a tick came to run: in time, in a process that recovered it, or made up for."""
+    """Say how a tick came to run: in time, in a process that recovered it, or made up for."""
 
     def restarted(after: datetime, until: datetime) -> bool:
         return any(after < start <= until for start in evidence.starts)

@@ -74,7 +74,7 @@ class HeartbeatParameters(Parameters):
         return f"0 */{minutes} * * * *" if minutes < _MINUTE_S else "0 0 * * * *"
 
     def schedules(self) -> Sequence[Schedule]:
-        """The one schedule of the run."""
+        """Return the one schedule of the run."""
         return [
             Schedule(
                 name=SCHEDULE,
@@ -89,7 +89,7 @@ class HeartbeatParameters(Parameters):
 
 @DBOS.workflow(name=BEAT)
 async def beat(scheduled: datetime, context: Mapping[str, Any]) -> None:
-    """One tick: record when it should have run, when it did, and in which process.
+    """Record when a tick should have run, when it did, and in which process.
 
     The times are this host's, by whose clock DBOS fires too; PostgreSQL's may differ.
     """

@@ -155,7 +155,7 @@ def _row(workflow: NestedWorkflow) -> Mapping[str, Any]:
 
 
 def account(evidence: NestedEvidence) -> Account:
-    """The tree, by the parents that DBOS recorded; times in seconds since the root began."""
+    """Return the tree, by the parents that DBOS recorded; times in seconds since the root began."""
     if not evidence.workflows:
         return {}
     began_ms = min(workflow.began_ms for workflow in evidence.workflows)

@@ -68,7 +68,7 @@ async def grandchild(
 
 
 async def _both_ways(workflow: Level, run_id: str, pause_s: float) -> Mapping[str, Any]:
-    """``workflow`` as a child that is awaited directly, then as one that goes through the queue."""
+    """Await ``workflow`` directly as a child, then as one that goes through the queue."""
     here = str(DBOS.workflow_id)
     # DBOS would call them HERE-2 and HERE-4, as another run may be called.
     with SetWorkflowID(f"{here}.direct"):
@@ -81,7 +81,7 @@ async def _both_ways(workflow: Level, run_id: str, pause_s: float) -> Mapping[st
 
 
 async def _work(run_id: str) -> str:
-    """The step at the end of each branch: the workflow that it ran in."""
+    """Run the step at the end of each branch; return the workflow that it ran in."""
     runtime = current_runtime()
     await ledger.enter(runtime, run_id, STEP)
     runtime.progress.advance()

@@ -13,11 +13,11 @@ from urllib.parse import unquote, urlsplit
 import anyio.to_thread
 
 from aexp.errors import BadInput
+from aexp.model.promise import SAMPLE
 from aexp.scenarios.objects.stores import MEMORY, leads_out, open_store, sample_objects
 
 __all__ = ["CensusComparison", "Listed", "take_census"]
 
-SAMPLE = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # S3 tells the second in which an object was modified, and cuts off the rest.
@@ -37,7 +37,7 @@ class Listed(NamedTuple):
 
 
 async def take_census(parameters: Mapping[str, Any]) -> Mapping[str, Listed]:
-    """The objects of the store that the ``parameters`` of a run name, by key; raises BadInput.
+    """List the objects of the store that a run's ``parameters`` name, by key; raises BadInput.
 
     A folder is read by the operating system's own calls and not through the client, a bucket by a
     fresh client from its beginning to its end.
@@ -77,8 +77,8 @@ def _files(
     exclude: Sequence[str],
     above: frozenset[tuple[int, int]],
 ) -> Iterator[tuple[str, Listed]]:
-    """What lies below ``folder``, through links too; links that lead nowhere or out of ``root`` are
-    left out."""
+    """Yield what lies below ``folder``, through links too; links that lead nowhere or out of
+    ``root`` are left out."""
     here = os.stat(folder)  # noqa: PTH116 - as the entries below, by text
     if (here.st_dev, here.st_ino) in above:
         return
@@ -110,7 +110,7 @@ def _files(
 
 
 def _is_partial_upload(name: str) -> bool:
-    """Whether obstore takes a file for an upload of its own that is not complete, "NAME#7"."""
+    """Return whether obstore takes a file for a partial upload of its own, "NAME#7"."""
     number = name.partition("#")[2]
     return number.isascii() and number.isdigit()
 
@@ -139,7 +139,7 @@ class CensusComparison:
     missing: list[Mapping[str, Any]] = field(default_factory=list)
 
     def see(self, key: str, size: int, modified: datetime, etag: str | None) -> None:
-        """A row of the catalogue."""
+        """Compare a row of the catalogue with the census."""
         self.seen.add(key)
         listed = self.census.get(key)
         if listed is None:
@@ -162,7 +162,7 @@ class CensusComparison:
             self.altered.append(row)
 
     def end(self, is_excused: Callable[[str], bool]) -> None:
-        """All rows have been seen; ``is_excused`` says which keys were reported as failed."""
+        """Finish when all rows were seen; ``is_excused`` says which keys were reported failed."""
         for key in sorted(self.census.keys() - self.seen):
             listed = self.census[key]
             if not self._is_old(listed):

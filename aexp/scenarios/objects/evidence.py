@@ -8,8 +8,9 @@ from typing import Any
 
 from aexp.database.connect import Connection
 from aexp.errors import BadInput
+from aexp.model.promise import SAMPLE
 from aexp.model.run import Ending, Run
-from aexp.scenarios.objects.census import SAMPLE, CensusComparison, take_census
+from aexp.scenarios.objects.census import CensusComparison, take_census
 from aexp.scenarios.objects.promises import CatalogueEvidence, Claim
 
 __all__ = ["gather"]
@@ -91,7 +92,7 @@ async def _claims(connection: Connection, run: Run) -> list[Claim]:
 async def _compare(
     connection: Connection, run: Run, result: Mapping[str, Any] | None
 ) -> tuple[CensusComparison | None, str | None]:
-    """The catalogue against a census, or why there is none."""
+    """Compare the catalogue with a census, or say why there is none."""
     try:
         census = await take_census(run.parameters)
     except BadInput as error:
@@ -111,7 +112,7 @@ async def _compare(
 
 
 def _reported(result: Mapping[str, Any] | None) -> Callable[[str], bool]:
-    """Whether a key is in a page that is reported as failed."""
+    """Return a function that says whether a key is in a page that is reported as failed."""
     failed = result["failed"] if result is not None else ()
     ranges = [(page["after"] or "", page["last"]) for page in failed]
     return lambda key: any(after < key <= last for after, last in ranges)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from aexp.model.promise import Anomaly, Promise
+from aexp.model.promise import SAMPLE, Anomaly, Promise
 from aexp.model.scenario import Account
-from aexp.scenarios.objects.census import SAMPLE, CensusComparison
+from aexp.scenarios.objects.census import CensusComparison
 
 __all__ = [
     "PROMISES",
@@ -80,7 +80,7 @@ class CatalogueEvidence:
 
 
 def most_in_window(times: Sequence[int], period: int) -> tuple[int, int]:
-    """The most of ``times`` in a half-open window as long as ``period``, and when it begins."""
+    """Return the most of ``times`` in a half-open window of ``period``, and its beginning."""
     ordered = sorted(times)
     most, begins, first = 0, 0, 0
     for last, time in enumerate(ordered):
@@ -92,7 +92,7 @@ def most_in_window(times: Sequence[int], period: int) -> tuple[int, int]:
 
 
 def most_at_once(spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The most of ``spans``, each without its end, that hold one moment, and that moment."""
+    """Return the most of ``spans``, each without its end, that hold one moment, and that moment."""
     # At the same moment what ends comes first.
     changes = sorted(
         change for begin, end in spans if begin < end for change in ((begin, 1), (end, -1))
@@ -221,7 +221,7 @@ PROMISES: Sequence[Promise[CatalogueEvidence]] = (
 
 
 def account(evidence: CatalogueEvidence) -> Account:
-    """The figures for people, as JSON values; a page that a kill made begin again counts in
+    """Return the figures for people, as JSON values; a page that a kill made begin again counts in
     ``rate`` at its last claim, and its earlier ones in ``restarts``."""
     compared = evidence.compared
     told: dict[str, Any] = {

@@ -81,7 +81,7 @@ def _reason(error: Exception, deadline_s: float) -> str:
 
 
 def _answer(said: str) -> str | None:
-    """What the store's own answer means, if ``said`` tells of one."""
+    """Say what the store's own answer means, if ``said`` has one."""
     status = re.search(r"status code: (\d{3})", said)
     code = re.search(r"<Code>(\w+)</Code>", said)
     names = [found[1] for found in (code, status) if found is not None]

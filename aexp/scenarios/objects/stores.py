@@ -48,7 +48,7 @@ SAMPLES = 1500
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class Entry(NamedTuple):
@@ -61,7 +61,7 @@ class Entry(NamedTuple):
 
 
 def normal_url(given: str) -> str:
-    """``given`` as a URL that means the same from any working folder: ``memory:``,
+    """Return ``given`` as a URL that means the same from any working folder: ``memory:``,
     ``s3://BUCKET[/PREFIX]``, or ``file:///FOLDER``, also from a plain path.
 
     Raises ValueError with what is wrong. Looks at nothing outside the text.
@@ -101,7 +101,7 @@ def _bucket_and_prefix(url: str) -> tuple[str, str]:
 
 
 def sample_objects() -> Iterator[tuple[str, int]]:
-    """The keys and sizes of what ``memory:`` holds, the same in each process."""
+    """Yield the keys and sizes of what ``memory:`` holds, the same in each process."""
     kinds = ("archive/2023", "archive/2024", "images", "logs/web", "notes")
     for number in range(SAMPLES):
         yield f"{kinds[number % len(kinds)]}/object-{number:04}", number * 7 % 1009
@@ -118,7 +118,7 @@ class Store:
     folder: Path | None = None
 
     async def count(self) -> int | None:
-        """How many objects there are; None when there are more than one request tells."""
+        """Count the objects; None when there are more than one request tells."""
         count = 0
         async with aclosing(self.listing()) as batches:
             async for batch in batches:
@@ -128,14 +128,14 @@ class Store:
         return count
 
     async def keys(self) -> list[str]:
-        """All keys in order, each once."""
+        """Return all keys in order, each once."""
         found: set[str] = set()
         async for batch in self.listing():
             found.update(entry.key for entry in batch)
         return sorted(found)
 
     async def page(self, after: str | None, last: str) -> list[Entry]:
-        """The objects with ``after < key <= last``, in order, each once.
+        """Return the objects with ``after < key <= last``, in order, each once.
 
         From a bucket only this range is requested. Of a folder all directories are read that can
         hold a key of the range: one with very many files is read for each page of it.
@@ -150,7 +150,7 @@ class Store:
     async def listing(
         self, after: str | None = None, last: str | None = None
     ) -> AsyncGenerator[list[Entry]]:
-        """What is listed, request by request, and at least of the range given; in no order."""
+        """Yield what is listed, by request and in no order; at least that of the range given."""
         batches = self._walk(after, last) if self.folder is not None else self._scan(after, last)
         async with aclosing(batches):
             async for batch in batches:
@@ -186,7 +186,7 @@ class Store:
             if last is not None and batch[-1]["path"] > last + "/":
                 return
 
-    async def _request(self, request: Awaitable[T]) -> T:
+    async def _request(self, request: Awaitable[_T]) -> _T:
         with explained(self.url, self.deadline_s), anyio.fail_after(self.deadline_s):
             return await request
 
@@ -195,7 +195,7 @@ class Store:
 
 
 async def _next(stream: obstore.ListStream[Sequence[ObjectMeta]]) -> Sequence[ObjectMeta]:
-    """The next objects; none at the end."""
+    """Return the next objects; none at the end."""
     # anext() with a default does not take this iterator's futures.
     try:
         return await stream.__anext__()
@@ -208,13 +208,13 @@ def _entry(meta: ObjectMeta) -> Entry:
 
 
 def _may_hold(prefix: str, after: str | None, last: str | None) -> bool:
-    """Whether a key below the directory ``prefix`` can be in the range."""
+    """Return whether a key below the directory ``prefix`` can be in the range."""
     # "0" is the character behind "/": below it are all keys that begin with the directory.
     return (last is None or prefix + "/" <= last) and (after is None or prefix + "0" > after)
 
 
 async def open_store(url: str, exclude: Sequence[str], deadline_s: float) -> Store:
-    """The store at a normal URL. A bucket is not asked for anything yet; its credentials and
+    """Open the store at a normal URL. A bucket is not asked for anything yet; its credentials and
     endpoint are AWS_* of the environment. Raises BadInput.
 
     ``exclude`` are prefixes, by whole parts of keys, that are left out.
@@ -246,8 +246,8 @@ def _check_folder(folder: Path) -> None:
 
 
 def _strays(folder: Path, below: str | None) -> frozenset[str]:
-    """The keys in the directory ``below`` that are links out of ``folder``, which the client would
-    follow: whoever may name a folder may not read another one through it."""
+    """Return the keys in the directory ``below`` that are links out of ``folder``, which the client
+    would follow: whoever may name a folder may not read another one through it."""
     prefix = f"{below}/" if below is not None else ""
     try:
         with os.scandir(folder / prefix) as entries:
@@ -258,7 +258,7 @@ def _strays(folder: Path, below: str | None) -> frozenset[str]:
 
 
 def leads_out(entry: os.DirEntry[str], folder: Path) -> bool:
-    """Whether ``entry``, which is below ``folder``, is a link to something that is not."""
+    """Return whether ``entry``, which is below ``folder``, is a link to something that is not."""
     if not entry.is_symlink():
         return False
     # Unlike Path.resolve, it raises nothing at a loop of links.

@@ -104,13 +104,13 @@ class ObjectsParameters(Parameters):
         return normal_url(value) if value is not None else None
 
     async def open(self) -> Store:
-        """The store in this process; raises BadInput."""
+        """Open the store in this process; raises BadInput."""
         assert self.url is not None
         return await open_store(self.url, self.exclude, self.deadline_s)
 
 
 def page_size(page: int | None, objects: int) -> int:
-    """Objects to a page when there are so many, if ``page`` does not say."""
+    """Return how many objects a page has when there are so many, if ``page`` does not say."""
     return page or min(max(1, -(-objects // PAGES)), LARGEST_PAGE)
 
 
@@ -134,7 +134,7 @@ class Cataloguer(DBOSConfiguredInstance):
         self.store: Store | None = None
 
     def opened(self) -> Store:
-        """The store, which is open while workflows run."""
+        """Return the store, which is open while workflows run."""
         assert self.store is not None
         return self.store
 
@@ -172,7 +172,7 @@ class Cataloguer(DBOSConfiguredInstance):
         }
 
     async def _plan(self, run_id: str, page: int | None) -> list[tuple[str | None, str, int]]:
-        """The pages as plain tuples: this is checkpointed once and read on each recovery."""
+        """Plan the pages as plain tuples: this is checkpointed once and read on each recovery."""
         keys = await self.opened().keys()
         pages = _cut(keys, page_size(page, len(keys)))
         runtime = current_runtime()
@@ -216,7 +216,7 @@ class Cataloguer(DBOSConfiguredInstance):
 
 
 def _cut(keys: Sequence[str], size: int) -> list[tuple[str | None, str, int]]:
-    """``keys`` in pages of ``size``, by their boundaries."""
+    """Cut ``keys`` into pages of ``size``, by their boundaries."""
     pages: list[tuple[str | None, str, int]] = []
     for first in range(0, len(keys), size):
         end = min(first + size, len(keys))
@@ -248,7 +248,7 @@ async def _resources(_runtime: Runtime, run: Run) -> AsyncIterator[None]:
 
 
 async def _reached(connection: Connection, run: Run) -> Reached:
-    """Of as many objects as were planned, if they are."""
+    """Return how far a run has come of the objects that were planned, if they are."""
     row = await connection.fetchrow(
         "SELECT (SELECT count(*) FROM aexp.objects WHERE run_id = $1) AS done,"
         " (SELECT (data->>'objects')::bigint FROM aexp.events"
@@ -261,8 +261,8 @@ async def _reached(connection: Connection, run: Run) -> Reached:
 
 
 async def _facts(parameters: ObjectsParameters) -> Mapping[str, Any]:
-    """When the store was looked at, by this machine's clock, and how many objects it has if that
-    is told by one request: a store that cannot be listed is bad input, and no run begins."""
+    """Note when the store was looked at, by this machine's clock, and how many objects it has if
+    one request tells that: a store that cannot be listed is bad input, and no run begins."""
     probed_at = datetime.now(UTC).isoformat()
     objects = await (await parameters.open()).count()
     # In a bucket there are no folders: a prefix without objects is none, or it is misspelt.

@@ -74,12 +74,12 @@ class Delivery(Protocol):
 
 
 def deliver(mode: DeliveryMode) -> Delivery:
-    """The delivery of this mode."""
+    """Return the delivery of this mode."""
     return _MODES[mode]
 
 
 def _in_turns(channels: Sequence[str], first: int, messages: int) -> Iterator[str]:
-    """The channel of each message in order, from position ``first`` on."""
+    """Yield the channel of each message in order, from position ``first`` on."""
     turn = first % len(channels)
     return islice(cycle(channels), turn, turn + messages)
 
@@ -93,12 +93,12 @@ def _by_channel(batch: Batch, messages: int) -> dict[str, int]:
 
 
 def _escaped(text: str) -> str:
-    """``text`` without newlines as COPY reads it."""
+    """Return ``text`` without newlines as COPY reads it."""
     return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\r", "\\r")
 
 
 def copy_text(batch: Batch, bodies: Sequence[str]) -> bytes:
-    """The rows of ``batch``, COLUMNS of aexp.publications, in COPY's text format.
+    """Encode the rows of ``batch``, COLUMNS of aexp.publications, in COPY's text format.
 
     A fifth of the work that a tuple for each row is, which asyncpg would then encode.
     """
@@ -123,7 +123,7 @@ async def _whole(data: bytes) -> AsyncIterator[bytes]:
 
 
 async def _exactly_once(runtime: Runtime, batch: Batch, published: Published) -> int:
-    """Rows and the step's record in one commit, by COPY.
+    """Commit rows and the step's record together, by COPY.
 
     The broker's latency passes before the transaction, which would else hold a connection for it;
     a chunk that is recovered after its step's checkpoint waits for it once more.
@@ -156,7 +156,7 @@ async def _exactly_once(runtime: Runtime, batch: Batch, published: Published) ->
 
 
 def _plain(statement: str, again: str | None = None) -> Delivery:
-    """A plain step that inserts and then waits for the broker: its window is the latency.
+    """Make a plain step that inserts and then waits for the broker: its window is the latency.
 
     ``again`` is sent in place of ``statement`` when its connection was lost: the rows may stand
     there already, and are this process's own all the same.

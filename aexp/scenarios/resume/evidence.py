@@ -11,9 +11,10 @@ import anyio.to_thread
 
 from aexp.database.connect import Connection
 from aexp.errors import BadInput
+from aexp.model.promise import SAMPLE
 from aexp.model.run import Ending, Run
 from aexp.scenarios.resume.messages import fingerprint
-from aexp.scenarios.resume.promises import SAMPLE, PublicationEvidence
+from aexp.scenarios.resume.promises import PublicationEvidence
 
 __all__ = ["gather"]
 
@@ -84,7 +85,7 @@ def _failed_ranges(ending: Ending) -> list[tuple[int, int]]:
 async def _lost(
     connection: Connection, run_id: str, asked: int, failed: Sequence[tuple[int, int]]
 ) -> tuple[list[int], int]:
-    """The first positions neither published nor in a failed range, and how many there are."""
+    """Find the first positions neither published nor in a failed range, and count all of them."""
     rows = await connection.fetch(
         "WITH missing AS (SELECT generate_series(0::bigint, $2 - 1) AS position"
         "  EXCEPT SELECT position FROM aexp.publications WHERE run_id = $1)"
@@ -114,7 +115,7 @@ async def _duplicates(connection: Connection, run_id: str) -> list[Mapping[str, 
 
 
 async def _altered(connection: Connection, run: Run) -> tuple[list[Mapping[str, Any]], str | None]:
-    """Rows whose channel or body is wrong, and why the bodies could not be compared, if so."""
+    """Find rows whose channel or body is wrong, and why the bodies were not compared, if so."""
     wrong = await _rows(
         connection,
         "SELECT position, channel, body::text AS body, pid FROM aexp.publications"
@@ -144,7 +145,7 @@ async def _altered(connection: Connection, run: Run) -> tuple[list[Mapping[str, 
 
 
 def _digests(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines and MD5 of each block of the input."""
+    """Yield the lines and the MD5 of each block of the input."""
     with path.open("rb") as file:
         digest, count = hashlib.md5(usedforsecurity=False), 0
         for line in file:

@@ -103,7 +103,7 @@ def _check_line(path: Path, number: int, line: bytes) -> None:
 
 
 def fingerprint(path: Path) -> tuple[int, str]:
-    """Bytes and SHA-256 of the file; raises BadInput when it cannot be read."""
+    """Read size and SHA-256 of the file; raises BadInput when it cannot be read."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
@@ -113,13 +113,13 @@ def fingerprint(path: Path) -> tuple[int, str]:
 
 
 def split_numbers(messages: int, size: int) -> Iterator[Chunk]:
-    """``messages`` numbered messages in chunks of at most ``size``."""
+    """Yield ``messages`` numbered messages in chunks of at most ``size``."""
     for first in range(0, messages, size):
         yield Chunk(first, min(size, messages - first))
 
 
 def split_file(path: Path, size: int) -> Iterator[Chunk]:
-    """The lines of ``path`` in chunks of at most ``size``, as byte ranges."""
+    """Yield the lines of ``path`` in chunks of at most ``size``, as byte ranges."""
     with path.open("rb") as file:
         first = offset = 0
         count = length = 0
@@ -135,7 +135,8 @@ def split_file(path: Path, size: int) -> Iterator[Chunk]:
 
 
 def read_chunk(path: Path | None, chunk: Chunk) -> list[str]:
-    """The messages of ``chunk`` in order, from ``path`` or made up (``{"message": "Message i"}``).
+    """Read the messages of ``chunk``, in order: of ``path``, or made up as ``{"message": "Message
+    i"}``.
 
     Each is the text of one JSON object, byte for byte as it stands in the input, on one line.
     Raises BadInput when the file cannot be read.

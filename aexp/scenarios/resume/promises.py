@@ -11,9 +11,6 @@ from aexp.model.scenario import Account
 
 __all__ = ["PROMISES", "PublicationEvidence", "account"]
 
-# Rows that an anomaly shows: enough to look further, however many there are.
-SAMPLE = 20
-
 
 @dataclass(frozen=True, slots=True)
 class PublicationEvidence:
@@ -138,7 +135,7 @@ PROMISES: Sequence[Promise[PublicationEvidence]] = (
 
 
 def account(evidence: PublicationEvidence) -> Account:
-    """The figures for people, as JSON values."""
+    """Return the figures for people, as JSON values."""
     told: dict[str, Any] = {
         "messages": {
             "asked": evidence.asked,

@@ -38,7 +38,7 @@ from aexp.scenarios.resume.messages import (
 )
 from aexp.scenarios.resume.promises import PROMISES, account
 
-__all__ = ["SCENARIO", "Publisher", "ResumeParameters"]
+__all__ = ["QUEUE", "SCENARIO", "Publisher", "ResumeParameters", "publisher"]
 
 QUEUE = "publisher_queue"
 # So many are made up in less time than it takes to hand them to a thread.
@@ -87,7 +87,7 @@ class ResumeParameters(Parameters):
         return {**given, "messages": None}
 
     def channel(self, position: int) -> str:
-        """The channel of the message at ``position``: they alternate, beginning with 1."""
+        """Return the channel of the message at ``position``: they alternate, beginning with 1."""
         return f"workflow{position % self.channels + 1}"
 
 
@@ -128,7 +128,7 @@ class Publisher(DBOSConfiguredInstance):
         current_runtime().progress.advance(sum(published.values()))
 
     def memory(self) -> Mapping[str, Any]:
-        """What the counters say now."""
+        """Return what the counters say now."""
         return {
             "local_published_messages": dict(self.local_published_messages),
             "global_published_messages": dict(global_published_messages),
@@ -165,7 +165,7 @@ class Publisher(DBOSConfiguredInstance):
 
     @staticmethod
     async def _plan(parameters: ResumeParameters) -> list[tuple[int, int, int, int]]:
-        """The chunks as plain tuples: this is checkpointed once and read on each recovery."""
+        """Plan the chunks as plain tuples: this is checkpointed once and read on each recovery."""
 
         def split() -> list[tuple[int, int, int, int]]:
             chunks = (
@@ -204,7 +204,7 @@ class Publisher(DBOSConfiguredInstance):
 
 
 def _refusals(rate: float, seed: str) -> Callable[[int], None]:
-    """Raises PublishRefused in ``rate`` of the attempts, in the same ones for the same ``seed``."""
+    """Make what raises PublishRefused in ``rate`` of the attempts, by ``seed`` in the same ones."""
 
     def refuse(attempt: int) -> None:
         digest = hashlib.sha256(f"{seed}:{attempt}".encode()).digest()
@@ -244,7 +244,7 @@ async def _reached(connection: Connection, run: Run) -> Reached:
 
 
 async def _facts(parameters: ResumeParameters) -> Mapping[str, Any]:
-    """How many messages there are, and what identifies the input file."""
+    """Count the messages, and note what identifies the input file."""
     if parameters.input is None:
         return {"messages": parameters.messages}
     found = await anyio.to_thread.run_sync(scan_file, parameters.input)

@@ -33,11 +33,11 @@ class Memory(Protocol):
     """The counters that a program keeps in its process."""
 
     def read(self) -> Mapping[str, int]:
-        """What they say, by scope."""
+        """Return what they say, by scope."""
         ...
 
     def add(self) -> None:
-        """One more in each."""
+        """Add one to each."""
         ...
 
 
@@ -52,7 +52,7 @@ class Tally:
         self.counted: Mapping[str, int] | None = None
 
     def as_json(self) -> Mapping[str, Any]:
-        """As JSON values."""
+        """Return the tally as JSON values."""
         return {"found": self.found, "counted": self.counted}
 
 
@@ -91,7 +91,7 @@ async def add_one(
 
 
 async def reached(connection: Connection, run: Run) -> Reached:
-    """How far a run of either scenario has come."""
+    """Return how far a run of either scenario has come."""
     done = await connection.fetchval(
         "SELECT value FROM aexp.counters WHERE run_id = $1 AND name = $2", run.run_id, COUNTER
     )
@@ -99,6 +99,6 @@ async def reached(connection: Connection, run: Run) -> Reached:
 
 
 async def begin(runtime: Runtime, tally: Tally) -> AsyncIterator[None]:
-    """The resources of both scenarios: nothing but what they tell of themselves."""
+    """Open the resources of both scenarios: nothing but what they tell of themselves."""
     runtime.progress.remember(tally.as_json)
     yield

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aexp.model.promise import Anomaly, Promise
+from aexp.model.promise import SAMPLE, Anomaly, Promise
 from aexp.model.scenario import Account
 
 __all__ = ["PROMISES", "CountEvidence", "ProcessCounts", "account"]
 
-SAMPLE = 20
 # In this order they are told; a program has some of them.
 SCOPES = ("instance", "class", "module", "variable", "durable")
 
@@ -125,7 +124,7 @@ def _of_scope(processes: Sequence[ProcessCounts], scope: str) -> Mapping[str, An
 
 
 def _survives(processes: Sequence[ProcessCounts], scope: str) -> bool | None:
-    """Whether no process found less than the one before it had told."""
+    """Return whether no process found less than the one before it had told."""
     shown = None
     left = 0
     for process in processes:

@@ -39,7 +39,7 @@ class Counter(DBOSConfiguredInstance):
         self.tally = Tally()
 
     def read(self) -> Mapping[str, int]:
-        """What the counters in memory say."""
+        """Return what the counters in memory say."""
         return {
             "instance": self.instance_counter,
             "class": Counter.class_counter,
@@ -47,7 +47,7 @@ class Counter(DBOSConfiguredInstance):
         }
 
     def add(self) -> None:
-        """One more in each of them."""
+        """Add one to each of them."""
         global global_counter  # noqa: PLW0603 - the scenario is about a global
         self.instance_counter += 1
         Counter.class_counter += 1

@@ -17,13 +17,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/livez", responses=documented())
 async def live() -> dict[str, str]:
-    """Answers while the service's loop runs. Needs no token."""
+    """Answer while the service's loop runs. Needs no token."""
     return {"status": "alive"}
 
 
 @router.get("/readyz", response_model=dict[str, str], responses=documented())
 async def ready(service: Current) -> Any:
-    """Whether the database can be used and the loop is on time. Needs no token."""
+    """Say whether the database can be used and the loop is on time. Needs no token."""
     reasons = [*await service.database.problems(), *_loop_problems(service)]
     if reasons:
         return problem(
@@ -51,6 +51,6 @@ def _loop_problems(service: Service) -> list[str]:
     response_class=Response,
 )
 async def metrics(service: Current) -> Response:
-    """Figures for Prometheus."""
+    """Return figures for Prometheus."""
     text = await service.metrics.render(service.host, service.lag, service.waiting)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

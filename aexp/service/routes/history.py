@@ -30,7 +30,7 @@ log = structlog.stdlib.get_logger("aexp.service")
 
 @router.get("/runs/{run_id}/workflows", responses=documented(404, 422))
 async def show_workflows(service: Current, run: KnownRun) -> WorkflowTree:
-    """The workflows of a run, each below the one that started it."""
+    """Show the workflows of a run, each below the one that started it."""
     trees, total, shown = await read_workflows(service.host.pool, run)
     return WorkflowTree.model_validate({"workflows": trees, "total": total, "shown": shown})
 
@@ -45,7 +45,7 @@ async def list_steps(
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> StepPage:
-    """The checkpoints of a run, a page at a time."""
+    """List the checkpoints of a run, a page at a time."""
     place = read_cursor(cursor, tuple[str, int]) if cursor is not None else None
     found = await read_step_page(
         service.host.pool, run, workflow_id=workflow_id, place=place, limit=limit + 1
@@ -76,7 +76,7 @@ async def follow_events(
         Header(ge=0, lt=2**63, description="the last event that the client has: go on after that"),
     ] = 0,
 ) -> AsyncIterable[ServerSentEvent]:
-    """What befalls a run, from its beginning until it has ended, as server-sent events.
+    """Stream what befalls a run, from its beginning until it has ended, as server-sent events.
 
     `id` counts from 1 without a gap, `event` names what happened, `data` is JSON with `seq`,
     `event`, `data` and `happened_at`. While nothing happens comments keep the connection open.
@@ -116,7 +116,7 @@ def _sent(event: RunEvent) -> ServerSentEvent:
 
 
 async def _is_over(host: Host, run_id: str) -> bool:
-    """Whether a run has ended, and nobody here has anything left to write down of it."""
+    """Return whether a run has ended, and nobody here has anything left to write down of it."""
     if not host.is_settled(run_id):
         return False
     _, ended = await read_status(host.pool, run_id)

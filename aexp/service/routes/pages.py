@@ -50,19 +50,19 @@ async def _page(name: str) -> Response:
 
 @router.get("/")
 async def show_runs() -> Response:
-    """All runs, newest first, and a form that starts one."""
+    """Show all runs, newest first, and a form that starts one."""
     return await _page("index.html")
 
 
 @router.get("/view/{run_id}")
 async def show_view(run_id: RunId) -> Response:  # noqa: ARG001 - the page reads it from its address
-    """One run, drawn again as things befall it."""
+    """Show one run, drawn again as things befall it."""
     return await _page("run.html")
 
 
 @router.get("/view/{run_id}/data")
 async def show_data(service: Current, run: KnownRun) -> Response:
-    """What the page of a run draws: the same as ``aexp report`` writes into its file."""
+    """Return what the page of a run draws: the same as ``aexp report`` writes into its file."""
     async with service.audits, borrowed(service.host.pool) as connection:
         report = await audit(service, connection, run)
         if report is None:
@@ -74,7 +74,7 @@ async def show_data(service: Current, run: KnownRun) -> Response:
 
 @router.get("/assets/{name}")
 async def show_asset(name: str) -> Response:
-    """A script or a style of the pages."""
+    """Return a script or a style of the pages."""
     kind = {**VIEW_ASSETS, **_OWN_ASSETS}.get(name)
     if kind is None:
         raise HTTPException(404, f"no asset {name!r}")

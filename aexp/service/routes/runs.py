@@ -62,7 +62,7 @@ async def list_runs(
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> RunPage:
-    """Runs that fit, newest first, a page at a time."""
+    """List runs that fit, newest first, a page at a time."""
     place = read_cursor(cursor, tuple[datetime, str]) if cursor is not None else None
     found = await read_run_page(
         service.host.pool,
@@ -92,5 +92,5 @@ async def show_run(
     run: KnownRun,
     report: Annotated[bool, Query(description="audit the run, which reads its rows")] = True,  # noqa: FBT002
 ) -> RunDetail:
-    """How a run stands: its progress, its promises, its account."""
+    """Show how a run stands: its progress, its promises, its account."""
     return await describe_run(service, run, with_report=report)

@@ -53,7 +53,7 @@ BEGUN: dict[int | str, dict[str, Any]] = {
 
 @router.get("/scenarios", responses=documented())
 async def list_scenarios(service: Current) -> ScenarioList:
-    """All scenarios that can be run here, with the JSON schema of their parameters."""
+    """List all scenarios that can be run here, with the JSON schema of their parameters."""
     return ScenarioList(
         scenarios=[
             ScenarioInfo(
