@@ -26,6 +26,7 @@ from aexp.errors import DatabaseMissing, DatabaseReadOnly, DatabaseTooOld, Datab
 __all__ = [
     "Connection",
     "Database",
+    "Queryable",
     "alive_when_used",
     "asyncpg_engine",
     "borrowed",
@@ -46,9 +47,12 @@ R = TypeVar("R")
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+    # What takes a statement by itself.
+    Queryable: TypeAlias = Connection | asyncpg.Pool[asyncpg.Record]
 else:
     # Generic in its stubs only.
     Connection = asyncpg.Connection
+    Queryable = Connection | asyncpg.Pool
 
 
 @dataclass(frozen=True, slots=True)
