@@ -106,8 +106,8 @@ class Host:
 
         With the ``run_id`` of a run that was begun with the same parameters it is that one, however
         many are being worked on; one that has not ended and is not worked on goes on. ``kills`` are
-        as with ``aexp run``. A ``standing`` run is not counted among the active ones, and hosts that
-        have no such run leave it.
+        as with ``aexp run``. A ``standing`` run is not counted among the active ones, and hosts
+        that have no such run leave it.
         Raises UnknownScenario, InvalidParameter, BadInput, RunMismatch, TooManyRuns, and
         UsageError when ``run_id`` cannot be one.
         """
@@ -302,7 +302,7 @@ class Host:
                 # Asked before: who has let go has started all that it will.
                 held = await self._records.is_leased(run.run_id)
                 unfinished = await self._records.workflows(run, UNFINISHED)
-                found |= {row["workflow_uuid"]: row for row in unfinished}
+                found |= {row["workflow_id"]: row for row in unfinished}
                 await self._records.cancel(unfinished)
                 if not held:
                     break
