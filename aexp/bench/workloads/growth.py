@@ -25,6 +25,7 @@ from aexp.bench.workloads.bulk import publish_all
 from aexp.bench.workloads.publications import RUN_ID, WARM_UP, counted_publications
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, borrowed
+from aexp.engine.log_records import adopt_records
 from aexp.engine.runtime import Queue, open_runtime
 from aexp.engine.tables.names import WORKFLOW_STATUS
 from aexp.engine.tables.workflows import copy_ended
@@ -294,5 +295,6 @@ WORKFLOWS = _workload(
 
 
 if __name__ == "__main__":
+    adopt_records()
     configure_logging("json", "warning")
     anyio.run(join, sys.argv[1], int(sys.argv[2]), backend_options={"use_uvloop": True})
