@@ -19,7 +19,15 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["bind_process", "configure_logging", "guard", "guarded_leaks", "mask", "masked"]
+__all__ = [
+    "adopt_library",
+    "bind_process",
+    "configure_logging",
+    "guard",
+    "guarded_leaks",
+    "mask",
+    "masked",
+]
 
 # What precedes an @ in a URL's authority: everything up to it may hold a password.
 _CREDENTIALS = re.compile(
@@ -43,8 +51,8 @@ _guarded: tuple[str, ...] = ()
 _leaks = 0
 _guard_lock = threading.Lock()
 
-# DBOS stamps its records with these (dbos/_logger.py, DBOSLogTransformer).
-_DBOS_FIELDS = {"operationUUID": "workflow_id", "executorID": "executor_id"}
+# By its logger, what a library knows of a line as it is logged, and what it stamps on its records.
+_adopted: dict[str, tuple[Processor, Processor]] = {}
 
 
 def mask(text: str) -> str:
@@ -126,27 +134,6 @@ def _add_process_fields(_logger: WrappedLogger, _method: str, event: EventDict) 
     return {**_process_fields, **event}
 
 
-def _adopt_dbos_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    record = event.get("_record")
-    for theirs, ours in _DBOS_FIELDS.items():
-        value = getattr(record, theirs, None)
-        if value:
-            event.setdefault(ours, value)
-    return event
-
-
-def _adopt_dbos_context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    # A process that has not imported DBOS runs no workflow: do not import it to log a line.
-    dbos = sys.modules.get("dbos")
-    if dbos is None:
-        return event
-    if (workflow_id := dbos.DBOS.workflow_id) is not None:
-        event.setdefault("workflow_id", workflow_id)
-    if (step_id := dbos.DBOS.step_id) is not None:
-        event.setdefault("step_id", step_id)
-    return event
-
-
 def _for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Shorten the time to that of day, and drop what is the same on every line of a run."""
     for name in ("run_id", "scenario", "executor_id", "logger"):
@@ -181,7 +168,7 @@ def _closing(*, as_json: bool) -> list[Processor]:
         )
     )
     return [
-        _adopt_dbos_fields,
+        *(stamps for _, stamps in _adopted.values()),
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         form,
         structlog.processors.format_exc_info,
@@ -189,6 +176,16 @@ def _closing(*, as_json: bool) -> list[Processor]:
         _mask_guarded,
         renderer,
     ]
+
+
+def adopt_library(name: str, *, context: Processor, stamps: Processor) -> None:
+    """Take over the logger ``name`` of a library, which would write its lines itself, from the
+    next :func:`configure_logging` on.
+
+    Every line of this process then passes through ``context`` where it is logged, and through
+    ``stamps``, with its record as ``_record``, before it is written.
+    """
+    _adopted[name] = (context, stamps)
 
 
 def configure_logging(
@@ -202,7 +199,7 @@ def configure_logging(
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _adopt_dbos_context,
+        *(context for context, _ in _adopted.values()),
     ]
 
     structlog.configure(
@@ -229,10 +226,10 @@ def configure_logging(
     for name in _LIBRARIES:
         library = logging.getLogger(name)
         library.setLevel(level if level < logging.INFO else max(level, logging.WARNING))
-    # DBOS adds a text handler of its own to a logger that has none, and stops propagation.
-    dbos = logging.getLogger("dbos")
-    dbos.handlers = [handler]
-    dbos.propagate = False
+    for name in _adopted:
+        library = logging.getLogger(name)
+        library.handlers = [handler]
+        library.propagate = False
     logging.captureWarnings(capture=True)
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.engine import url as sqlalchemy_url
 
 from aexp.database import DatabaseUrl
 from aexp.engine.log_records import watch_steps
-from aexp.log import bind_process, configure_logging, mask
+from aexp.log import adopt_library, bind_process, configure_logging, mask
 from tests.support.log_lines import Lines
 
 URL = "postgresql://ada:hunter2@db.example/aexp"
@@ -151,6 +151,27 @@ def test_what_is_bound_to_the_context_is_on_its_lines(logged: Lines) -> None:
     ours.info("outside")
 
     assert ["step_id" in line for line in logged.all()] == [True, False]
+
+
+def test_an_adopted_library_writes_through_us_and_adds_to_every_line(logged: Lines) -> None:
+    library = logging.getLogger("a.library")
+    library.addHandler(logging.StreamHandler())
+
+    adopt_library(
+        "a.library",
+        context=lambda _logger, _method, event: {"task": 7, **event},
+        stamps=lambda _logger, _method, event: {
+            "place": getattr(event["_record"], "place", None),
+            **event,
+        },
+    )
+    configure_logging("json")
+    library.warning("theirs", extra={"place": "here"})
+    ours.info("an.event")
+
+    theirs, own = logged.all()
+    assert (theirs["event"], theirs["task"], theirs["place"]) == ("theirs", 7, "here")
+    assert (own["event"], own["task"], own["place"]) == ("an.event", 7, None)
 
 
 def test_what_dbos_stamps_on_its_records_gets_our_names(logged: Lines) -> None:

@@ -12,6 +12,8 @@ from aexp.audit.account import audit_run
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, connected
 from aexp.engine.statuses import UNFINISHED
+from aexp.engine.tables.schedules import any_schedule_of
+from aexp.engine.tables.workflows import any_of_version, join_status_of
 from aexp.errors import ScenarioError, UsageError
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
@@ -22,6 +24,8 @@ __all__ = ["RunVerdict", "Standing", "find_scenarios", "judge_runs", "list_stand
 
 RunVerdict = Literal["held", "broken", "not judged", "unknown"]
 
+# What the schedules of a run end in.
+_SUFFIX = "('.' || run_id)"
 # Audits at a time; each takes a connection, and a thread in which DBOS looks up the result.
 _AT_A_TIME = 4
 # A run of a million messages takes seconds to judge, and there may be many.
@@ -47,12 +51,9 @@ async def list_standings(connection: Connection, limit: int) -> Sequence[Standin
     rows = await connection.fetch(
         f"SELECT run_id, {STATUS} AS status,"  # noqa: S608 - our own words
         f" {STATUS} <> ALL($2::text[] || '{{NOT STARTED, CANCELLED}}'::text[])"
-        "  AND NOT EXISTS (SELECT FROM dbos.workflow_status AS any_"
-        "   WHERE any_.status = ANY($2::text[])"
-        "   AND any_.application_version = runs.application_version)"
-        "  AND NOT EXISTS (SELECT FROM dbos.workflow_schedules"
-        "   WHERE right(schedule_name, length(run_id) + 1) = '.' || run_id) AS has_ended"
-        " FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
+        f"  AND NOT {any_of_version('runs.application_version', '$2::text[]')}"
+        f"  AND NOT {any_schedule_of(_SUFFIX)} AS has_ended"
+        f" FROM aexp.runs {join_status_of('run_id')}"
         " WHERE run_id = ANY($1::text[])",
         [run.run_id for run in runs],
         UNFINISHED,

@@ -11,6 +11,7 @@ from dbos import DBOSClient
 from aexp.audit.history import History
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, psycopg_engine
+from aexp.engine.tables import steps, workflows
 from aexp.model.promise import SAMPLE
 from aexp.model.run import Ending, Run
 from aexp.runs.store import WAS_CANCELLED, list_processes
@@ -44,39 +45,20 @@ def _root(url: DatabaseUrl, workflow_id: str) -> Any:
 
 async def read_history(connection: Connection, run: Run, ending: Ending) -> History:
     """Read what happened, of all workflows that carry the run's application version."""
-    rows = await connection.fetch(
-        "SELECT status, count(*) AS n FROM dbos.workflow_status"
-        " WHERE application_version = $1 GROUP BY status ORDER BY status",
-        run.application_version,
-    )
-    steps = await connection.fetchval(
-        "SELECT count(*) FROM dbos.operation_outputs AS steps"
-        " JOIN dbos.workflow_status AS workflows USING (workflow_uuid)"
-        " WHERE workflows.application_version = $1",
-        run.application_version,
-    )
-    unfinished = await connection.fetch(
-        "SELECT workflow_uuid AS workflow_id, name, status, recovery_attempts, queue_name"
-        " FROM dbos.workflow_status WHERE application_version = $1"
-        " AND status NOT IN ('SUCCESS', 'ERROR') ORDER BY created_at LIMIT $2",
-        run.application_version,
-        SAMPLE,
-    )
+    version = run.application_version
+    by_status = await workflows.count_by_status(connection, version)
+    recorded = await steps.count_steps(connection, version)
+    unfinished = await workflows.list_not_ended_well(connection, version, SAMPLE)
     return History(
         root_status=ending.status,
         error=ending.error,
-        workflows={row["status"]: row["n"] for row in rows},
-        steps=steps,
+        workflows=by_status,
+        steps=recorded,
         unfinished=[dict(row) for row in unfinished],
         bodies=await connection.fetchval(
             "SELECT count(*) FROM aexp.ledger WHERE run_id = $1", run.run_id
         ),
-        copied=await connection.fetchval(
-            "SELECT count(*) FROM dbos.operation_outputs"
-            " WHERE workflow_uuid = $1 AND function_id < $2",
-            run.run_id,
-            run.fork_step or 0,
-        ),
+        copied=await steps.count_before(connection, run.run_id, run.fork_step or 0),
         repeated=await _repeated(connection, run),
     )
 

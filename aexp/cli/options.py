@@ -66,6 +66,7 @@ def with_settings(command: _F) -> _F:
     @click.pass_obj
     def wrapper(state: State | None, /, **options: Any) -> Any:
         # What is slow to import is imported once a command is called, and not for its help.
+        from aexp.engine.log_records import adopt_records  # noqa: PLC0415
         from aexp.log import configure_logging  # noqa: PLC0415
         from aexp.settings import Settings, load_settings  # noqa: PLC0415
 
@@ -75,6 +76,7 @@ def with_settings(command: _F) -> _F:
         settings = load_settings(flags)
         if state is not None:
             state.debug = settings.debug
+        adopt_records()
         configure_logging(settings.log_format, settings.log_level)
         reserve_stdout()
         try:

@@ -26,13 +26,13 @@ from aexp.errors import DatabaseMissing, DatabaseReadOnly, DatabaseTooOld, Datab
 __all__ = [
     "Connection",
     "Database",
+    "Queryable",
     "alive_when_used",
     "asyncpg_engine",
     "borrowed",
     "close",
     "connect",
     "connected",
-    "is_connection_error",
     "open_database",
     "psycopg_engine",
     "retry_on_disconnect",
@@ -45,9 +45,12 @@ _SURELY_ALIVE_S = 5.0
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+    # What takes a statement by itself.
+    Queryable: TypeAlias = Connection | asyncpg.Pool[asyncpg.Record]
 else:
     # Generic in its stubs only.
     Connection = asyncpg.Connection
+    Queryable = Connection | asyncpg.Pool
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from dbos import DBOS, EnqueueOptions
 from aexp.database.retry import retry_on_disconnect
 from aexp.engine.registry import UNFINISHED, bind, class_name, current_execution, workflow_name
 from aexp.engine.runtime import Runtime, current_runtime
+from aexp.engine.tables.workflows import HAVE_ENDED
 from aexp.engine.tracing import current_context
 
 __all__ = ["ChildFailed", "fan_out", "parent_of"]
@@ -214,10 +215,5 @@ async def _await_all(runtime: Runtime, stem: str, count: int) -> list[tuple[Exce
 
 
 async def _all_ended(runtime: Runtime, ids: Sequence[str]) -> bool:
-    ended: bool = await runtime.database.pool.fetchval(
-        "SELECT NOT EXISTS (SELECT FROM dbos.workflow_status"
-        " WHERE workflow_uuid = ANY($1::text[]) AND status = ANY($2::text[]))",
-        ids,
-        UNFINISHED,
-    )
+    ended: bool = await runtime.database.pool.fetchval(HAVE_ENDED, ids, UNFINISHED)
     return ended

@@ -15,18 +15,17 @@ from dbos import DBOS
 
 from aexp.database.retry import retry_on_disconnect
 from aexp.engine.runtime import Runtime
+from aexp.engine.tables.steps import has_checkpoint, has_transaction
 
 __all__ = ["enter", "note"]
 
 # Whether the step had a durable checkpoint by then is asked in the same statement: it tells a body
 # that ran again although it must not, without comparing clocks.
-_ENTER = """
+_ENTER = f"""
     INSERT INTO aexp.ledger (run_id, workflow_id, step, step_id, pid, executor_id, checkpointed)
     SELECT $1, $2, $3, $4, $5, $6,
-        EXISTS (SELECT FROM dbos.operation_outputs
-                WHERE workflow_uuid = $2 AND function_id = $4)
-        OR EXISTS (SELECT FROM dbos.datasource_outputs
-                   WHERE workflow_id = $2 AND step_id = $4)
+        {has_checkpoint("$2", "$4")}
+        OR {has_transaction("$2", "$4")}
 """
 
 

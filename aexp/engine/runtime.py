@@ -26,6 +26,7 @@ from aexp.database.connect import alive_when_used, psycopg_engine
 from aexp.database.retry import retry_on_disconnect
 from aexp.engine.log_records import expect_cancellations
 from aexp.engine.registry import active_workflows, stop_claiming
+from aexp.engine.tables.schedules import set_queue_poll
 from aexp.engine.tracing import begin_tracing, flush_spans
 from aexp.errors import DatabaseError
 from aexp.processes.progress import Progress
@@ -369,11 +370,7 @@ async def poll_rarely(runtime: Runtime, name: str) -> None:
     # By itself, and not through DBOS: a process that stands still in the midst of its transaction
     # would hold the queue, which the one that takes its work over registers again.
     await retry_on_disconnect(
-        lambda: runtime.database.pool.execute(
-            "UPDATE dbos.queues SET polling_interval_sec = $2 WHERE name = $1",
-            runtime.queue_name(name),
-            _RARE_POLL_S,
-        )
+        lambda: set_queue_poll(runtime.database.pool, runtime.queue_name(name), _RARE_POLL_S)
     )
 
 

@@ -21,6 +21,8 @@ from aexp.durable.schedules import Schedule, apply_schedules, retire
 from aexp.engine.registry import UNFINISHED, bind
 from aexp.engine.runtime import ROOT_QUEUE, Queue, Runtime, open_runtime, poll_rarely, remove_queues
 from aexp.engine.statuses import UNBEGUN
+from aexp.engine.tables.schedules import any_schedule_of
+from aexp.engine.tables.workflows import any_of_version, count_claims, status_of
 from aexp.engine.tracing import start_span
 from aexp.errors import DatabaseUnreachable, RunElsewhere
 from aexp.log import bind_process
@@ -142,12 +144,7 @@ async def absent_executors(connection: Connection, run: Run) -> dict[str, int]:
 
     Each goes on when its executor does, or when somebody hands it over.
     """
-    rows = await connection.fetch(
-        "SELECT executor_id, count(*) AS n FROM dbos.workflow_status"
-        " WHERE application_version = $1 AND status = 'PENDING' GROUP BY executor_id",
-        run.application_version,
-    )
-    claimed = {row["executor_id"]: row["n"] for row in rows}
+    claimed = await count_claims(connection, run.application_version)
     if not claimed:
         return {}
     present = await lease_holders(connection, run.run_id, claimed)
@@ -157,11 +154,8 @@ async def absent_executors(connection: Connection, run: Run) -> dict[str, int]:
 async def has_ended(connection: Connection, run: Run) -> bool:
     """Return whether the root workflow has ended, all others of the run, and its schedules."""
     return await _root_has_ended(connection, run) and not await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM dbos.workflow_status WHERE application_version = $1"
-        " AND status = ANY($2::text[]))"
-        # A process that was killed before it removed them has left something to do.
-        " OR EXISTS (SELECT FROM dbos.workflow_schedules"
-        " WHERE right(schedule_name, length($3)) = $3)",
+        # A process that was killed before it removed schedules has left something to do.
+        f"SELECT {any_of_version('$1', '$2::text[]')} OR {any_schedule_of('$3')}",
         run.application_version,
         UNFINISHED,
         f".{run.run_id}",
@@ -169,18 +163,11 @@ async def has_ended(connection: Connection, run: Run) -> bool:
 
 
 async def _root_has_begun(connection: Connection, run: Run) -> bool:
-    return await _root_status(connection, run) not in {None, *UNBEGUN}
+    return await status_of(connection, run.run_id) not in {None, *UNBEGUN}
 
 
 async def _root_has_ended(connection: Connection, run: Run) -> bool:
-    return await _root_status(connection, run) not in {None, *UNFINISHED}
-
-
-async def _root_status(connection: Connection, run: Run) -> str | None:
-    status: str | None = await connection.fetchval(
-        "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = $1", run.run_id
-    )
-    return status
+    return await status_of(connection, run.run_id) not in {None, *UNFINISHED}
 
 
 @dataclass(frozen=True, slots=True)

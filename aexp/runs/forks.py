@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from aexp.database.connect import Connection
 from aexp.engine.runtime import ROOT_QUEUE, Runtime
+from aexp.engine.tables.workflows import status_of
 from aexp.errors import OriginGone
 from aexp.model.run import Run
 
@@ -29,9 +30,7 @@ async def fork_root(runtime: Runtime, connection: Connection, run: Run) -> None:
     """
     if run.forked_from is None or run.fork_step is None:
         return
-    if await connection.fetchval(
-        "SELECT true FROM dbos.workflow_status WHERE workflow_uuid = $1", run.run_id
-    ):
+    if await status_of(connection, run.run_id) is not None:
         return
     # Another process may make it in this moment.
     with contextlib.suppress(IntegrityError), SetWorkflowID(run.run_id):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aexp.database.connect import Connection
+from aexp.engine.tables.workflows import NAME_OF
 from aexp.errors import NoLastRun, RunMismatch, UnknownRun, UsageError
 from aexp.model.run import ProcessRecord, Run
 
@@ -32,7 +33,7 @@ __all__ = [
 # was cancelled before it had a workflow.
 WAS_CANCELLED = """(NOT runs.hosted AND EXISTS (SELECT FROM aexp.run_events AS told
     WHERE told.run_id = runs.run_id AND told.event = 'run.cancelled'))"""
-# The status of a row of aexp.runs whose root workflow is joined as dbos.workflow_status.
+# The status of a row of aexp.runs to which that of its root workflow is joined.
 STATUS = f"""coalesce(status, CASE WHEN {WAS_CANCELLED} THEN 'CANCELLED' ELSE 'NOT STARTED' END)"""
 
 # Of aexp.runs: what a Run is made of.
@@ -84,8 +85,7 @@ async def begin_run(connection: Connection, run: Run) -> Run:
     when a workflow that is no run has the id.
     """
     taken = await connection.fetchval(
-        "SELECT name FROM dbos.workflow_status WHERE workflow_uuid = $1"
-        " AND NOT EXISTS (SELECT FROM aexp.runs WHERE run_id = $1)",
+        f"{NAME_OF} AND NOT EXISTS (SELECT FROM aexp.runs WHERE run_id = $1)",
         run.run_id,
     )
     if taken is not None:

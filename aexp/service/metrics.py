@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from aexp.engine.tables.workflows import count_by_queue, join_status_of
 from aexp.runs.host import Host
 from aexp.runs.store import STATUS
 from aexp.service.lag import LoopLag
@@ -15,15 +16,9 @@ __all__ = ["Metrics"]
 
 _RUNS = f"""
     SELECT scenario, {STATUS} AS status, count(*) AS n
-    FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id
+    FROM aexp.runs {join_status_of("run_id")}
     GROUP BY 1, 2
 """  # noqa: S608 - our own words
-
-# A run's queues are its own, named after it: without its id there are as many as kinds of queues.
-_QUEUES = """
-    SELECT split_part(queue_name, '.', 1) AS queue, count(*) AS n FROM dbos.workflow_status
-    WHERE status IN ('ENQUEUED', 'DELAYED') AND queue_name IS NOT NULL GROUP BY 1
-"""
 
 
 class Metrics:
@@ -63,10 +58,10 @@ class Metrics:
     async def render(self, host: Host, lag: LoopLag, waiting: int) -> bytes:
         """Render all figures of this moment in Prometheus's text format."""
         runs = await host.pool.fetch(_RUNS)
-        queues = await host.pool.fetch(_QUEUES)
+        queued = await count_by_queue(host.pool)
         # From here on nothing is awaited: no other request sees a half of it.
         self._fill(self._runs, [((row["scenario"], row["status"]), row["n"]) for row in runs])
-        self._fill(self._queued, [((row["queue"],), row["n"]) for row in queues])
+        self._fill(self._queued, [((queue,), n) for queue, n in queued.items()])
         self._fill(
             self._steps, [((name,), steps) for name, steps in host.driver.steps_begun.items()]
         )

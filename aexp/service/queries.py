@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio.to_thread
+import asyncpg
 
 from aexp.durable.fan_out import parent_of
 from aexp.engine.registry import UNFINISHED
+from aexp.engine.tables import steps, workflows
 from aexp.model.run import Run
 from aexp.runs.store import STATUS
 from aexp.viewer.values import MOST_BYTES, stored_text
@@ -43,7 +45,7 @@ async def read_run_page(
     rows: Sequence[Mapping[str, Any]] = await pool.fetch(
         f"SELECT run_id, scenario, {STATUS} AS status,"  # noqa: S608 - our own words
         " runs.created_at, parameters"
-        " FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
+        f" FROM aexp.runs {workflows.join_status_of('run_id')}"
         " WHERE ($1::text IS NULL OR scenario = $1)"
         f" AND ($2::text IS NULL OR {STATUS} = $2)"
         " AND ($3::timestamptz IS NULL OR runs.created_at > $3)"
@@ -64,10 +66,9 @@ async def read_status(pool: Any, run_id: str) -> tuple[str | None, bool]:
     """Read a run's status, None when it is no more, and whether all its workflows have ended."""
     row = await pool.fetchrow(
         f"SELECT {STATUS} AS status,"  # noqa: S608 - our own words
-        f" {STATUS} <> ALL($2::text[] || 'NOT STARTED'::text) AND NOT EXISTS (SELECT"
-        "  FROM dbos.workflow_status AS any_ WHERE any_.status = ANY($2::text[])"
-        "  AND any_.application_version = runs.application_version) AS ended"
-        " FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
+        f" {STATUS} <> ALL($2::text[] || 'NOT STARTED'::text) AND NOT"
+        f" {workflows.any_of_version('runs.application_version', '$2::text[]')} AS ended"
+        f" FROM aexp.runs {workflows.join_status_of('run_id')}"
         " WHERE run_id = $1",
         run_id,
         UNFINISHED,
@@ -87,19 +88,9 @@ async def read_progress(pool: Any, run_id: str) -> Mapping[str, Any] | None:
 
 async def read_workflows(pool: Any, run: Run) -> tuple[Sequence[dict[str, Any]], int, int]:
     """Read the workflows of a run as trees, how many there are, and how many are shown."""
-    rows = await pool.fetch(
-        "SELECT workflow_uuid AS workflow_id, name, status, queue_name AS queue, created_at,"
-        " started_at_epoch_ms AS started_at, completed_at AS ended_at,"
-        " coalesce(recovery_attempts, 0) AS attempts, parent_workflow_id AS parent_id,"
-        " count(*) OVER () AS total"
-        " FROM dbos.workflow_status WHERE application_version = $1"
-        " ORDER BY workflow_uuid <> $2, created_at, workflow_uuid LIMIT $3",
-        run.application_version,
-        run.run_id,
-        MOST_WORKFLOWS,
-    )
+    rows = await workflows.list_tree(pool, run.application_version, run.run_id, MOST_WORKFLOWS)
     known = {row["workflow_id"] for row in rows}
-    children: defaultdict[str | None, list[Mapping[str, Any]]] = defaultdict(list)
+    children: defaultdict[str | None, list[asyncpg.Record]] = defaultdict(list)
     for row in rows:
         parent = row["parent_id"] or parent_of(row["workflow_id"])
         children[parent if parent in known else None].append(row)
@@ -108,7 +99,7 @@ async def read_workflows(pool: Any, run: Run) -> tuple[Sequence[dict[str, Any]],
 
 
 def _grow(
-    children: Mapping[str | None, Sequence[Mapping[str, Any]]],
+    children: Mapping[str | None, Sequence[asyncpg.Record]],
 ) -> tuple[Sequence[dict[str, Any]], int]:
     trees: list[dict[str, Any]] = []
     shown = 0
@@ -143,29 +134,18 @@ async def read_step_page(
     limit: int,
 ) -> Sequence[dict[str, Any]]:
     """Read checkpoints of a run after ``place``, by workflow and number, decoded in a thread."""
-    rows = await pool.fetch(
-        "SELECT steps.workflow_uuid AS workflow_id, function_id AS step_id,"
-        " function_name AS name, steps.started_at_epoch_ms AS began_at,"
-        " steps.completed_at_epoch_ms AS ended_at, child_workflow_id, steps.serialization,"
-        " CASE WHEN octet_length(steps.output) <= $6 THEN steps.output END AS output,"
-        " CASE WHEN octet_length(steps.error) <= $6 THEN steps.error END AS error,"
-        " octet_length(steps.output) AS output_bytes, octet_length(steps.error) AS error_bytes"
-        " FROM dbos.operation_outputs AS steps JOIN dbos.workflow_status AS workflows"
-        "  ON workflows.workflow_uuid = steps.workflow_uuid"
-        " WHERE workflows.application_version = $1"
-        " AND ($2::text IS NULL OR steps.workflow_uuid = $2)"
-        " AND ($3::text IS NULL OR (steps.workflow_uuid, function_id) > ($3, $4::int))"
-        " ORDER BY steps.workflow_uuid, function_id LIMIT $5",
+    rows = await steps.list_page(
+        pool,
         run.application_version,
-        workflow_id,
-        *(place or (None, None)),
-        limit,
-        MOST_BYTES,
+        workflow_id=workflow_id,
+        place=place,
+        limit=limit,
+        most_bytes=MOST_BYTES,
     )
     return await anyio.to_thread.run_sync(_decoded, run, rows)
 
 
-def _decoded(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _decoded(run: Run, rows: Sequence[asyncpg.Record]) -> list[dict[str, Any]]:
     """Return checkpoints with their outputs and errors as short texts."""
     return [
         {
@@ -183,7 +163,7 @@ def _decoded(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     ]
 
 
-def _text(row: Mapping[str, Any], name: str) -> str | None:
+def _text(row: asyncpg.Record, name: str) -> str | None:
     if row[f"{name}_bytes"] is not None and row[name] is None:
         return f"({row[f'{name}_bytes']:,} bytes as stored: too large to show)"
     return stored_text(row[name], row["serialization"])

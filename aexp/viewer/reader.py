@@ -9,6 +9,7 @@ import anyio.to_thread
 import asyncpg
 
 from aexp.database.connect import Connection
+from aexp.engine.tables import steps, workflows
 from aexp.model.run import Run
 from aexp.runs.leases import is_leased
 from aexp.runs.store import list_processes
@@ -24,34 +25,6 @@ MOST_BARS = 10_000
 MOST_TEXT = 4_000_000
 LEAST_CHARACTERS = 200
 
-# Which workflows are those of a run: the one place that says so. $1 is the run's version.
-_OF_RUN = "workflows.application_version = $1"
-
-# DBOS 3.4 writes what a workflow ended with into a table of its own; rows of old stand in place.
-# What is larger than $2 bytes is not read.
-_WORKFLOWS = f"""
-    SELECT workflows.workflow_uuid AS workflow_id, workflows.name, parent_workflow_id AS parent_id,
-        queue_name AS queue, status, created_at AS created_ms, started_at_epoch_ms AS started_ms,
-        completed_at AS completed_ms, coalesce(recovery_attempts, 0) AS attempts, serialization,
-        {{output}}, {{error}}
-    FROM dbos.workflow_status AS workflows LEFT JOIN dbos.workflow_output AS ended
-        ON ended.workflow_uuid = workflows.workflow_uuid
-    WHERE {_OF_RUN}
-    ORDER BY workflows.workflow_uuid = $3 DESC, status <> 'SUCCESS' DESC,
-        recovery_attempts > 1 DESC NULLS LAST, created_at, workflows.workflow_uuid
-    LIMIT $4
-"""  # noqa: S608 - our own columns
-
-_STEPS = """
-    SELECT workflow_uuid AS workflow_id, function_id, function_name AS name,
-        started_at_epoch_ms AS began_ms, completed_at_epoch_ms AS ended_ms, child_workflow_id,
-        serialization, {output}, {error}
-    FROM dbos.operation_outputs AS steps
-    WHERE workflow_uuid = ANY($1::text[]) AND NOT (workflow_uuid = $4 AND function_id < $5)
-    ORDER BY error IS NOT NULL DESC, started_at_epoch_ms, workflow_uuid, function_id
-    LIMIT $3
-"""
-
 _BODIES = """
     SELECT workflow_id, step_id, step, pid, checkpointed,
         (extract(epoch FROM began_at) * 1000)::float8 AS began_ms
@@ -59,23 +32,13 @@ _BODIES = """
     ORDER BY began_at LIMIT $3
 """
 
+# Of the run $2, whose version is $1 and which begins at its step $3.
 _COUNTS = f"""
-    SELECT count(*) AS lanes,
-        (SELECT count(*) FROM dbos.operation_outputs AS steps
-            JOIN dbos.workflow_status AS workflows USING (workflow_uuid)
-            WHERE {_OF_RUN} AND NOT (workflow_uuid = $2 AND function_id < $3)) AS bars,
+    SELECT {workflows.count_of_version("$1")} AS lanes,
+        {steps.count_of_version("$1", "$2", "$3")} AS bars,
         (SELECT count(*) FROM aexp.ledger WHERE run_id = $2) AS bodies,
         (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
-    FROM dbos.workflow_status AS workflows WHERE {_OF_RUN}
 """  # noqa: S608 - our own columns
-
-
-def _bounded(column: str, name: str) -> str:
-    """Select a stored text unless it is larger than $2 bytes, and its size."""
-    return (
-        f"CASE WHEN octet_length({column}) <= $2 THEN {column} END AS {name},"
-        f" octet_length({column}) AS {name}_bytes"
-    )
 
 
 async def gather_timeline(
@@ -98,30 +61,25 @@ async def gather_timeline(
         first_step = run.fork_step or 0
         counts = await connection.fetchrow(_COUNTS, run.application_version, run.run_id, first_step)
         assert counts is not None
-        workflows = await connection.fetch(
-            _WORKFLOWS.format(
-                output=_bounded("coalesce(ended.output, workflows.output)", "output"),
-                error=_bounded("coalesce(ended.error, workflows.error)", "error"),
-            ),
+        lane_rows = await workflows.list_with_outcomes(
+            connection,
             run.application_version,
-            MOST_BYTES,
             run.run_id,
-            most_lanes,
+            limit=most_lanes,
+            most_bytes=MOST_BYTES,
         )
-        shown = [row["workflow_id"] for row in workflows]
-        steps = await connection.fetch(
-            _STEPS.format(
-                output=_bounded("steps.output", "output"), error=_bounded("steps.error", "error")
-            ),
+        shown = [row["workflow_id"] for row in lane_rows]
+        bar_rows = await steps.list_with_outcomes(
+            connection,
             shown,
-            MOST_BYTES,
-            most_bars,
-            run.run_id,
-            first_step,
+            but_of=run.run_id,
+            before_step=first_step,
+            limit=most_bars,
+            most_bytes=MOST_BYTES,
         )
         bodies = await connection.fetch(_BODIES, run.run_id, shown, 2 * most_bars)
         processes = await list_processes(connection, run.run_id)
-    lanes, bars = await anyio.to_thread.run_sync(_read, workflows, steps)
+    lanes, bars = await anyio.to_thread.run_sync(_read, lane_rows, bar_rows)
     created = run.created_at
     return draw_timeline(
         processes,
@@ -140,14 +98,14 @@ async def gather_timeline(
 
 
 def _read(
-    workflows: Sequence[asyncpg.Record], steps: Sequence[asyncpg.Record]
+    lane_rows: Sequence[asyncpg.Record], bar_rows: Sequence[asyncpg.Record]
 ) -> tuple[list[WorkflowRow], list[StepRow]]:
     """Read the rows with their texts decoded: the more there are, the shorter."""
-    limit = MOST_TEXT // max(1, len(steps) + len(workflows))
+    limit = MOST_TEXT // max(1, len(bar_rows) + len(lane_rows))
     limit = min(MOST_CHARACTERS, max(LEAST_CHARACTERS, limit))
     return (
-        [WorkflowRow(**fields) for fields in _decoded(workflows, limit=limit)],
-        [StepRow(**fields) for fields in _decoded(steps, limit=limit)],
+        [WorkflowRow(**fields) for fields in _decoded(lane_rows, limit=limit)],
+        [StepRow(**fields) for fields in _decoded(bar_rows, limit=limit)],
     )
 
 

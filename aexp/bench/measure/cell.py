@@ -17,6 +17,7 @@ from aexp.bench.measure.gauge import Gauge
 from aexp.bench.workload import Counted, Size, Variant
 from aexp.bench.workloads.lookup import find_workload
 from aexp.database import DatabaseUrl
+from aexp.engine.log_records import adopt_records
 from aexp.log import configure_logging
 from aexp.processes.loop import run_on_loop
 from aexp.processes.loop_lag import LagMonitor
@@ -74,6 +75,7 @@ def be_cell(job: Mapping[str, Any]) -> int:
     os.dup2(2, 1)
     message: dict[str, Any]
     try:
+        adopt_records()
         configure_logging("json", "warning")
         message, code = {"result": measure(CellJob(**job))}, 0
     except BaseException as error:

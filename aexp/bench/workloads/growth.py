@@ -25,7 +25,10 @@ from aexp.bench.workloads.bulk import publish_all
 from aexp.bench.workloads.publications import RUN_ID, WARM_UP, counted_publications
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, borrowed
+from aexp.engine.log_records import adopt_records
 from aexp.engine.runtime import Queue, open_runtime
+from aexp.engine.tables.names import WORKFLOW_STATUS
+from aexp.engine.tables.workflows import copy_ended
 from aexp.log import configure_logging
 from aexp.scenarios.resume.workflow import QUEUE, publisher
 from aexp.settings import Settings, user_environment
@@ -110,15 +113,7 @@ async def _fill(connection: Connection, published: int, workflows: int) -> None:
         timeout=_TIMEOUT_S,
     )
     # Copies of a chunk that the warm-up has published, under ids of their own.
-    await connection.execute(
-        "INSERT INTO dbos.workflow_status SELECT (jsonb_populate_record(ended,"
-        " jsonb_build_object('workflow_uuid', 'earlier-' || n))).*"
-        " FROM dbos.workflow_status AS ended, generate_series(1, $1::bigint) AS n"
-        " WHERE ended.workflow_uuid = (SELECT workflow_uuid FROM dbos.workflow_status"
-        " WHERE status = 'SUCCESS' AND queue_name IS NOT NULL LIMIT 1)",
-        workflows,
-        timeout=_TIMEOUT_S,
-    )
+    await copy_ended(connection, workflows, timeout_s=_TIMEOUT_S)
     await connection.execute("VACUUM (ANALYZE, FREEZE)", timeout=_TIMEOUT_S)
     # Only some users may ask for it.
     with suppress(asyncpg.InsufficientPrivilegeError):
@@ -295,10 +290,11 @@ WORKFLOWS = _workload(
         )
         for rows in (10**3, 10**4, 10**5, 10**6)
     ],
-    Curve(x="rows in dbos.workflow_status", figure="wall_ms", log_y=True, grows=_COSTS),
+    Curve(x=f"rows in {WORKFLOW_STATUS}", figure="wall_ms", log_y=True, grows=_COSTS),
 )
 
 
 if __name__ == "__main__":
+    adopt_records()
     configure_logging("json", "warning")
     anyio.run(join, sys.argv[1], int(sys.argv[2]), backend_options={"use_uvloop": True})

@@ -18,6 +18,7 @@ from aexp.bench.workload import Cell, Comparison, Counted, Variant, Workload
 from aexp.bench.workloads.bare import POLL_S, launched_async, register
 from aexp.database.connect import alive_when_used, connected
 from aexp.engine.runtime import Queue, application_version
+from aexp.engine.tables.steps import COUNT_BY_WORKFLOW
 from aexp.model.parameters import Parameters
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
@@ -33,10 +34,6 @@ QUEUE = "overhead_queue"
 STEPS = 3
 CONCURRENCY = 20
 WARM_UP_CHILDREN = 5
-
-_CHECKPOINTS = """
-    SELECT workflow_uuid, count(*) FROM dbos.operation_outputs WHERE function_name = %s GROUP BY 1
-"""
 
 # The workflow itself enters the measured part: how aexp launches DBOS is not to be counted, what it
 # does while the workflow runs is. Of this process, as DBOS is.
@@ -123,7 +120,7 @@ def _counted(cell: Cell) -> Counted:
         client.destroy()
     with psycopg.connect(cell.url.libpq) as connection:
         checkpoints: dict[str, int] = dict(
-            connection.execute(_CHECKPOINTS, ("bench.overhead.step",)).fetchall()
+            connection.execute(COUNT_BY_WORKFLOW, ("bench.overhead.step",)).fetchall()
         )
     outputs: dict[str, Any] = {workflow.workflow_id: workflow.output for workflow in ended}
     # Those of the warm-up are below zero.

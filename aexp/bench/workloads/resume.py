@@ -18,6 +18,7 @@ import psycopg
 
 from aexp.bench.workload import Cell, Comparison, Counted, Variant, Workload
 from aexp.bench.workloads.recovery import EVENT, RUN_ID
+from aexp.engine.tables.workflows import STATUS_OF
 from aexp.settings import user_environment
 
 __all__ = ["RESUME"]
@@ -30,7 +31,6 @@ _BEGUN = """
     SELECT (data->>'at')::float8 FROM aexp.events WHERE event = %s AND pid = %s
     ORDER BY 1 OFFSET %s LIMIT 1
 """
-_STATUS = "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = %s"
 _BODIES = "SELECT (data->>'step')::int FROM aexp.events WHERE event = %s"
 _BODIES_OF = f"{_BODIES} AND pid = %s"
 
@@ -94,7 +94,7 @@ def _recover(cell: Cell, begin: Sequence[str], go_on: Sequence[str]) -> Counted:
 
 def _wrong(connection: psycopg.Connection, successor: int, steps: int) -> list[str]:
     """Say which of ``steps`` steps of a workflow were lost, and which were done although done."""
-    (status,) = connection.execute(_STATUS, (RUN_ID,)).fetchone() or ("not there",)
+    (status,) = connection.execute(STATUS_OF, (RUN_ID,)).fetchone() or ("not there",)
     wrong = [] if status == "SUCCESS" else [f"the workflow is {status}"]
     bodies = Counter(row[0] for row in connection.execute(_BODIES, (EVENT,)))
     again = {row[0] for row in connection.execute(_BODIES_OF, (EVENT, successor))}

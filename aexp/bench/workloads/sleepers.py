@@ -29,6 +29,7 @@ from aexp.bench.workload import (
 from aexp.bench.workloads.bare import POLL_S, launched, launched_async, register
 from aexp.durable.fan_out import fan_out
 from aexp.engine.runtime import Queue, open_runtime
+from aexp.engine.tables.steps import SLEPT_BEFORE
 
 __all__ = ["SLEEPERS"]
 
@@ -37,12 +38,6 @@ QUEUE = "sleepers_queue"
 WARM_UP_SLEEPERS = 5
 
 SleepersFunction = Callable[[Cell], Counted] | Callable[[Cell], Awaitable[Counted]]
-
-# A sleeper that came too late has no checkpoint of a sleep: DBOS makes none for no time at all.
-_SLEPT = """
-    SELECT workflow_uuid FROM dbos.operation_outputs
-    WHERE workflow_uuid LIKE %s AND function_name = 'DBOS.sleep' AND started_at_epoch_ms < %s
-"""
 
 
 @DBOS.workflow(name="bench.sync.sleeper")
@@ -119,7 +114,8 @@ async def run_naively(cell: Cell) -> Counted:
 def _counted(cell: Cell, until: float, ended: Sequence[Any]) -> Counted:
     """Count those that began to sleep before ``until`` and have ended after it."""
     with psycopg.connect(cell.url.libpq) as connection:
-        slept = {row[0] for row in connection.execute(_SLEPT, (f"{RUN_ID}%", until * 1000))}
+        # One that came too late has no checkpoint of a sleep: DBOS makes none for no time at all.
+        slept = {row[0] for row in connection.execute(SLEPT_BEFORE, (f"{RUN_ID}%", until * 1000))}
     times = Counter(
         workflow.output
         for workflow in ended

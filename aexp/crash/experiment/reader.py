@@ -22,6 +22,8 @@ from aexp.crash.judge.evidence import (
 from aexp.crash.judge.ownership import Takeover
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
+from aexp.engine.tables import steps, workflows
+from aexp.engine.tables.names import DATASOURCE_OUTPUTS, OPERATION_OUTPUTS
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
 
@@ -29,20 +31,8 @@ __all__ = ["CHECKPOINTS", "TRANSACTIONS", "gather_evidence", "read_steps", "read
 
 # What the name of a write says that records a step, and of one that records a transaction with its
 # own writes.
-CHECKPOINTS = "insert dbos.operation_outputs"
-TRANSACTIONS = "insert dbos.datasource_outputs"
-
-_WORKFLOWS = """
-    SELECT workflow_uuid AS workflow_id, name, status, executor_id, application_version,
-        coalesce(recovery_attempts, 0) AS recovery_attempts, queue_name AS queue,
-        class_name || '/' || config_name AS instance
-    FROM dbos.workflow_status ORDER BY created_at, workflow_uuid
-"""
-
-_STEPS = """
-    SELECT workflow_uuid AS workflow_id, function_id AS step_id, function_name AS name
-    FROM dbos.operation_outputs ORDER BY workflow_uuid, function_id
-"""
+CHECKPOINTS = f"insert {OPERATION_OUTPUTS}"
+TRANSACTIONS = f"insert {DATASOURCE_OUTPUTS}"
 
 
 async def gather_evidence(
@@ -88,12 +78,12 @@ async def gather_evidence(
 
 async def read_workflows(connection: Connection) -> list[WorkflowRecord]:
     """Read all workflows there are, the earliest first."""
-    return [WorkflowRecord(**dict(row)) for row in await connection.fetch(_WORKFLOWS)]
+    return [WorkflowRecord(**dict(row)) for row in await workflows.list_all(connection)]
 
 
 async def read_steps(connection: Connection) -> list[StepRecord]:
     """Read all checkpoints that stand there."""
-    return [StepRecord(**dict(row)) for row in await connection.fetch(_STEPS)]
+    return [StepRecord(**dict(row)) for row in await steps.list_all(connection)]
 
 
 async def _read_bodies(path: Path, lives: Sequence[LifeRecord]) -> list[Body]:

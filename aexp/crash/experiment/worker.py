@@ -16,7 +16,7 @@ import anyio
 from dbos import DBOS
 
 from aexp.database import DatabaseUrl
-from aexp.engine.log_records import watch_steps
+from aexp.engine.log_records import adopt_records, watch_steps
 from aexp.engine.registry import forget_instances
 from aexp.errors import Interrupted, first_of_ours
 from aexp.log import configure_logging
@@ -47,6 +47,7 @@ def live(job: Mapping[str, Any]) -> int:
     """Work on the run of ``job`` to its end; the exit code, 0 when all of it has ended."""
     tempfile.tempdir = None
     settings = load_settings({**job["settings"], "database_url": job["url"]})
+    adopt_records()
     configure_logging(settings.log_format, settings.log_level)
     try:
         run = Run(**job["run"])

@@ -21,6 +21,8 @@ from aexp.crash.judge.points import Restart
 from aexp.crash.proxy.server import Proxy
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, connect
+from aexp.engine.tables.steps import is_recorded
+from aexp.engine.tables.workflows import rename_version
 from aexp.model.run import Run
 from aexp.processes.child import Child
 from aexp.settings import Settings
@@ -117,20 +119,12 @@ class WorkerSequence:
             yield
             return
         ours = self.terms.run.application_version
-        await self._rename_version(ours, OTHER_VERSION)
+        await rename_version(self.setup.connection, ours, OTHER_VERSION)
         try:
             yield
         finally:
             with anyio.CancelScope(shield=True):
-                await self._rename_version(OTHER_VERSION, ours)
-
-    async def _rename_version(self, known: str, now: str) -> None:
-        await self.setup.connection.execute(
-            "UPDATE dbos.workflow_status SET application_version = $2"
-            " WHERE application_version = $1",
-            known,
-            now,
-        )
+                await rename_version(self.setup.connection, OTHER_VERSION, ours)
 
     async def _one_life(self, life: int, wrong: Restart | None) -> LifeRecord:
         job = make_job(
@@ -232,10 +226,4 @@ async def _stands(connection: Connection, landed: Landed) -> bool | None:
     if landed.outage is not None:
         # Since then the worker, which lives on, may have written it.
         return (write.workflow_id, write.step_id) in landed.outage.standing
-    stands: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM dbos.operation_outputs"
-        " WHERE workflow_uuid = $1 AND function_id = $2)",
-        write.workflow_id,
-        write.step_id,
-    )
-    return stands
+    return await is_recorded(connection, write.workflow_id, write.step_id)

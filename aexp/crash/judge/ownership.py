@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Change", "Phase", "Takeover", "foreign_changes", "late_changes"]
+from aexp.engine.tables.names import WORKFLOW_STATUS
 
-_STATUS = "dbos.workflow_status"
+__all__ = ["Change", "Phase", "Takeover", "foreign_changes", "late_changes"]
 
 
 class Phase(StrEnum):
@@ -120,7 +120,7 @@ def _owned(changes: Sequence[Change]) -> Iterator[tuple[Change, bool]]:
     for change in changes:
         key, who = change.workflow_id, change.executor_id
         claims = starts = False
-        if change.table == _STATUS:
+        if change.table == WORKFLOW_STATUS:
             claims = change.status == "PENDING" and change.before != "PENDING"
             starts = change.operation == "insert" and (
                 change.parent is None or owners.get(change.parent) == who
@@ -138,4 +138,8 @@ def _owned(changes: Sequence[Change]) -> Iterator[tuple[Change, bool]]:
 
 
 def _is_back_on_its_queue(change: Change) -> bool:
-    return change.table == _STATUS and change.status == "ENQUEUED" and change.before == "PENDING"
+    return (
+        change.table == WORKFLOW_STATUS
+        and change.status == "ENQUEUED"
+        and change.before == "PENDING"
+    )

@@ -14,6 +14,7 @@ import structlog
 from aexp.database import DatabaseUrl
 from aexp.database.connect import borrowed, connected
 from aexp.database.retry import retry_on_disconnect
+from aexp.engine.tables.workflows import status_of
 from aexp.errors import DatabaseError, WorkerFailed
 from aexp.model.run import Run
 from aexp.processes.progress import Reached, Snapshot
@@ -193,12 +194,7 @@ class RunDriver:
             if supervision.interrupted:
                 return "run.interrupted", {}
             async with until_stopped(active.stop, _LAST_WORDS_S) as cut:
-                status = await retry_on_disconnect(
-                    lambda: self._pool.fetchval(
-                        "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = $1",
-                        active.run.run_id,
-                    )
-                )
+                status = await retry_on_disconnect(lambda: status_of(self._pool, active.run.run_id))
             if cut.cancelled_caught:
                 return "run.interrupted", {}
             return "run.ended", {"status": status, "kills": supervision.landed}

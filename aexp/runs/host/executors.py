@@ -18,6 +18,8 @@ from dbos import DBOSClient
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
+from aexp.engine.tables.steps import last_ended_ms
+from aexp.engine.tables.workflows import CLAIMS
 from aexp.errors import AexpError, ExecutorAlive, ExecutorWorking, UnknownExecutor
 from aexp.runs.host.records import batches
 from aexp.runs.leases import lease_executor, lease_holders, lease_run, living_executors
@@ -60,14 +62,11 @@ class Executor:
 
 
 # Whoever served or worked on a run, and whoever has claimed a workflow of one.
-_EXECUTORS = """
+_EXECUTORS = f"""
     WITH claimed AS (
         SELECT claims.executor_id, count(*) AS pending, count(DISTINCT run_id) AS runs,
-            max(greatest(claims.updated_at, (SELECT max(steps.completed_at_epoch_ms)
-                FROM dbos.operation_outputs AS steps
-                WHERE steps.workflow_uuid = claims.workflow_uuid))) AS last_ms
-        FROM dbos.workflow_status AS claims JOIN aexp.runs USING (application_version)
-        WHERE status = 'PENDING' GROUP BY claims.executor_id
+            max(greatest(claims.updated_at, {last_ended_ms("claims.workflow_id")})) AS last_ms
+        FROM {CLAIMS} JOIN aexp.runs USING (application_version) GROUP BY claims.executor_id
     ), worked AS (
         SELECT DISTINCT ON (executor_id) executor_id, host, pid, started_at
         FROM aexp.processes ORDER BY executor_id, process_no DESC
@@ -80,7 +79,7 @@ _EXECUTORS = """
     FROM worked FULL JOIN aexp.executors AS served USING (executor_id)
         FULL JOIN claimed USING (executor_id)
     ORDER BY executor_id
-"""
+"""  # noqa: S608 - our own words
 
 
 async def list_executors(connection: Connection) -> Sequence[Executor]:
@@ -209,9 +208,9 @@ async def release_claims(
 async def _known(connection: Connection) -> frozenset[str]:
     """List all that have served, worked on a run, or claimed a workflow of one."""
     rows = await connection.fetch(
-        "SELECT executor_id FROM aexp.executors UNION SELECT executor_id FROM aexp.processes"
-        " UNION SELECT executor_id FROM dbos.workflow_status JOIN aexp.runs"
-        "  USING (application_version) WHERE status = 'PENDING'"
+        "SELECT executor_id FROM aexp.executors"  # noqa: S608 - our own words
+        " UNION SELECT executor_id FROM aexp.processes"
+        f" UNION SELECT executor_id FROM {CLAIMS} JOIN aexp.runs USING (application_version)"
     )
     return frozenset(row["executor_id"] for row in rows)
 
@@ -221,14 +220,14 @@ async def _claimed(
 ) -> Mapping[str, Mapping[str | None, list[str]]]:
     """Return the workflows that the executor has claimed and not ended, by run and queue."""
     rows = await connection.fetch(
-        "SELECT run_id, workflow_uuid, queue_name FROM dbos.workflow_status"
+        f"SELECT run_id, workflow_id, queue_name FROM {CLAIMS}"  # noqa: S608 - our own words
         " JOIN aexp.runs USING (application_version)"
-        " WHERE status = 'PENDING' AND executor_id = $1 ORDER BY run_id",
+        " WHERE executor_id = $1 ORDER BY run_id",
         executor_id,
     )
     claimed: defaultdict[str, defaultdict[str | None, list[str]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for row in rows:
-        claimed[row["run_id"]][row["queue_name"]].append(row["workflow_uuid"])
+        claimed[row["run_id"]][row["queue_name"]].append(row["workflow_id"])
     return claimed

@@ -9,6 +9,8 @@ from typing import Any
 from aexp.database.connect import Connection
 from aexp.engine.registry import UNFINISHED
 from aexp.engine.runtime import application_version
+from aexp.engine.tables.steps import last_step
+from aexp.engine.tables.workflows import join_status_of
 from aexp.errors import ForkRefused, InvalidParameter, RunUnfinished, UnknownScenario
 from aexp.model.run import Run
 from aexp.model.run_ids import check_run_id, new_run_id
@@ -20,15 +22,15 @@ __all__ = ["may_be_forked", "plan_fork", "refuse_when_needed"]
 
 # The run's forks, theirs, and so on: each may read what the first one's children returned. One that
 # was cancelled before it had a workflow is no longer hosted.
-_NEEDING = """
+_NEEDING = f"""
     WITH RECURSIVE forks AS (
         SELECT run_id, hosted FROM aexp.runs WHERE forked_from = $1
         UNION
         SELECT runs.run_id, runs.hosted FROM aexp.runs JOIN forks ON forked_from = forks.run_id
     )
-    SELECT run_id FROM forks LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id
+    SELECT run_id FROM forks {join_status_of("run_id")}
     WHERE (status IS NULL AND hosted) OR status = ANY($2::text[]) LIMIT 1
-"""
+"""  # noqa: S608 - our own words
 
 
 async def plan_fork(
@@ -47,10 +49,7 @@ async def plan_fork(
     scenario = _forkable(scenarios, origin)
     if not await has_ended(connection, origin):
         raise RunUnfinished(origin.run_id)
-    last: int = await connection.fetchval(
-        "SELECT coalesce(max(function_id), 0) FROM dbos.operation_outputs WHERE workflow_uuid = $1",
-        origin.run_id,
-    )
+    last = await last_step(connection, origin.run_id)
     if not 1 <= start_step <= last + 1:
         raise ForkRefused(origin.run_id, f"start_step is from 1 to {last + 1}, not {start_step}")
     new_id = check_run_id(run_id) if run_id is not None else new_run_id(scenario.name)

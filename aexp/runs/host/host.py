@@ -305,7 +305,7 @@ class Host:
                 # Asked before: who has let go has started all that it will.
                 held = await self._records.is_leased(run.run_id)
                 unfinished = await self._records.workflows(run, UNFINISHED)
-                found |= {row["workflow_uuid"]: row for row in unfinished}
+                found |= {row["workflow_id"]: row for row in unfinished}
                 await self._records.cancel(unfinished)
                 if not held:
                     break

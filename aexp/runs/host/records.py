@@ -12,6 +12,13 @@ from dbos import DBOSClient
 from aexp.database import DatabaseUrl
 from aexp.database.connect import borrowed, connected
 from aexp.engine.registry import UNFINISHED
+from aexp.engine.tables.schedules import delete_owned
+from aexp.engine.tables.workflows import (
+    is_workflow,
+    join_status_of,
+    list_of_version,
+    versions_with,
+)
 from aexp.errors import RunMismatch
 from aexp.model.run import Run
 from aexp.runs.execution import has_ended
@@ -105,12 +112,7 @@ class Records:
             return await is_leased(connection, run_id)
 
     async def workflows(self, run: Run, statuses: Sequence[str] | None) -> Sequence[asyncpg.Record]:
-        return await self._pool.fetch(
-            "SELECT workflow_uuid, name, queue_name FROM dbos.workflow_status"
-            " WHERE application_version = $1 AND ($2::text[] IS NULL OR status = ANY($2::text[]))",
-            run.application_version,
-            statuses,
-        )
+        return await list_of_version(self._pool, run.application_version, statuses)
 
     async def unfinished(
         self, limit: int, known: Collection[str], targets: Sequence[str] | None
@@ -123,9 +125,8 @@ class Records:
                 f"SELECT {RUN_COLUMNS} FROM aexp.runs"  # noqa: S608 - our own columns
                 " WHERE hosted AND run_id <> ALL($2::text[])"
                 " AND ($5::text[] IS NULL OR target = ANY($5::text[]))"
-                " AND (application_version IN (SELECT application_version"
-                "   FROM dbos.workflow_status WHERE status = ANY($1::text[]))"
-                "  OR NOT EXISTS (SELECT FROM dbos.workflow_status WHERE workflow_uuid = run_id))"
+                f" AND (application_version IN {versions_with('$1::text[]')}"
+                f"  OR NOT {is_workflow('run_id')})"
                 " AND NOT EXISTS (SELECT FROM aexp.run_events AS asked"
                 "  WHERE asked.run_id = runs.run_id AND seq = 1 AND data ? $4)"
                 " ORDER BY created_at LIMIT $3",
@@ -145,7 +146,7 @@ class Records:
                 f"SELECT run_id, substr(run_id, $2) AS rest, status, {WAS_CANCELLED} AS cancelled,"  # noqa: S608 - our own words
                 " EXISTS (SELECT FROM aexp.run_events AS asked"
                 "  WHERE asked.run_id = runs.run_id AND seq = 1 AND data ? $3) AS kept"
-                " FROM aexp.runs LEFT JOIN dbos.workflow_status ON workflow_uuid = run_id"
+                f" FROM aexp.runs {join_status_of('run_id')}"
                 " WHERE starts_with(run_id, $1) ORDER BY runs.created_at DESC, run_id DESC",
                 stem,
                 len(stem) + 1,
@@ -166,14 +167,14 @@ class Records:
     async def delete(self, run: Run) -> int:
         """Delete a run on which nobody works; how many workflows it had."""
         workflows = await self.workflows(run, None)
-        for ids in batches([row["workflow_uuid"] for row in workflows]):
+        for ids in batches([row["workflow_id"] for row in workflows]):
             await self._client.delete_workflows_async(ids)
         await self._delete_rows(run.run_id)
         return len(workflows)
 
     async def cancel(self, workflows: Sequence[asyncpg.Record]) -> None:
         """Cancel ``workflows``, which DBOS takes from their queues."""
-        for ids in batches([row["workflow_uuid"] for row in workflows]):
+        for ids in batches([row["workflow_id"] for row in workflows]):
             await self._client.cancel_workflows_async(ids)
 
     async def set_hosted(self, run_id: str, *, hosted: bool) -> None:
@@ -189,7 +190,7 @@ class Records:
         by_queue: dict[str | None, list[str]] = {}
         for row in stopped:
             queue = row["queue_name"] or known.get(row["name"])
-            by_queue.setdefault(queue, []).append(row["workflow_uuid"])
+            by_queue.setdefault(queue, []).append(row["workflow_id"])
         for queue, workflows in by_queue.items():
             for ids in batches(workflows):
                 await self._client.resume_workflows_async(ids, queue_name=queue)
@@ -197,11 +198,7 @@ class Records:
     async def _delete_rows(self, run_id: str) -> None:
         async with borrowed(self._pool) as connection, connection.transaction():
             # What a run that ended in order has removed itself.
-            for table, name in (("workflow_schedules", "schedule_name"), ("queues", "name")):
-                await connection.execute(
-                    f"DELETE FROM dbos.{table} WHERE right({name}, length($1)) = $1",  # noqa: S608
-                    f".{run_id}",
-                )
+            await delete_owned(connection, f".{run_id}")
             # The run itself last, and its processes and events with it.
             for table in _TABLES:
                 await connection.execute(

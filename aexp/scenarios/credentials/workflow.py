@@ -26,6 +26,7 @@ from aexp.database.connect import Connection, connected
 from aexp.durable import ledger
 from aexp.durable.fan_out import fan_out
 from aexp.engine.runtime import Queue, Runtime, current_runtime
+from aexp.engine.tables.steps import count_succeeded
 from aexp.log import guard, guarded_leaks
 from aexp.model.parameters import NAMES_PLACE, Parameters
 from aexp.model.run import Run
@@ -309,14 +310,7 @@ async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
 
 
 async def _reached(connection: Connection, run: Run) -> Reached:
-    done = await connection.fetchval(
-        "SELECT count(*) FROM dbos.operation_outputs"
-        " JOIN dbos.workflow_status AS workflows USING (workflow_uuid)"
-        " WHERE workflows.application_version = $1"
-        " AND starts_with(function_name, $2) AND operation_outputs.error IS NULL",
-        run.application_version,
-        step_name(),
-    )
+    done = await count_succeeded(connection, run.application_version, step_name())
     return Reached(done, run.parameters["pages"] * run.parameters["users"])
 
 

@@ -20,6 +20,7 @@ from aexp.durable import ledger
 from aexp.durable.fan_out import fan_out
 from aexp.durable.offload import OffloadMode, Pool, available_cores, open_pool
 from aexp.engine.runtime import Queue, Runtime, current_runtime
+from aexp.engine.tables.workflows import count_succeeded
 from aexp.model.parameters import Parameters
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
@@ -169,11 +170,7 @@ def _parts(parameters: FibonacciParameters, numbers: int) -> int:
 
 async def _reached(connection: Connection, run: Run) -> Reached:
     """Return how many numbers have been computed; they are computed about in order."""
-    computed = await connection.fetchval(
-        "SELECT count(*) FROM dbos.workflow_status WHERE application_version = $1"
-        " AND name = 'fibonacci.compute' AND status = 'SUCCESS'",
-        run.application_version,
-    )
+    computed = await count_succeeded(connection, run.application_version, "fibonacci.compute")
     parameters = FibonacciParameters.model_validate(run.parameters)
     return Reached(_parts(parameters, computed), _parts(parameters, parameters.numbers))
 

@@ -22,8 +22,8 @@ from aexp.database.retry import retry_on_disconnect
 from aexp.durable import ledger
 from aexp.durable.exactly_once import Transaction, exactly_once
 from aexp.durable.schedules import Schedule, retire
-from aexp.engine.registry import UNFINISHED
 from aexp.engine.runtime import Queue, current_runtime
+from aexp.engine.tables.workflows import any_unfinished
 from aexp.model.parameters import Parameters
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
@@ -164,13 +164,8 @@ async def _tell() -> dict[str, Any]:
     await ledger.enter(runtime, runtime.scope, "tell")
 
     async def all_ended() -> bool:
-        return not await runtime.database.pool.fetchval(
-            "SELECT EXISTS (SELECT FROM dbos.workflow_status WHERE name = $1"
-            " AND application_version = $2 AND status = ANY($3::text[]))",
-            BEAT,
-            runtime.application_version,
-            UNFINISHED,
-        )
+        pool = runtime.database.pool
+        return not await any_unfinished(pool, runtime.application_version, BEAT)
 
     await runtime.until(all_ended)
     row = await retry_on_disconnect(
