@@ -134,11 +134,11 @@ async def test_workers_that_end_again_and_again_are_an_error() -> None:
 
 PARENT = """
 import anyio, os
-from aexp.durable.offload import Mode, open_pool
+from aexp.durable.offload import OffloadMode, open_pool
 from tests.durable.test_offload import endless
 
 async def main():
-    async with open_pool(Mode.PROCESS, 1) as pool:
+    async with open_pool(OffloadMode.PROCESS, 1) as pool:
         print((await pool.run(os.getpid)).value, flush=True)
         await pool.run(endless)
 
