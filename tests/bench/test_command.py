@@ -237,7 +237,7 @@ async def test_a_cell_of_which_nothing_was_heard_yet_ends_with_its_server(
         (["no-such"], "unknown workload 'no-such'"),
         (["no-such.py:TINY"], "no file"),
         ([f"{Path(bench_workloads.__file__)}:insert"], "is no aexp.bench.workload.Workload"),
-        ([TINY, "--json", "none/b.json"], "there is no folder none"),
+        ([TINY, "--json", "none/b.json"], "/none: make it"),
         ([TINY, "--json", "-", "--report", "-"], "cannot both go to stdout"),
     ],
 )

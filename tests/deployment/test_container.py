@@ -65,7 +65,7 @@ def test_what_the_dockerfile_builds_migrates_serves_and_drains(
         "AEXP_LISTEN_PORT": str(port),
     }
     # It goes without the embedded server, and says so to those who name no other.
-    alone = image.run(["aexp", "runs"], {})
+    alone = image.run(["aexp", "db", "url"], {})
     assert (alone.returncode, alone.stdout) == (3, "")
     assert "set DBOS_SYSTEM_DATABASE_URL" in alone.stderr
 

@@ -195,7 +195,7 @@ DELETING = """
 import dataclasses
 from pathlib import Path
 
-from aexp.scenarios import objects
+from aexp.scenarios.objects import workflow as objects
 from aexp.scenarios.objects.stores import Store
 
 page = Store.page

@@ -271,8 +271,8 @@ def test_a_file_is_replaced_whole(looking: Cli) -> None:
     ("output", "reason"),
     [
         ("folder", "is a folder: name a file in it"),
-        ("missing/run.html", "there is no folder missing"),
-        ("file/run.html", "there is no folder file"),
+        ("missing/run.html", "/missing: make it"),
+        ("file/run.html", "/file: make it"),
     ],
 )
 def test_a_place_that_cannot_be_written(looking: Cli, output: str, reason: str) -> None:

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from aexp.database import DatabaseUrl
+from aexp.database.server_user import SYSTEM_USER
 from aexp.errors import DatabaseError, first_of_ours
 from tests.support.proxied import Asyncpg, Recorder, proxied
 
@@ -26,7 +27,7 @@ def tiny(url: DatabaseUrl) -> Iterator[DatabaseUrl]:
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root may make a disk")
     folder = Path(tempfile.mkdtemp(prefix="aexp-disk-"))
-    options = f"size=2m,mode=700,uid={pwd.getpwnam('pgserver').pw_uid}"
+    options = f"size=2m,mode=700,uid={pwd.getpwnam(SYSTEM_USER).pw_uid}"
     mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if (done := subprocess.run(mount, capture_output=True, text=True, check=False)).returncode != 0:
         folder.rmdir()

@@ -32,7 +32,8 @@ ALLOWED: dict[str, set[str] | None] = {
     # Finds the scenario before anything else runs on the loop.
     "aexp/cli/actions/run.py": {"load_run"},
     # Short lines into pipes and a terminal that somebody reads all the time.
-    "aexp/runs/supervisor.py": {"report_progress", "_relay_stderr"},
+    "aexp/processes/supervised.py": {"report_progress"},
+    "aexp/runs/supervisor.py": {"_relay_stderr"},
     # DBOS is made and launched on the loop, before any workflow runs there.
     "dbos/_dbos.py": {"__init__", "_launch"},
 }
