@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aexp.database.connect import Connection
+    from aexp.durable.exactly_once import Transaction, exactly_once
     from aexp.durable.fan_out import ChildFailed, fan_out
     from aexp.durable.schedules import Schedule
     from aexp.engine.runtime import Queue, Runtime, current_runtime
@@ -16,36 +18,45 @@ if TYPE_CHECKING:
     from aexp.model.promise import Anomaly, Promise
     from aexp.model.run import Ending, Run
     from aexp.model.scenario import Scenario
+    from aexp.processes.progress import Reached
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Anomaly",
     "ChildFailed",
+    "Connection",
     "Ending",
     "Parameters",
     "Promise",
     "Queue",
+    "Reached",
     "Run",
     "Runtime",
     "Scenario",
     "Schedule",
+    "Transaction",
     "current_runtime",
+    "exactly_once",
     "fan_out",
 ]
 
 _HOMES = {
     "Anomaly": "aexp.model.promise",
     "ChildFailed": "aexp.durable.fan_out",
+    "Connection": "aexp.database.connect",
     "Ending": "aexp.model.run",
     "Parameters": "aexp.model.parameters",
     "Promise": "aexp.model.promise",
     "Queue": "aexp.engine.runtime",
+    "Reached": "aexp.processes.progress",
     "Run": "aexp.model.run",
     "Runtime": "aexp.engine.runtime",
     "Scenario": "aexp.model.scenario",
     "Schedule": "aexp.durable.schedules",
+    "Transaction": "aexp.durable.exactly_once",
     "current_runtime": "aexp.engine.runtime",
+    "exactly_once": "aexp.durable.exactly_once",
     "fan_out": "aexp.durable.fan_out",
 }
 
