@@ -232,11 +232,9 @@ async def open_runtime(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(flush_spans)
         try:
-            database = await stack.enter_async_context(
-                open_database(
-                    url, application_name=session_name, pool_size=settings.database_pool_size
-                )
-            )
+            most = settings.database_pool_size
+            opened = open_database(url, application_name=session_name, pool_size=most)
+            database = await stack.enter_async_context(opened)
             # A module of the user's may have made a DBOS of its own at import; its registrations
             # stay, its configuration must not win over ours.
             await _destroy()

@@ -233,3 +233,8 @@ def test_a_column_loses_its_stamp_and_nothing_else(dumped: str, expected: str | 
 def test_the_embedded_server_takes_the_schema_without_stamps(empty_database: DatabaseUrl) -> None:
     stamped = b"ALTER TABLE ONLY t ALTER COLUMN a SET (pg_attver=26);"
     execute(empty_database, f"CREATE TABLE t (a int); {without_stamps(stamped).decode()}")
+    with psycopg.connect(empty_database.libpq) as connection:
+        settings = (
+            "SELECT attoptions FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum = 1"
+        )
+        assert connection.execute(settings).fetchone() == (None,)
