@@ -61,7 +61,7 @@ class TinyCell:
             assert spoilt == 1
 
 
-def carry_out(
+def measure_here(
     name: str,
     variant: Variant,
     database: DatabaseUrl,
@@ -92,7 +92,7 @@ def test_every_workload_that_comes_along_is_tried() -> None:
 def test_a_variant_does_its_work(name: str, variant: Variant, server: DatabaseUrl) -> None:
     for sleep_s in SLEEPS_S:
         with scratch(server, TEMPLATE) as database:
-            counted = carry_out(name, variant, database, sleep_s=sleep_s)
+            counted = measure_here(name, variant, database, sleep_s=sleep_s)
         if not any(TOO_LATE in line for line in counted.anomalies):
             break
 
@@ -192,7 +192,7 @@ def test_work_that_was_spoilt_is_no_result(
 ) -> None:
     (found,) = (one for one in find_workload(name)[1].variants if one.name == variant)
 
-    counted = carry_out(name, found, database, spoil=spoil)
+    counted = measure_here(name, found, database, spoil=spoil)
 
     assert any(anomaly in line for line in counted.anomalies), counted.anomalies
 
@@ -203,7 +203,7 @@ def test_a_wrong_number_is_no_result(
     monkeypatch.setattr(fibonacci, "naive", lambda number: number)
     (limit,) = (one for one in find_workload("fibonacci")[1].variants if one.name == "limit")
 
-    counted = carry_out("fibonacci", limit, database)
+    counted = measure_here("fibonacci", limit, database)
 
     assert counted.anomalies == ["12 is not 144"]
     assert counted.units == 0
