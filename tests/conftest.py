@@ -27,6 +27,7 @@ from aexp.database.connect import Connection, connect
 from tests.support.cli import Cli
 from tests.support.log_lines import Lines, logging_as_before
 from tests.support.service import Served, serving
+from tests.support.sockets import remove_socket_folders
 from tests.support.token_server import Endpoint, endpoint
 
 TEMPLATE = "aexp_template"
@@ -72,6 +73,7 @@ def server_folder() -> Iterator[Path]:
         yield folder
     finally:
         embedded.stop(folder / ".aexp")
+        remove_socket_folders(folder)
         shutil.rmtree(folder)
 
 

@@ -258,7 +258,7 @@ async def test_a_service_whose_host_fails_ends_and_says_why(
 async def test_who_is_asked_to_stop_waits_for_no_database_that_is_away(
     database: DatabaseUrl, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aexp.database.connect.PATIENCE_S", math.inf)
+    monkeypatch.setattr("aexp.database.retry.PATIENCE_S", math.inf)
     monkeypatch.setattr("aexp.runs.host.active_run._LAST_WORDS_S", 0.1)
     run = await get_run(connection, await a_run(connection))
     async with running_host(database) as host:

@@ -16,6 +16,7 @@ import pytest
 
 from aexp.database import embedded
 from tests.support.cli import TIMEOUT_S, Result
+from tests.support.sockets import remove_socket_folders
 
 __all__ = ["User", "needs_root", "user_folder"]
 
@@ -82,4 +83,5 @@ def user_folder(user: User, *, below: str = "") -> Iterator[Path]:
         pid = embedded.running_pid(folder / ".aexp")
         if pid is not None:
             user.aexp("db", "stop", folder=folder)
+        remove_socket_folders(top)
         subprocess.run(["rm", "-rf", str(top)], check=True)
