@@ -114,7 +114,7 @@ async def test_a_commit_that_nobody_heard_of_is_not_made_again(
 async def test_a_commit_that_stays_in_doubt_is_an_error_and_not_another_attempt(
     runtime: Runtime, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aexp.database.connect.PATIENCE_S", 0.1)
+    monkeypatch.setattr("aexp.database.retry.PATIENCE_S", 0.1)
     LostCommit(monkeypatch, ConnectionRefusedError("refused"), times=20)
 
     with SetWorkflowID("w"), anyio.fail_after(60), pytest.raises(CommitInDoubt, match="'write'"):
