@@ -68,12 +68,6 @@ class Child:
         """Let it go on, likewise (SIGCONT)."""
         self._signal(signal.SIGCONT)
 
-    def terminate(self) -> None:
-        """Send SIGTERM to it alone: it ends what it has started."""
-        if self.code is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
-
     def _signal(self, number: signal.Signals) -> None:
         if self.code is None:
             with suppress(ProcessLookupError):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import anyio
 
-__all__ = ["read_lines", "read_parts"]
+__all__ = ["read_parts"]
 
 _CHUNK = 65_536
 
@@ -24,15 +24,3 @@ async def read_parts(descriptor: int) -> AsyncIterator[bytes]:
         if not part:
             return
         yield part
-
-
-async def read_lines(descriptor: int) -> AsyncIterator[bytes]:
-    """Yield the lines that are written to the other end of ``descriptor``, without their ends.
-
-    What has no line end when the pipe is closed was cut off, and is left out.
-    """
-    pending = b""
-    async for part in read_parts(descriptor):
-        *lines, pending = (pending + part).split(b"\n")
-        for line in lines:
-            yield line

@@ -18,7 +18,7 @@ import pytest
 
 import aexp
 from aexp.processes.child import ForkServerFailed, open_forkserver
-from aexp.processes.pipes import read_lines
+from aexp.processes.pipes import read_parts
 from tests.support.cli import eventually, wait_until
 
 
@@ -59,6 +59,11 @@ def await_parent(payload: Mapping[str, Any]) -> int:
     return 0
 
 
+async def lines(descriptor: int) -> list[bytes]:
+    """What is written to the other end, until it is closed."""
+    return b"".join([part async for part in read_parts(descriptor)]).splitlines()
+
+
 def here(name: str) -> str:
     """The function ``name`` of this module."""
     return f"{__name__}:{name}"
@@ -72,8 +77,8 @@ async def test_a_child_is_a_process_of_its_own_with_streams_and_a_code() -> None
         )
         assert child.stdout is not None
         assert child.stderr is not None
-        (line,) = [line async for line in read_lines(child.stdout)]
-        assert [line async for line in read_lines(child.stderr)] == [b"and this"]
+        (line,) = await lines(child.stdout)
+        assert await lines(child.stderr) == [b"and this"]
         assert await child.wait() == 7
         told = json.loads(line)
         assert told["pid"] == told["group"] == child.pid
@@ -91,7 +96,7 @@ async def test_a_hash_seed_is_of_all_that_a_server_forks() -> None:
             for _ in range(2):
                 child = await server.start(here("tell"), {"code": 0})
                 assert child.stdout is not None
-                found |= {json.loads(line)["hash"] async for line in read_lines(child.stdout)}
+                found |= {json.loads(line)["hash"] for line in await lines(child.stdout)}
                 child.close()
     assert [len(found) for found in hashes.values()] == [1, 1]
     assert hashes["1"] != hashes["2"]
