@@ -16,10 +16,18 @@ SAMPLE = 20
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """Something that must not be: what it is, in one line, and rows that show it (JSON values)."""
+    """Something that must not be: what it is, in one line, and rows that show it (JSON values).
+
+    ``kind`` names its kind among the findings of aexp, empty for a scenario's own. Anomalies of one
+    ``cause`` are told together wherever they are found; the summary stands for it where none is
+    given. ``where`` is the line of code to look at, ``flows.py:31``.
+    """
 
     summary: str
     rows: Sequence[Mapping[str, Any]] = ()
+    kind: str = ""
+    cause: str = ""
+    where: str | None = None
 
 
 # No slots: subscripting a frozen generic with slots fails on CPython 3.11 and 3.12.
