@@ -6,7 +6,9 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import anyio
 
@@ -15,7 +17,10 @@ from aexp.crash.experiment.outages import open_stoppable
 from aexp.crash.experiment.private_server import require_private_server
 from aexp.crash.experiment.worker_sequence import Terms
 from aexp.crash.experiment.workers import open_workers
+from aexp.crash.judge.alone import describe_unsteady, judge_alone
+from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns, ReplayedRun, RunOutcome
 from aexp.crash.judge.evidence import Evidence
+from aexp.crash.judge.notes import describe_point
 from aexp.crash.judge.points import (
     STOPS,
     ZOMBIE_SIDES,
@@ -25,16 +30,16 @@ from aexp.crash.judge.points import (
     order_restarts,
     sample,
 )
+from aexp.crash.judge.repetitions import repeated_steps
 from aexp.crash.judge.results import Baseline, Exploration, PointResult
-from aexp.crash.judge.verdicts import BaselineComparison, judge_experiment
+from aexp.crash.judge.verdicts import judge_experiment
 from aexp.crash.proxy.server import find_server
 from aexp.crash.request import ExplorationProgress, ExplorationRequest, NothingToExplore, Unexplored
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.database.copies import open_copies
 from aexp.engine.runtime import application_version
-from aexp.errors import AexpError, UsageError, WorkerFailed, first_of_ours
-from aexp.model.promise import Verdict
+from aexp.errors import AexpError, WorkerFailed, first_of_ours
 from aexp.model.run import Run
 from aexp.model.scenario import scenario_code
 from aexp.processes.signals import Stop, until_stopped
@@ -46,6 +51,8 @@ __all__ = ["Explorer"]
 # The same in every experiment, each of which has a database of its own: so ids are the same.
 RUN_ID = "crash"
 ATTEMPTS = 3
+# Runs without a fault: the second is forked by a process that hashes otherwise.
+_BASELINES = 3
 # DBOS waits for a second or so before it tries again what failed with its connection.
 LEAST_PATIENCE_S = 5.0
 
@@ -81,17 +88,19 @@ class Explorer:
         async with self._laboratory() as laboratory:
             self.tally.doing = "baseline"
             async with until_stopped(stop) as cut:
-                baseline, evidence, unsteady = await self._baseline(laboratory)
+                baseline, runs, unsteady = await self._baseline(laboratory)
             if cut.cancelled_caught:
                 raise Unexplored("interrupted before the first point")
-            plan = self._plan(baseline, evidence)
             exploring_from = self.tally.began_at = time.monotonic()
             terms = replace(laboratory.terms, patience_s=_patience_s(baseline))
             patient = replace(laboratory, terms=terms)
             found = _Found()
-            await self._explore_points(found, plan, patient, evidence, stop)
-            await self._explore_points(found, self._pairs(found.results), patient, evidence, stop)
-            await self._explore_points(found, self._stops(baseline), patient, evidence, stop)
+            if baseline.ends_as_expected:
+                writes = [write for write in self._writes(baseline) if write not in unsteady]
+                explore = partial(self._explore_points, found, patient, runs, stop)
+                await explore(self._plan(writes, runs.first))
+                await explore(self._pairs(found.results))
+                await explore(self._stops(writes))
             exploring_s = time.monotonic() - exploring_from
         request = self.request
         return Exploration(
@@ -151,32 +160,65 @@ class Explorer:
                 terms=terms,
             )
 
-    async def _baseline(self, laboratory: Laboratory) -> tuple[Baseline, Evidence, list[str]]:
-        """Two runs without a fault: the first is what all others are compared with, the second one
-        says whether any two runs agree at all. A replay makes one."""
+    async def _baseline(self, laboratory: Laboratory) -> tuple[Baseline, FaultFreeRuns, list[str]]:
+        """Run without a fault: the first run is told, what differs among all is unsteady, and so
+        are the writes that not all of them made. A replay of a point makes one."""
         laboratory = replace(laboratory, terms=replace(laboratory.terms, show_logs=False))
-        first = await laboratory.experiment(keep_timeline=True)
-        _check_alone(first, laboratory)
+        alone = self.request.replay is not None
+        # What the schedules of a run started belongs to its time, which is over.
+        schedules = self.request.scenario.schedules(self.request.parameters)
+        first = await laboratory.experiment(keep_timeline=True, replay=not (alone or schedules))
+        _check_alone(first)
+        experiments = [first]
+        if not alone and _has_ended(first):
+            experiments += [
+                await laboratory.experiment(first_life=number) for number in range(1, _BASELINES)
+            ]
+        runs = FaultFreeRuns(
+            runs=[each.evidence for each in experiments],
+            outcomes=[self._outcome(each.evidence) for each in experiments],
+            replayed=self._replayed(first),
+        )
         timeline = first.timeline
         assert timeline is not None
-        second = (
-            first if self.request.replay is not None else await laboratory.experiment(first_life=1)
-        )
+        request = self.request
         baseline = Baseline(
             writes=first.writes,
             clock_offset_s=time.time() - time.monotonic(),
             seconds=first.seconds,
-            verdicts=self._judge(first.evidence, second.evidence),
+            verdicts=judge_alone(
+                runs, expects_error=request.expect_error or request.scenario.expect_error
+            ),
             report=first.report,
             timeline=timeline,
+            status=first.evidence.status,
+            outcome=first.evidence.outcome,
+            notes=describe_unsteady(runs),
         )
-        again = {seen.write.point for seen in second.writes}
+        in_all = set.intersection(
+            *({seen.write.point for seen in each.writes} for each in experiments)
+        )
         unsteady = [
             seen.write.point
             for seen in first.writes
-            if seen.write.point not in again and self._counts(seen.write.bookkeeping)
+            if seen.write.point not in in_all and self._counts(seen.write.bookkeeping)
         ]
-        return baseline, first.evidence, unsteady
+        return baseline, runs, unsteady
+
+    def _outcome(self, evidence: Evidence) -> RunOutcome:
+        return self._comparable(evidence.status, evidence.outcome)
+
+    def _comparable(self, status: str, value: Any) -> RunOutcome:
+        if status != "SUCCESS":
+            return RunOutcome(status, value)
+        with scenario_code(self.request.scenario, "comparable"):
+            return RunOutcome(status, self.request.scenario.comparable(value))
+
+    def _replayed(self, experiment: Experiment) -> ReplayedRun | None:
+        found = experiment.replayed
+        if found is None:
+            return None
+        return ReplayedRun(found.ended, self._comparable(found.status, found.outcome), found.events)
 
     def _counts(self, bookkeeping: bool) -> bool:  # noqa: FBT001
         return self.request.all_writes or not bookkeeping
@@ -184,10 +226,9 @@ class Explorer:
     def _writes(self, baseline: Baseline) -> list[str]:
         return [s.write.point for s in baseline.writes if self._counts(s.write.bookkeeping)]
 
-    def _plan(self, baseline: Baseline, evidence: Evidence) -> tuple[list[Point], int]:
+    def _plan(self, writes: Sequence[str], evidence: Evidence) -> tuple[list[Point], int]:
         """Plan the points of single faults and wrong restarts, and count all possible ones."""
         request = self.request
-        writes = self._writes(baseline)
         if not writes:
             raise NothingToExplore(
                 f"{request.scenario.name} wrote nothing that could be lost: there is no point at"
@@ -224,21 +265,21 @@ class Explorer:
         possible = order_pairs(recoveries, request.sides)
         return sample(possible, request.double, request.seed), len(possible)
 
-    def _stops(self, baseline: Baseline) -> tuple[list[Point], int]:
+    def _stops(self, writes: Sequence[str]) -> tuple[list[Point], int]:
         """Plan stops of the server, and count all possible ones."""
         request = self.request
         if request.postgres == 0 or request.replay is not None:
             return [], 0
-        possible = order_points(self._writes(baseline), STOPS)
+        possible = order_points(writes, STOPS)
         return sample(possible, request.postgres, request.seed), len(possible)
 
     async def _explore_points(
         self,
         found: _Found,
-        plan: tuple[Sequence[Point], int],
         laboratory: Laboratory,
-        baseline: Evidence,
+        baseline: FaultFreeRuns,
         stop: Stop,
+        plan: tuple[Sequence[Point], int],
     ) -> None:
         """Add the plan to what was ``found``, and the results in its order, ``jobs`` experiments at
         a time; nothing when an error has ended those before."""
@@ -273,53 +314,37 @@ class Explorer:
         found.results += [results[point] for point in planned if point in results]
 
     async def _decide(
-        self, laboratory: Laboratory, point: Point, baseline: Evidence
+        self, laboratory: Laboratory, point: Point, baseline: FaultFreeRuns
     ) -> PointResult:
         """Decide the point's result; one whose fault did not land is tried again."""
-        for attempt in range(1, ATTEMPTS + 1):
+        attempts, void = 0, None
+        while attempts == 0 or (void is not None and attempts < ATTEMPTS):
+            attempts += 1
             experiment = await laboratory.experiment(point.faults, point.restart)
             void = void_reason(experiment)
-            result = PointResult(
-                point=point,
-                verdicts=self._judge(baseline, experiment.evidence, experiment.doubted),
-                void=void,
-                attempts=attempt,
-                duplicates=experiment.evidence.duplicates,
-                recovery_s=experiment.evidence.recovery_s,
-                restarted=experiment.evidence.restarted,
-                stranded=next(
-                    (life.stranded for life in experiment.evidence.lives if life.stranded), None
-                ),
-                recovery=[
-                    seen.write.point
-                    for seen in experiment.writes
-                    if seen.life > experiment.landed[-1].life
-                    and self._counts(seen.write.bookkeeping)
-                ]
-                if void is None
-                else (),
-                take_over=experiment.evidence.take_over,
-                log=[line for life in experiment.evidence.lives for line in life.log],
-            )
-            if void is None:
-                break
-        return result
-
-    def _judge(
-        self,
-        baseline: Evidence,
-        found: Evidence,
-        doubted: frozenset[tuple[str, int, int]] = frozenset(),
-    ) -> list[Verdict]:
-        with scenario_code(self.request.scenario, "comparable"):
-            comparable = [
-                self.request.scenario.comparable(each.outcome)
-                if each.status == "SUCCESS"
-                else each.outcome
-                for each in (baseline, found)
+        found = experiment.evidence
+        comparison = BaselineComparison(baseline, found, self._outcome(found), experiment.doubted)
+        return PointResult(
+            point=point,
+            verdicts=judge_experiment(comparison),
+            void=void,
+            attempts=attempts,
+            duplicates=found.duplicates,
+            recovery_s=found.recovery_s,
+            restarted=found.restarted,
+            stranded=next((life.stranded for life in found.lives if life.stranded), None),
+            recovery=[
+                seen.write.point
+                for seen in experiment.writes
+                if seen.life > experiment.landed[-1].life and self._counts(seen.write.bookkeeping)
             ]
-        expected, outcome = comparable
-        return judge_experiment(BaselineComparison(baseline, found, expected, outcome, doubted))
+            if void is None
+            else (),
+            take_over=found.take_over,
+            log=[line for life in found.lives for line in life.log],
+            notes=describe_point(comparison),
+            repeated=repeated_steps(found),
+        )
 
 
 def _patience_s(baseline: Baseline) -> float:
@@ -329,15 +354,14 @@ def _patience_s(baseline: Baseline) -> float:
     return max(LEAST_PATIENCE_S, 5 * max(gaps, default=0.0))
 
 
-def _check_alone(experiment: Experiment, laboratory: Laboratory) -> None:
-    """Raise unless the run without a fault came to its end, through the proxy."""
+def _has_ended(experiment: Experiment) -> bool:
+    return experiment.evidence.lives[-1].code == 0
+
+
+def _check_alone(experiment: Experiment) -> None:
+    """Raise when the worker of a run without a fault failed, or wrote past the proxy."""
     life = experiment.evidence.lives[-1]
-    if life.code is None:
-        raise UsageError(
-            f"the run did not end within {laboratory.terms.deadline_s:g} s without any fault:"
-            " give it less to do, or a longer --deadline"
-        )
-    if life.code != 0:
+    if life.code not in {0, None}:
         raise WorkerFailed(life.pid, life.code, life.last_words.removeprefix("aexp: error: "))
     if not experiment.connections:
         raise NothingToExplore(

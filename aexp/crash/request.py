@@ -33,7 +33,7 @@ class ExplorationRequest:
     points at which the server is stopped, and ``zombie`` how many at which the executor is stopped
     and another one takes over. With ``stranded`` the wrong process is started, too, after a kill.
     ``template`` names a database with the tables that the workflow needs, of which each experiment
-    gets a copy.
+    gets a copy. ``expect_error``: without a fault the workflow ends in error, as it should.
     """
 
     target: str
@@ -51,6 +51,7 @@ class ExplorationRequest:
     zombie: int | None = 0
     replay: Point | None = None
     template: str | None = None
+    expect_error: bool = False
     command: Sequence[str] = ()
 
     @property

@@ -84,7 +84,8 @@ class Scenario(Generic[_E]):
     what happened as JSON values.
 
     For ``aexp crash``: ``comparable`` makes of a result what must be the same in every run, and
-    ``duplicates`` counts the effects that happened more than once, allowed or not.
+    ``duplicates`` counts the effects that happened more than once, allowed or not;
+    ``expect_error`` says that the workflow ends in error when it is left alone, as it should.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Scenario(Generic[_E]):
     listens_to_all_queues: bool = False
     comparable: Callable[[Any], Any] = field(default=lambda result: result)
     duplicates: Callable[[_E], int] | None = None
+    expect_error: bool = False
 
     def validate(self, given: Mapping[str, Any]) -> BaseModel:
         """Make a model of the parameters; raises InvalidParameter with every problem."""

@@ -1,19 +1,12 @@
-"""What a step returned or raised, as a short text. Never fails.
-
-DBOS stores outputs and errors as text in a format that it names beside them: a base64 pickle
-(``py_pickle``) or JSON (``portable_json``), see dbos 3.4, ``_serialization.py``. Only what this
-database holds is unpickled, as DBOS itself does on each recovery.
-"""
+"""What a step returned or raised, as a short text. Never fails."""
 
 from __future__ import annotations
 
-import base64
-import json
-import pickle
 import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from aexp.engine.stored import load_stored
 from aexp.log import mask
 
 __all__ = ["MOST_BYTES", "MOST_CHARACTERS", "shorten", "stored_text"]
@@ -33,21 +26,13 @@ def stored_text(
     if stored is None:
         return None
     try:
-        value = _load(stored, serialization)
+        value = load_stored(stored, serialization)
     except (Exception, SystemExit) as error:  # whatever a class makes of its unpickling
         reason = f"{type(error).__name__}: {_safely(str, error)}"
         return shorten(f"(cannot be decoded: {reason}) {stored}", limit)
     if isinstance(value, BaseException):
         return shorten(f"{type(value).__name__}: {_safely(str, value)}", limit)
     return shorten(_safely(_Brief(limit).repr, value), limit)
-
-
-def _load(stored: str, serialization: str | None) -> Any:
-    if serialization == "portable_json":
-        return json.loads(stored)
-    if serialization in {None, "py_pickle"}:
-        return pickle.loads(base64.b64decode(stored, validate=True))  # noqa: S301 - see above
-    raise ValueError(f"its format {serialization!r} is not known")
 
 
 def shorten(text: str, limit: int = MOST_CHARACTERS) -> str:

@@ -10,7 +10,7 @@ import pytest
 from aexp.crash.judge.evidence import Body, Checkpoint, LifeRecord
 from aexp.crash.judge.ownership import Change, Phase, Takeover, foreign_changes
 from aexp.database import DatabaseUrl
-from tests.crash.test_verdicts import CHILD, GOOD, ROOT, broken
+from tests.crash.judge.test_verdicts import CHILD, GOOD, ROOT, broken
 from tests.support.explorations import PLANTED, promises, struck
 
 OLD, HEIR, NOBODY = "local", "heir-of-local", ""

@@ -36,7 +36,7 @@ async def test_what_a_run_leaves_is_found(cli: Cli, database: DatabaseUrl) -> No
 
 
 async def _workflows_of_the_run(connection: Connection) -> None:
-    everything = await workflows.list_all(connection)
+    everything = await workflows.list_all(connection, 100)
     ids = {row["workflow_id"] for row in everything}
     assert RUN in ids
     assert len(ids) == len(everything) > 1
@@ -80,7 +80,7 @@ async def _workflows_of_the_run(connection: Connection) -> None:
 
 
 async def _steps_of_the_run(connection: Connection) -> None:
-    everything = await steps.list_all(connection)
+    everything = await steps.list_all(connection, 100)
     places = {(row["workflow_id"], row["step_id"]) for row in everything}
     last = max(step for workflow, step in places if workflow == RUN)
     of_root = sum(workflow == RUN for workflow, _ in places)
@@ -117,9 +117,9 @@ async def _steps_of_the_run(connection: Connection) -> None:
 
 
 async def _changes(connection: Connection) -> None:
-    everything = len(await workflows.list_all(connection))
+    everything = len(await workflows.list_all(connection, 100))
     await workflows.copy_ended(connection, 3, timeout_s=60)
-    assert len(await workflows.list_all(connection)) == everything + 3
+    assert len(await workflows.list_all(connection, 100)) == everything + 3
     await workflows.rename_version(connection, VERSION, "later")
     assert await workflows.list_of_version(connection, VERSION) == []
     await schedules.set_queue_poll(connection, f"no_queue.{RUN}", 1.0)

@@ -95,6 +95,7 @@ def _command(
     command += ["--seed", str(chosen["seed"])] if chosen["seed"] else []
     command += ["--template", chosen["template"]] if chosen["template"] else []
     command += ["--all-writes"] if chosen["all_writes"] else []
+    command += ["--expect-error"] if chosen["expect_error"] else []
     if chosen["deadline_s"] != DEADLINE_S:
         command += ["--deadline", f"{chosen['deadline_s']:g}"]
     for name in ("executor_id", "loop"):

@@ -99,6 +99,11 @@ def _points(_context: click.Context, parameter: click.Parameter, value: str) -> 
     metavar="DATABASE",
     help="Give each point a copy of this database of the same server, with tables of yours.",
 )
+@click.option(
+    "--expect-error",
+    is_flag=True,
+    help="The workflow ends in error when it is left alone, as it should.",
+)
 @click.option("--replay", metavar="POINT", help="Only this point, with the logs of its processes.")
 @click.option(
     "--report",

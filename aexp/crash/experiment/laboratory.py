@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,21 +17,35 @@ from typing import Any
 import anyio
 
 from aexp.audit import Report
+from aexp.audit.reader import read_ending
 from aexp.crash.experiment.faults import Watch
 from aexp.crash.experiment.private_server import PrivateServer
-from aexp.crash.experiment.reader import TRANSACTIONS, gather_evidence, read_steps
+from aexp.crash.experiment.reader import TRANSACTIONS, gather_evidence, read_events, read_steps
 from aexp.crash.experiment.takeovers import TakeoverSequence, TakeoverWatch
 from aexp.crash.experiment.worker_sequence import ExperimentSetup, Terms, WorkerSequence
 from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage, Seen
 from aexp.crash.judge.points import ZOMBIE_SIDES, Fault, Point, Restart
+from aexp.crash.judge.values import StoredValue
 from aexp.crash.proxy.server import open_proxy
 from aexp.database.connect import Connection, close, connect
 from aexp.database.copies import Copies, refusals_told
+from aexp.engine.tables.workflows import reopen
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
 from aexp.viewer import Timeline, gather_timeline
 
-__all__ = ["Experiment", "Laboratory", "void_reason"]
+__all__ = ["Experiment", "Laboratory", "Replayed", "void_reason"]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What the run came to when its root ran again from its own checkpoints; ``events`` are what
+    it then published."""
+
+    ended: bool
+    status: str
+    outcome: Any
+    events: Mapping[str, StoredValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,7 @@ class Experiment:
     report: Report
     doubted: frozenset[tuple[str, int, int]] = frozenset()
     timeline: Timeline | None = None
+    replayed: Replayed | None = None
 
 
 def void_reason(experiment: Experiment) -> str | None:
@@ -106,13 +121,15 @@ class Laboratory:
         *,
         first_life: int = 0,
         keep_timeline: bool = False,
+        replay: bool = False,
     ) -> Experiment:
         """Run to the end with ``faults`` on the way; what came of it.
 
         With a zombie's fault two executors work on the run, see aexp.crash.experiment.takeovers.
         With ``restart`` the worker after the last fault is a wrong one, which is given up when it
         writes nothing for ``patience_s``. ``first_life`` chooses the process that forks the first
-        worker, see aexp.crash.experiment.workers. Raises DatabaseError when the server refuses or
+        worker, see aexp.crash.experiment.workers. With ``replay`` the root runs once more when it
+        has ended, from its own checkpoints. Raises DatabaseError when the server refuses or
         has gone.
         """
         began_at = time.monotonic()
@@ -132,8 +149,8 @@ class Laboratory:
                 setup.connection,
                 self.run,
                 self.scenario,
-                lives=sequence.records,
-                writes=sequence.writes,
+                lives=list(sequence.records),
+                writes=list(sequence.writes),
                 bodies=setup.bodies,
                 recovery_s=ended_at - watch.landed[-1].at if watch.landed else None,
                 outages=[landed.outage for landed in watch.landed if landed.outage is not None],
@@ -142,18 +159,39 @@ class Laboratory:
             timeline = None
             if keep_timeline:
                 timeline = await gather_timeline(setup.connection, self.run)
+            seconds = time.monotonic() - began_at
+            replayed = None
+            if replay and isinstance(sequence, WorkerSequence) and sequence.records[-1].code == 0:
+                replayed = await self._replay(setup, sequence)
             return Experiment(
                 faults=faults,
                 landed=watch.landed,
                 stood=sequence.stood,
-                writes=sequence.writes,
+                writes=evidence.writes,
                 evidence=evidence,
-                seconds=time.monotonic() - began_at,
+                seconds=seconds,
                 connections=setup.proxy.connections,
                 report=report,
                 doubted=_doubted(watch.landed, sequence.records),
                 timeline=timeline,
+                replayed=replayed,
             )
+
+    async def _replay(self, setup: ExperimentSetup, sequence: WorkerSequence) -> Replayed:
+        """Run the root again from its own checkpoints, in a process that hashes otherwise."""
+        await reopen(setup.connection, self.run.run_id)
+        record = await sequence.one_more()
+        ending = await read_ending(setup.url, setup.connection, self.run)
+        return Replayed(
+            ended=record.code == 0,
+            status=ending.status,
+            outcome=ending.result if ending.status == "SUCCESS" else ending.error,
+            events={
+                event.key: event.value
+                for event in await read_events(setup.connection)
+                if event.workflow_id == self.run.run_id
+            },
+        )
 
     @asynccontextmanager
     async def _set_up(self, watch: Watch) -> AsyncIterator[ExperimentSetup]:

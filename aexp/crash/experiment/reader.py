@@ -5,34 +5,49 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
+import asyncpg
 
 from aexp.audit import Report, audit_run
+from aexp.crash.experiment.user_tables import read_tables
 from aexp.crash.judge.evidence import (
     Body,
     Checkpoint,
+    EventRecord,
     Evidence,
     LifeRecord,
     Outage,
     Seen,
     StepRecord,
+    StreamEntry,
     WorkflowRecord,
 )
 from aexp.crash.judge.ownership import Takeover
+from aexp.crash.judge.values import StoredValue
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
-from aexp.engine.tables import steps, workflows
+from aexp.engine.tables import published, steps, workflows
 from aexp.engine.tables.names import DATASOURCE_OUTPUTS, OPERATION_OUTPUTS
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
 
-__all__ = ["CHECKPOINTS", "TRANSACTIONS", "gather_evidence", "read_steps", "read_workflows"]
+__all__ = [
+    "CHECKPOINTS",
+    "TRANSACTIONS",
+    "gather_evidence",
+    "read_events",
+    "read_steps",
+    "read_workflows",
+]
 
 # What the name of a write says that records a step, and of one that records a transaction with its
 # own writes.
 CHECKPOINTS = f"insert {OPERATION_OUTPUTS}"
 TRANSACTIONS = f"insert {DATASOURCE_OUTPUTS}"
+# A larger value is compared as a whole, by its digest.
+_MOST_BYTES = 256 * 1024
 
 
 async def gather_evidence(
@@ -72,18 +87,53 @@ async def gather_evidence(
         recovery_s=recovery_s,
         outages=outages,
         take_over=take_over,
+        run_id=run.run_id,
+        events=await read_events(connection),
+        entries=await _read_entries(connection),
+        tables=await read_tables(connection),
+        writes=writes,
     )
     return evidence, report
 
 
 async def read_workflows(connection: Connection) -> list[WorkflowRecord]:
     """Read all workflows there are, the earliest first."""
-    return [WorkflowRecord(**dict(row)) for row in await workflows.list_all(connection)]
+    return [
+        WorkflowRecord(**_with_stored(row, "outcome"))
+        for row in await workflows.list_all(connection, _MOST_BYTES)
+    ]
 
 
 async def read_steps(connection: Connection) -> list[StepRecord]:
     """Read all checkpoints that stand there."""
-    return [StepRecord(**dict(row)) for row in await steps.list_all(connection)]
+    return [
+        StepRecord(**_with_stored(row, "outcome"))
+        for row in await steps.list_all(connection, _MOST_BYTES)
+    ]
+
+
+async def read_events(connection: Connection) -> list[EventRecord]:
+    """Read all events as they stand."""
+    return [
+        EventRecord(**_with_stored(row, "value"))
+        for row in await published.list_events(connection, _MOST_BYTES)
+    ]
+
+
+async def _read_entries(connection: Connection) -> list[StreamEntry]:
+    return [
+        StreamEntry(**_with_stored(row, "value"))
+        for row in await published.list_entries(connection, _MOST_BYTES)
+    ]
+
+
+def _with_stored(row: asyncpg.Record, name: str) -> dict[str, Any]:
+    """Return the columns of ``row`` with the stored value ``name`` as one."""
+    fields = dict(row)
+    stored = StoredValue(
+        fields.pop(f"{name}_digest"), fields.pop(name), fields.pop("serialization")
+    )
+    return {**fields, name: stored}
 
 
 async def _read_bodies(path: Path, lives: Sequence[LifeRecord]) -> list[Body]:

@@ -111,6 +111,12 @@ class WorkerSequence:
                 if not self.watch.landed or restarts > _MOST_RESTARTS:
                     return
 
+    async def one_more(self) -> LifeRecord:
+        """Start one more worker on a run that has ended and was opened again; it is not on
+        record."""
+        await self._one_life(len(self.records), None)
+        return self.records.pop()
+
     @asynccontextmanager
     async def _mistaken(self, wrong: Restart | None) -> AsyncIterator[None]:
         """Our runs pin their version to their id, so the rows get another one instead of the

@@ -4,25 +4,31 @@ the workers told."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.points import Fault
+from aexp.crash.judge.values import NO_VALUE, StoredValue
 from aexp.crash.proxy.writes import Write
+from aexp.engine.recorder.records import Record
 from aexp.model.promise import Verdict
 
 __all__ = [
     "Body",
     "Checkpoint",
+    "EventRecord",
     "Evidence",
     "Landed",
     "LifeRecord",
     "Outage",
+    "Recorded",
     "Seen",
     "StepRecord",
     "Stranded",
+    "StreamEntry",
+    "TableContent",
     "WorkflowRecord",
 ]
 
@@ -39,15 +45,64 @@ class WorkflowRecord:
     recovery_attempts: int = 0
     queue: str | None = None
     instance: str | None = None
+    parent_id: str | None = None
+    inputs_digest: str | None = None
+    outcome: StoredValue = NO_VALUE
 
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """A checkpoint that stands in the database at the end."""
+    """A checkpoint that stands in the database at the end; ``failed`` when its outcome is an
+    error. ``child_id`` is the workflow that it started."""
 
     workflow_id: str
     step_id: int
     name: str
+    outcome: StoredValue = NO_VALUE
+    failed: bool = False
+    child_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """An event as it stands at the end."""
+
+    workflow_id: str
+    key: str
+    value: StoredValue
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEntry:
+    """An entry of a stream, and the step that wrote it, or whose body did."""
+
+    workflow_id: str
+    key: str
+    step_id: int
+    value: StoredValue
+
+
+@dataclass(frozen=True, slots=True)
+class TableContent:
+    """What stands in a table of the user's at the end.
+
+    ``rows`` are its rows by column, as JSON texts; None when there are too many, of which only the
+    ``count`` is known. ``numbered`` are the columns that a sequence fills, and those that refer to
+    them: a transaction that was rolled back leaves a gap there.
+    """
+
+    count: int
+    columns: Sequence[str]
+    numbered: frozenset[str]
+    rows: Sequence[Mapping[str, str]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a worker noted of its steps, in the ``life``-th life."""
+
+    life: int
+    record: Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +197,13 @@ class Evidence:
     recovery_s: float | None = None
     outages: Sequence[Outage] = ()
     take_over: Takeover | None = None
+    run_id: str = "crash"
+    records: Sequence[Recorded] = ()
+    events: Sequence[EventRecord] = ()
+    entries: Sequence[StreamEntry] = ()
+    # By ``database.schema.table``; without the database where it is that of the run.
+    tables: Mapping[str, TableContent] = field(default_factory=dict)
+    writes: Sequence[Seen] = ()
 
     @property
     def restarted(self) -> bool:

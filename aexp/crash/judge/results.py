@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -12,8 +12,9 @@ from aexp.audit import Report
 from aexp.crash.judge.evidence import Seen, Stranded
 from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.points import Point
+from aexp.crash.judge.repetitions import RepeatedStep
 from aexp.errors import AexpError
-from aexp.model.promise import Verdict
+from aexp.model.promise import Anomaly, Verdict
 from aexp.viewer import Timeline
 
 __all__ = ["Baseline", "Exploration", "PointOutcome", "PointResult"]
@@ -28,8 +29,9 @@ BASELINE = "baseline"
 class Baseline:
     """The run without a fault: its writes, in order, its account and its timeline.
 
-    ``verdicts`` compare it with a second such run, made under another hash seed. The epoch is
-    ``clock_offset_s`` before the zero of the clock of its writes.
+    It is made more than once, under other hash seeds; ``verdicts`` judge all of these, ``notes``
+    say what differs among them. ``outcome`` is the result of the first, or its error as text. The
+    epoch is ``clock_offset_s`` before the zero of the clock of its writes.
     """
 
     writes: Sequence[Seen]
@@ -38,6 +40,14 @@ class Baseline:
     verdicts: Sequence[Verdict]
     report: Report
     timeline: Timeline
+    status: str
+    outcome: Any
+    notes: Sequence[Anomaly] = ()
+
+    @property
+    def ends_as_expected(self) -> bool:
+        """Whether the run comes to an end when it is left alone, and to the one that it should."""
+        return all(v.held is not False for v in self.verdicts if v.name == "ends_alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,9 @@ class PointResult:
     # The writes that became durable after the last fault, in later lives.
     recovery: Sequence[str] = ()
     log: Sequence[str] = ()
+    # What breaks no promise.
+    notes: Sequence[Anomaly] = ()
+    repeated: Sequence[RepeatedStep] = ()
 
     @property
     def name(self) -> str:
@@ -169,6 +182,27 @@ class Exploration:
         ]
 
     @property
+    def repeated_steps(self) -> Sequence[RepeatedStep]:
+        """The steps that ran more than once at the points that were verified, those at most points
+        first."""
+        found: defaultdict[str, list[RepeatedStep]] = defaultdict(list)
+        for result in self.verified:
+            for step in result.repeated:
+                found[step.name].append(step)
+        united = [
+            RepeatedStep(
+                name=name,
+                points=len(steps),
+                most=max(step.most for step in steps),
+                transactional=all(step.transactional for step in steps),
+                idempotent=all(step.idempotent for step in steps),
+                touched=list(dict.fromkeys(each for step in steps for each in step.touched)),
+            )
+            for name, steps in found.items()
+        ]
+        return sorted(united, key=lambda step: (-step.points, step.name))
+
+    @property
     def coverage(self) -> float:
         """Points verified of points planned."""
         return len(self.verified) / len(self.planned) if self.planned else 0.0
@@ -213,6 +247,8 @@ class Exploration:
             "parameters": dict(self.parameters),
             "seed": self.seed,
             "jobs": self.jobs,
+            "status": self.baseline.status,
+            "outcome": self.baseline.outcome,
             "writes": self.writes,
             "bookkeeping_writes": self.bookkeeping,
             "unsteady": list(self.unsteady),
@@ -224,6 +260,7 @@ class Exploration:
             "coverage": round(self.coverage, 4),
             "duplicates": sum(result.duplicates or 0 for result in self.verified),
             "restarted": sum(result.restarted for result in self.verified),
+            "repeated_steps": [step.as_json() for step in self.repeated_steps],
             "interrupted": self.interrupted,
             "failure": None if self.failure is None else str(self.failure),
             "baseline_s": round(self.baseline.seconds, 3),

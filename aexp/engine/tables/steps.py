@@ -125,11 +125,21 @@ async def last_step(connection: Queryable, workflow_id: str) -> int:
     return last
 
 
-async def list_all(connection: Queryable) -> Sequence[asyncpg.Record]:
-    """Return every checkpoint: ``workflow_id``, ``step_id`` and ``name``."""
+async def list_all(connection: Queryable, most_bytes: int) -> Sequence[asyncpg.Record]:
+    """Return every checkpoint: ``workflow_id``, ``step_id``, ``name``, ``child_id``, and what it
+    holds.
+
+    ``outcome_digest`` tells stored texts apart; ``outcome``, the output or the error
+    (``failed``), is None when larger than ``most_bytes``.
+    """
     return await connection.fetch(
-        "SELECT workflow_uuid AS workflow_id, function_id AS step_id, function_name AS name"
-        " FROM dbos.operation_outputs ORDER BY workflow_uuid, function_id"
+        "SELECT workflow_uuid AS workflow_id, function_id AS step_id, function_name AS name,"
+        " child_workflow_id AS child_id, serialization, error IS NOT NULL AS failed,"
+        " md5(coalesce(output, error)) AS outcome_digest,"
+        " CASE WHEN octet_length(coalesce(output, error)) <= $1 THEN coalesce(output, error) END"
+        "  AS outcome"
+        " FROM dbos.operation_outputs ORDER BY workflow_uuid, function_id",
+        most_bytes,
     )
 
 

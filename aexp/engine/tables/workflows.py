@@ -31,6 +31,7 @@ __all__ = [
     "list_tree",
     "list_with_outcomes",
     "rename_version",
+    "reopen",
     "status_of",
     "versions_with",
 ]
@@ -156,13 +157,27 @@ async def list_of_version(
     )
 
 
-async def list_all(connection: Queryable) -> Sequence[asyncpg.Record]:
-    """Return every workflow of every version, the oldest first, and who has it."""
+async def list_all(connection: Queryable, most_bytes: int) -> Sequence[asyncpg.Record]:
+    """Return every workflow of every version, the oldest first, who has it and who started it.
+
+    ``inputs_digest`` and ``outcome_digest`` tell stored texts apart; ``outcome``, the output or the
+    error, is None when larger than ``most_bytes``.
+    """
     return await connection.fetch(
-        "SELECT workflow_uuid AS workflow_id, name, status, executor_id, application_version,"
-        " coalesce(recovery_attempts, 0) AS recovery_attempts, queue_name AS queue,"
-        " class_name || '/' || config_name AS instance"
-        " FROM dbos.workflow_status ORDER BY created_at, workflow_uuid"
+        "SELECT workflows.workflow_uuid AS workflow_id, name, status, executor_id,"
+        " application_version, coalesce(recovery_attempts, 0) AS recovery_attempts,"
+        " queue_name AS queue, class_name || '/' || config_name AS instance,"
+        " parent_workflow_id AS parent_id, workflows.serialization,"
+        " md5(coalesce(given.inputs, workflows.inputs)) AS inputs_digest,"
+        " md5(found.outcome) AS outcome_digest,"
+        " CASE WHEN octet_length(found.outcome) <= $1 THEN found.outcome END AS outcome"
+        " FROM dbos.workflow_status AS workflows"
+        " LEFT JOIN dbos.workflow_input AS given USING (workflow_uuid)"
+        " LEFT JOIN dbos.workflow_output AS ended USING (workflow_uuid),"
+        " LATERAL (SELECT coalesce(ended.output, workflows.output, ended.error, workflows.error)"
+        "  AS outcome) AS found"
+        " ORDER BY created_at, workflows.workflow_uuid",
+        most_bytes,
     )
 
 
@@ -224,6 +239,40 @@ async def list_with_outcomes(
     (``output_bytes``, ``error_bytes``).
     """
     return await connection.fetch(_WITH_OUTCOMES, version, most_bytes, root_id, limit)
+
+
+async def reopen(connection: Connection, workflow_id: str) -> None:
+    """Have a workflow that has ended run again from its own checkpoints.
+
+    Its result is forgotten, and so are the events and stream entries that its body made, which it
+    makes again.
+    """
+    async with connection.transaction():
+        for statement in _REOPEN.split(";"):
+            await connection.execute(statement, workflow_id)
+
+
+_OF_BODY = "('DBOS.setEvent', 'DBOS.writeStream', 'DBOS.closeStream')"
+_REOPEN = f"""
+    DELETE FROM dbos.workflow_output WHERE workflow_uuid = $1;
+    UPDATE dbos.workflow_status SET status = 'PENDING', output = NULL, error = NULL,
+        completed_at = NULL, owner_xid = NULL, workflow_deadline_epoch_ms = NULL
+        WHERE workflow_uuid = $1;
+    DELETE FROM dbos.workflow_events AS events
+        USING dbos.workflow_events_history AS earlier, dbos.operation_outputs AS steps
+        WHERE events.workflow_uuid = $1 AND earlier.workflow_uuid = $1
+            AND earlier.key = events.key AND steps.workflow_uuid = $1
+            AND steps.function_id = earlier.function_id
+            AND steps.function_name = 'DBOS.setEvent';
+    DELETE FROM dbos.workflow_events_history AS earlier USING dbos.operation_outputs AS steps
+        WHERE earlier.workflow_uuid = $1 AND steps.workflow_uuid = $1
+            AND steps.function_id = earlier.function_id
+            AND steps.function_name = 'DBOS.setEvent';
+    DELETE FROM dbos.streams USING dbos.operation_outputs AS steps
+        WHERE streams.workflow_uuid = $1 AND steps.workflow_uuid = $1
+            AND steps.function_id = streams.function_id AND steps.function_name IN {_OF_BODY};
+    DELETE FROM dbos.operation_outputs WHERE workflow_uuid = $1 AND function_name IN {_OF_BODY}
+"""  # noqa: S608 - our own words
 
 
 async def rename_version(connection: Queryable, known: str, now: str) -> None:

@@ -1,0 +1,53 @@
+"""What is told of a point beside its verdict, and breaks no promise. Pure."""
+
+from __future__ import annotations
+
+from aexp.crash.judge.comparison import BaselineComparison
+from aexp.crash.judge.endings import describe_paths, describe_step, shorten
+from aexp.crash.judge.repetitions import repeated_bodies, touched_by
+from aexp.model.promise import Anomaly
+
+__all__ = ["describe_point"]
+
+
+def describe_point(comparison: BaselineComparison) -> list[Anomaly]:
+    """Say on which step the outcome depends, and which step that ran twice touched what."""
+    return [*_depends(comparison), *_ran_twice(comparison)]
+
+
+def _depends(comparison: BaselineComparison) -> list[Anomaly]:
+    baseline, step = comparison.baseline, comparison.cause_of_change
+    if step is None or comparison.outcome.status != baseline.outcome.status:
+        return []
+    differing = baseline.unsteady_result.beyond(comparison.outcome.differences(baseline.outcome))
+    if not differing or baseline.unsteady_result.is_whole:
+        return []
+    row = {
+        "step": step.name,
+        "result": shorten(comparison.outcome.value),
+        "without_a_fault": shorten(baseline.outcome.value),
+    }
+    return [
+        Anomaly(
+            f"the outcome depends on {describe_step(step)}, which returned something else the"
+            f" second time{describe_paths(differing)}",
+            [row],
+            kind="depends_on_step",
+            cause=step.name,
+        )
+    ]
+
+
+def _ran_twice(comparison: BaselineComparison) -> list[Anomaly]:
+    found = comparison.found
+    touched = touched_by(found)
+    return [
+        Anomaly(
+            f"step `{name}` ran more than once and touches {', '.join(touched[step][:5])}",
+            [{"workflow_id": step[0], "step_id": step[1], "touched": list(touched[step])}],
+            kind="ran_twice_outside",
+            cause=name,
+        )
+        for step, name in repeated_bodies(found).items()
+        if step in touched
+    ]

@@ -1,0 +1,36 @@
+"""Ask for what workflows publish: events and streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from aexp.database.connect import Queryable
+
+__all__ = ["list_entries", "list_events"]
+
+
+async def list_events(connection: Queryable, most_bytes: int) -> Sequence[asyncpg.Record]:
+    """Return every event as it stands: ``workflow_id``, ``key`` and its value.
+
+    ``value_digest`` tells stored texts apart; ``value`` is None when larger than ``most_bytes``.
+    """
+    return await connection.fetch(
+        "SELECT workflow_uuid AS workflow_id, key, serialization, md5(value) AS value_digest,"
+        " CASE WHEN octet_length(value) <= $1 THEN value END AS value"
+        " FROM dbos.workflow_events ORDER BY workflow_uuid, key",
+        most_bytes,
+    )
+
+
+async def list_entries(connection: Queryable, most_bytes: int) -> Sequence[asyncpg.Record]:
+    """Return every entry of every stream in order, with the ``step_id`` that wrote it; values as in
+    :func:`list_events`."""
+    return await connection.fetch(
+        "SELECT workflow_uuid AS workflow_id, key, function_id AS step_id, serialization,"
+        " md5(value) AS value_digest,"
+        " CASE WHEN octet_length(value) <= $1 THEN value END AS value"
+        ' FROM dbos.streams ORDER BY workflow_uuid, key, "offset"',
+        most_bytes,
+    )

@@ -1,0 +1,1 @@
+"""Judgements: pure functions of histories that are written down by hand."""
