@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aexp.database.connect import Connection
+    from aexp.durable.effect import effect
     from aexp.durable.exactly_once import Transaction, exactly_once
     from aexp.durable.fan_out import ChildFailed, fan_out
     from aexp.durable.schedules import Schedule
@@ -37,6 +38,7 @@ __all__ = [
     "Schedule",
     "Transaction",
     "current_runtime",
+    "effect",
     "exactly_once",
     "fan_out",
 ]
@@ -56,6 +58,7 @@ _HOMES = {
     "Schedule": "aexp.durable.schedules",
     "Transaction": "aexp.durable.exactly_once",
     "current_runtime": "aexp.engine.runtime",
+    "effect": "aexp.durable.effect",
     "exactly_once": "aexp.durable.exactly_once",
     "fan_out": "aexp.durable.fan_out",
 }

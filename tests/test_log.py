@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import url as sqlalchemy_url
 
 from aexp.database import DatabaseUrl
-from aexp.engine.log_records import watch_steps
 from aexp.log import adopt_library, bind_process, configure_logging, mask
 from tests.support.log_lines import Lines
 
@@ -284,30 +283,3 @@ def test_masking_hides_the_password_in_what_drivers_are_given(middle: str) -> No
         assert "hunter2" not in masked
         assert "swordfish" not in masked
         assert "db.example/aexp" in masked
-
-
-def test_steps_are_counted_and_not_logged(logged: Lines) -> None:
-    configure_logging("json", "info")
-    steps: list[tuple[int, str]] = []
-    watch_steps(lambda *step: steps.append(step))
-    dbos = logging.getLogger("dbos")
-
-    dbos.debug("Running step, id: 1, name: plan")
-    dbos.debug("Replaying step, id: 1, name: plan")
-    dbos.debug("Running step, id: 12, name: publish, then\nwait")
-    dbos.info("Running step after step")
-    dbos.warning("Running step is slow")
-
-    assert steps == [(1, "plan"), (12, "publish, then\nwait")]
-    assert [line["event"] for line in logged.all()] == ["Running step is slow"]
-
-
-def test_who_asks_for_debug_sees_the_steps_that_are_counted(logged: Lines) -> None:
-    configure_logging("json", "debug")
-    steps: list[tuple[int, str]] = []
-    watch_steps(lambda *step: steps.append(step))
-
-    logging.getLogger("dbos").debug("Running step, id: 1, name: plan")
-
-    assert len(steps) == 1
-    assert logged.only()["severity"] == "DEBUG"

@@ -152,6 +152,7 @@ class Explorer:
                 workers=workers,
                 deadline_s=request.deadline_s,
                 show_logs=request.replay is not None,
+                ignored_tables=request.ignored_tables,
             )
             yield Laboratory(
                 databases=databases,
@@ -162,15 +163,14 @@ class Explorer:
 
     async def _baseline(self, laboratory: Laboratory) -> tuple[Baseline, FaultFreeRuns, list[str]]:
         """Run without a fault: the first run is told, what differs among all is unsteady, and so
-        are the writes that not all of them made. A replay of a point makes one."""
+        are the writes that not all of them made."""
         laboratory = replace(laboratory, terms=replace(laboratory.terms, show_logs=False))
-        alone = self.request.replay is not None
         # What the schedules of a run started belongs to its time, which is over.
         schedules = self.request.scenario.schedules(self.request.parameters)
-        first = await laboratory.experiment(keep_timeline=True, replay=not (alone or schedules))
+        first = await laboratory.experiment(keep_timeline=True, replay=not schedules)
         _check_alone(first)
         experiments = [first]
-        if not alone and _has_ended(first):
+        if _has_ended(first):
             experiments += [
                 await laboratory.experiment(first_life=number) for number in range(1, _BASELINES)
             ]
@@ -323,7 +323,13 @@ class Explorer:
             experiment = await laboratory.experiment(point.faults, point.restart)
             void = void_reason(experiment)
         found = experiment.evidence
-        comparison = BaselineComparison(baseline, found, self._outcome(found), experiment.doubted)
+        comparison = BaselineComparison(
+            baseline,
+            found,
+            self._outcome(found),
+            experiment.doubted,
+            frozenset(self.request.once),
+        )
         return PointResult(
             point=point,
             verdicts=judge_experiment(comparison),

@@ -34,6 +34,8 @@ class ExplorationRequest:
     and another one takes over. With ``stranded`` the wrong process is started, too, after a kill.
     ``template`` names a database with the tables that the workflow needs, of which each experiment
     gets a copy. ``expect_error``: without a fault the workflow ends in error, as it should.
+    What stands in ``ignored_tables`` is compared with nothing; the steps ``once`` must never begin
+    in two processes.
     """
 
     target: str
@@ -52,6 +54,8 @@ class ExplorationRequest:
     replay: Point | None = None
     template: str | None = None
     expect_error: bool = False
+    ignored_tables: Sequence[str] = ()
+    once: Sequence[str] = ()
     command: Sequence[str] = ()
 
     @property

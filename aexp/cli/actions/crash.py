@@ -96,6 +96,8 @@ def _command(
     command += ["--template", chosen["template"]] if chosen["template"] else []
     command += ["--all-writes"] if chosen["all_writes"] else []
     command += ["--expect-error"] if chosen["expect_error"] else []
+    for option, names in (("--once", "once"), ("--ignore-table", "ignored_tables")):
+        command += [part for name in chosen[names] for part in (option, name)]
     if chosen["deadline_s"] != DEADLINE_S:
         command += ["--deadline", f"{chosen['deadline_s']:g}"]
     for name in ("executor_id", "loop"):

@@ -16,7 +16,8 @@ from aexp.cli.terminal.output import out
 from aexp.cli.terminal.progress import show_progress
 from aexp.database import DatabaseUrl, ensure_schema, locate_database
 from aexp.database.connect import connected
-from aexp.engine.log_records import watch_steps
+from aexp.engine.recorder.records import Record, StepBegan
+from aexp.engine.recorder.steps import record_steps
 from aexp.engine.runtime import application_version
 from aexp.errors import Interrupted, RunEnded, UsageError
 from aexp.log import bind_process, configure_logging
@@ -235,7 +236,12 @@ def work(settings: Settings, run_id: str, *, hosted: bool) -> int:
         known, scenario = await load_run(url, run_id)
         configure_logging(settings.log_format, settings.log_level)
         progress = Progress()
-        watch_steps(lambda *_step: progress.step_began())
+
+        def count(record: Record) -> None:
+            if isinstance(record, StepBegan):
+                progress.step_began()
+
+        record_steps(count)
         async with (
             stop_on_signals(partial(end_at_once, run_id)) as stop,
             anyio.create_task_group() as group,

@@ -104,6 +104,19 @@ def _points(_context: click.Context, parameter: click.Parameter, value: str) -> 
     is_flag=True,
     help="The workflow ends in error when it is left alone, as it should.",
 )
+@click.option(
+    "--once",
+    multiple=True,
+    metavar="STEP",
+    help="A step whose body must never begin in two processes; may be given more than once.",
+)
+@click.option(
+    "--ignore-table",
+    "ignored_tables",
+    multiple=True,
+    metavar="TABLE",
+    help="A table whose rows may differ: of attempts, say; may be given more than once.",
+)
 @click.option("--replay", metavar="POINT", help="Only this point, with the logs of its processes.")
 @click.option(
     "--report",

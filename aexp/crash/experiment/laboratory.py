@@ -155,6 +155,7 @@ class Laboratory:
                 recovery_s=ended_at - watch.landed[-1].at if watch.landed else None,
                 outages=[landed.outage for landed in watch.landed if landed.outage is not None],
                 take_over=sequence.take_over,
+                ignored_tables=self.terms.ignored_tables,
             )
             timeline = None
             if keep_timeline:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from aexp.crash.judge.evidence import (
     Evidence,
     LifeRecord,
     Outage,
+    Recorded,
     Seen,
     StepRecord,
     StreamEntry,
@@ -28,6 +28,7 @@ from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.values import StoredValue
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
+from aexp.engine.recorder.records import StepBegan, parse_records
 from aexp.engine.tables import published, steps, workflows
 from aexp.engine.tables.names import DATASOURCE_OUTPUTS, OPERATION_OUTPUTS
 from aexp.model.run import Run
@@ -62,12 +63,14 @@ async def gather_evidence(
     recovery_s: float | None,
     outages: Sequence[Outage] = (),
     take_over: Takeover | None = None,
+    ignored_tables: Sequence[str] = (),
 ) -> tuple[Evidence, Report]:
     """Gather the evidence of an experiment on ``run``, alone in its database, and the run's report.
 
     All workflows there are its own: those of another version too, which must not be.
     """
     report = await audit_run(url, connection, run, scenario)
+    records = await _read_records(bodies, lives)
     evidence = Evidence(
         status=report.status,
         outcome=report.result,
@@ -81,7 +84,8 @@ async def gather_evidence(
             and seen.write.workflow_id is not None
             and seen.write.step_id is not None
         ],
-        bodies=await _read_bodies(bodies, lives),
+        bodies=_bodies(records),
+        records=records,
         verdicts=report.verdicts,
         duplicates=report.duplicates,
         recovery_s=recovery_s,
@@ -90,7 +94,7 @@ async def gather_evidence(
         run_id=run.run_id,
         events=await read_events(connection),
         entries=await _read_entries(connection),
-        tables=await read_tables(connection),
+        tables=await read_tables(connection, ignored=ignored_tables),
         writes=writes,
     )
     return evidence, report
@@ -136,15 +140,23 @@ def _with_stored(row: asyncpg.Record, name: str) -> dict[str, Any]:
     return {**fields, name: stored}
 
 
-async def _read_bodies(path: Path, lives: Sequence[LifeRecord]) -> list[Body]:
+async def _read_records(path: Path, lives: Sequence[LifeRecord]) -> list[Recorded]:
+    """Read what the workers noted, of those that are on record."""
     file = anyio.Path(path)
     if not await file.exists():
         return []
     life_of = {life.pid: number for number, life in enumerate(lives)}
-    noted = [json.loads(line) for line in (await file.read_text()).splitlines()]
+    lines = (await file.read_text()).splitlines(keepends=True)
     return [
-        Body(row["workflow_id"], row["step_id"], row["name"], life_of[row["pid"]], row["at"])
-        for row in noted
-        # Bodies in threads of nobody's, outside any workflow, are no steps.
-        if row["workflow_id"] is not None
+        Recorded(life_of[record.pid], record)
+        for record in parse_records(lines)
+        if record.pid in life_of
+    ]
+
+
+def _bodies(records: Sequence[Recorded]) -> list[Body]:
+    return [
+        Body(begun.workflow_id, begun.step_id, begun.name, recorded.life, begun.at)
+        for recorded in records
+        if isinstance(begun := recorded.record, StepBegan) and begun.step_id is not None
     ]

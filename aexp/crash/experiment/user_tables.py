@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from aexp.crash.judge.evidence import TableContent
 from aexp.database.connect import Connection
@@ -46,9 +46,16 @@ _REFERENCES = """
 """
 
 
-async def read_tables(connection: Connection) -> Mapping[str, TableContent]:
-    """Read every table of the user's, by ``schema.table``."""
-    found = await connection.fetch(_TABLES)
+async def read_tables(
+    connection: Connection, *, ignored: Collection[str] = ()
+) -> Mapping[str, TableContent]:
+    """Read every table of the user's, by ``schema.table``, but for those ``ignored``, which are
+    named with their schema or without."""
+    found = [
+        row
+        for row in await connection.fetch(_TABLES)
+        if row["name"] not in ignored and row["name"].partition(".")[2] not in ignored
+    ]
     if not found:
         return {}
     numbered = await _numbered(connection, {row["oid"]: set(row["numbered"]) for row in found})

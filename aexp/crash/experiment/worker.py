@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import anyio
-from dbos import DBOS
 
 from aexp.database import DatabaseUrl
-from aexp.engine.log_records import adopt_records, watch_steps
+from aexp.durable.effect import report_effects
+from aexp.engine.log_records import adopt_records
+from aexp.engine.recorder.declared import effect_reporter
+from aexp.engine.recorder.effects import own_addresses, record_effects
+from aexp.engine.recorder.steps import FileWriter, record_steps
 from aexp.engine.registry import forget_instances
 from aexp.errors import Interrupted, first_of_ours
 from aexp.log import configure_logging
@@ -53,7 +54,10 @@ def live(job: Mapping[str, Any]) -> int:
         run = Run(**job["run"])
         _, scenario = find_scenario(run.target)
         configure_logging(settings.log_format, settings.log_level)
-        _record_bodies(job["bodies"])
+        write = FileWriter(job["bodies"])
+        record_steps(write)
+        report_effects(effect_reporter(write))
+        record_effects(write, own=own_addresses(DatabaseUrl.parse(job["url"])))
         if job["instances"] is False:
             forget_instances()
         return run_on_loop(settings.loop, partial(_work, run, scenario, settings, job["url"]))
@@ -75,21 +79,3 @@ async def _work(run: Run, scenario: Any, settings: Any, url: str) -> int:
         outcome = await execute(run, scenario, settings, DatabaseUrl.parse(url), Progress(), stop)
         group.cancel_scope.cancel()
     return 0 if outcome == "completed" else Interrupted.exit_code
-
-
-def _record_bodies(path: str) -> None:
-    """Write a line to ``path`` whenever DBOS begins a step's body, before it does."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-    def record(step_id: int, name: str) -> None:
-        body = {
-            "workflow_id": DBOS.workflow_id,
-            "step_id": step_id,
-            "name": name,
-            "pid": os.getpid(),
-            "at": time.monotonic(),
-        }
-        # One write, so that it is there whole or not at all however this process ends.
-        os.write(descriptor, json.dumps(body).encode() + b"\n")
-
-    watch_steps(record)

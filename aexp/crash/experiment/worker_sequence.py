@@ -42,7 +42,8 @@ class Terms:
 
     Each has ``deadline_s`` to come to the end of the run. One that lives on after a lost
     acknowledgement, or was started wrongly, and writes nothing for ``patience_s`` is given up.
-    ``show_logs`` copies their log lines to stderr.
+    ``show_logs`` copies their log lines to stderr. What stands in ``ignored_tables``, with their
+    schema or without, is compared with nothing.
     """
 
     run: Run
@@ -51,6 +52,7 @@ class Terms:
     deadline_s: float
     patience_s: float = math.inf
     show_logs: bool = False
+    ignored_tables: Sequence[str] = ()
 
 
 @dataclass(slots=True)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from aexp.crash.judge.comparison import BaselineComparison
-from aexp.crash.judge.evidence import Evidence
+from aexp.crash.judge.evidence import Checkpoint, Evidence
 from aexp.engine.recorder.records import StepBegan, StepCall
 from aexp.model.promise import SAMPLE, Anomaly
 
@@ -41,14 +42,27 @@ def same_call(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     }
     for (workflow_id, step_id), calls in _calls(found).items():
         checkpoint = durable.get((workflow_id, step_id))
-        for earlier, later in _pairs(calls):
-            if _agree(earlier.call, later.call):
-                continue
-            if not later.began and checkpoint is not None and checkpoint.at <= later.call.at:
-                anomalies["other_call"].append(_other_call(earlier, later))
-            elif later.began and _all_durable_before(found, workflow_id, step_id, earlier.life):
-                anomalies["other_arguments"].append(_other_arguments(earlier, later))
+        if checkpoint is not None:
+            anomalies["other_call"] += _answered(calls, checkpoint)
+        anomalies["other_arguments"] += [
+            _other_arguments(earlier, later)
+            for earlier, later in pairwise(call for call in calls if call.began)
+            if earlier.life != later.life
+            and not _agree(earlier.call, later.call)
+            and _all_durable_before(found, workflow_id, step_id, earlier.life)
+        ]
     return [anomaly for kind in anomalies.values() for anomaly in kind[:SAMPLE]]
+
+
+def _answered(calls: Sequence[_Call], checkpoint: Checkpoint) -> Iterator[Anomaly]:
+    """Find calls that the checkpoint answered, and that are not the one it was recorded for."""
+    asked = [c for c in calls if c.life == checkpoint.life and c.call.at <= checkpoint.at]
+    if not asked:
+        return
+    for call in calls:
+        answered = not call.began and call.call.at > checkpoint.at and call.life != checkpoint.life
+        if answered and not _agree(asked[-1].call, call.call):
+            yield _other_call(asked[-1], call)
 
 
 def _calls(found: Evidence) -> Mapping[tuple[str, int], list[_Call]]:
@@ -68,16 +82,6 @@ def _calls(found: Evidence) -> Mapping[tuple[str, int], list[_Call]]:
                     of_step[place] = _Call(recorded.life, of_step[place].call, began=True)
                     break
     return calls
-
-
-def _pairs(calls: Sequence[_Call]) -> Iterator[tuple[_Call, _Call]]:
-    """Yield each call of a later life with the last one before it whose body began."""
-    began: _Call | None = None
-    for call in calls:
-        if began is not None and call.life != began.life:
-            yield began, call
-        if call.began:
-            began = call
 
 
 def _agree(one: StepCall, other: StepCall) -> bool:

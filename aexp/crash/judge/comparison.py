@@ -128,13 +128,14 @@ class BaselineComparison:
     """An experiment beside runs without a fault.
 
     ``doubted`` are the transactional steps whose commit a living process did not hear of: workflow,
-    step, pid.
+    step, pid. ``once`` are the names of steps that must not run twice.
     """
 
     baseline: FaultFreeRuns
     found: Evidence
     outcome: RunOutcome
     doubted: frozenset[tuple[str, int, int]] = frozenset()
+    once: frozenset[str] = frozenset()
 
     @cached_property
     def places(self) -> Mapping[str, Place]:

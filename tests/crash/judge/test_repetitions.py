@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aexp.crash.judge.evidence import Evidence, Recorded
 from aexp.crash.judge.notes import describe_point
 from aexp.crash.judge.repetitions import RepeatedStep, repeated_steps
@@ -56,3 +58,23 @@ def test_an_effect_in_the_body_is_broken_and_one_in_a_step_is_not() -> None:
     step = noted(called(1, at=1.0), touched(1, "letters.txt"))
     assert broken(IN_STEPS, compared(step, history())) == []
     assert IN_STEPS.check(compared(history(), history())) is None
+
+
+def test_an_effect_that_is_declared_happens_once_for_its_key() -> None:
+    once = next(promise for promise in PROMISES if promise.name == "effects_once")
+    twice = noted(*TWICE, declared(1, "charge"), declared(1, "charge", life=1))
+    assert broken(once, compared(twice, history())) == ["effect_repeated"]
+    fine = noted(
+        *TWICE, declared(1, "mail", idempotent=True), declared(1, "mail", life=1, idempotent=True)
+    )
+    assert broken(once, compared(fine, history())) == []
+    assert once.check(compared(noted(*TWICE), history())) is None
+
+
+def test_a_step_that_must_run_once_is_found_in_two_processes_only() -> None:
+    once = next(promise for promise in PROMISES if promise.name == "steps_once")
+    tried_again = (called(1, at=1.0), began(1, at=1.1), began(1, at=1.2))
+    for records, kinds in ((TWICE, ["effect_repeated"]), (tried_again, [])):
+        beside = replace(compared(noted(*records), history()), once=frozenset({"publish"}))
+        assert broken(once, beside) == kinds
+    assert once.check(compared(noted(*TWICE), history())) is None

@@ -1,0 +1,133 @@
+"""Tell the arguments of two calls apart, in another process too.
+
+Plain data counts by its value, whatever order a set or a mapping has; anything else by the name of
+its type alone, so that no address, socket or lock makes two calls differ.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+
+__all__ = ["describe_arguments"]
+
+_LONGEST = 200
+_DEEPEST = 20
+# A value with more parts counts by as many, and by how many it has.
+_MOST_PARTS = 10_000
+_PLAIN = (
+    bool, int, float, complex, type(None), date, datetime, time, timedelta, tzinfo, Decimal,
+    Fraction, UUID, PurePath,
+)  # fmt: skip
+
+
+def describe_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a text of the arguments for people, of 200 characters at most, and a digest of all of
+    them. Never raises for what a class of the user's makes of its comparison or its repr."""
+    digest = hashlib.blake2b(digest_size=12)
+    shown: list[str] = []
+    length = 0
+    for piece in _pieces(args, kwargs):
+        digest.update(piece.encode(errors="surrogatepass"))
+        if length <= _LONGEST:
+            shown.append(piece)
+            length += len(piece)
+    text = "".join(shown)
+    cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return cut.encode(errors="backslashreplace").decode(), digest.hexdigest()
+
+
+def _pieces(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[str]:
+    yield "("
+    first = True
+    for value in args:
+        yield "" if first else ", "
+        yield from _value(value, 0)
+        first = False
+    for name in sorted(kwargs):
+        yield f"{name}=" if first else f", {name}="
+        yield from _value(kwargs[name], 0)
+        first = False
+    yield ",)" if len(args) == 1 and not kwargs else ")"
+
+
+def _value(value: Any, depth: int) -> Iterator[str]:
+    kind = type(value)
+    if isinstance(value, enum.Enum):
+        yield f"{kind.__qualname__}.{value.name}"
+    elif isinstance(value, str | bytes | bytearray):
+        yield from _text(value)
+    elif kind in _PLAIN or (isinstance(value, _PLAIN) and kind.__module__ != "__main__"):
+        yield repr(value)
+    elif depth > _DEEPEST:
+        yield f"<{kind.__qualname__}>"
+    else:
+        yield from _composed(value, depth)
+
+
+def _text(value: str | bytes | bytearray) -> Iterator[str]:
+    if len(value) <= _LONGEST:
+        yield repr(value)
+        return
+    data = value.encode(errors="surrogatepass") if isinstance(value, str) else value
+    digest = hashlib.blake2b(data, digest_size=12).hexdigest()
+    yield f"{value[:60]!r}… ({len(value)} long, {digest})"
+
+
+def _composed(value: Any, depth: int) -> Iterator[str]:
+    if isinstance(value, set | frozenset):
+        # Its order is another in each process.
+        yield from _joined("{", sorted("".join(_value(each, depth + 1)) for each in value), "}")
+    elif isinstance(value, Mapping):
+        pairs = ("".join((*_value(key, depth + 1), ": ", *_value(each, depth + 1)))
+                 for key, each in value.items())  # fmt: skip
+        yield from _joined("{", sorted(pairs), "}")
+    elif isinstance(value, list | tuple):
+        marks = ("[", "]") if isinstance(value, list) else ("(", ")")
+        yield from _joined(
+            marks[0],
+            ("".join(_value(each, depth + 1)) for each in value[:_MOST_PARTS]),
+            marks[1] if len(value) <= _MOST_PARTS else f", … {len(value)}{marks[1]}",
+        )
+    elif isinstance(value, BaseException):
+        yield from _named(value, {"args": value.args}, depth)
+    elif (fields := _fields(value)) is not None:
+        yield from _named(value, fields, depth)
+    else:
+        name = getattr(value, "config_name", None)
+        named = f" {name}" if isinstance(name, str) else ""
+        yield f"<{type(value).__qualname__}{named}>"
+
+
+def _fields(value: Any) -> Mapping[str, Any] | None:
+    """Return the fields of a record; None of anything else."""
+    if isinstance(value, BaseModel):
+        return dict(value.__dict__)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name, None) for each in dataclasses.fields(value)}
+    attributes = getattr(type(value), "__attrs_attrs__", None)
+    if attributes is not None:
+        return {each.name: getattr(value, each.name, None) for each in attributes}
+    return None
+
+
+def _named(value: Any, fields: Mapping[str, Any], depth: int) -> Iterator[str]:
+    texts = ("".join((name, "=", *_value(each, depth + 1))) for name, each in fields.items())
+    yield from _joined(f"{type(value).__qualname__}(", texts, ")")
+
+
+def _joined(begin: str, parts: Any, end: str) -> Iterator[str]:
+    yield begin
+    for place, part in enumerate(parts):
+        yield part if place == 0 else f", {part}"
+    yield end

@@ -1,0 +1,1 @@
+"""What a process notes of its steps."""

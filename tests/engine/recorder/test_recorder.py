@@ -1,0 +1,117 @@
+"""Every call, body and effect of real workflows is recorded, with the step that it belongs to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from aexp.engine.recorder.records import (
+    DeclaredEffect,
+    Record,
+    SeenEffect,
+    StepBegan,
+    StepCall,
+    StepEnded,
+    parse_records,
+)
+
+PROGRAM = Path(__file__).parents[2] / "support" / "recorded.py"
+
+
+@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+def records(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Sequence[Record]:
+    """What was recorded of the program, on either loop."""
+    done = subprocess.run(
+        [sys.executable, PROGRAM, request.param], cwd=tmp_path_factory.mktemp("recorded"),
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return list(parse_records(done.stdout.splitlines(keepends=True)))
+
+
+def names(records: Sequence[Record]) -> dict[tuple[str, int | None], str]:
+    """The names of steps by workflow and number."""
+    return {
+        (record.workflow_id, record.step_id): record.name
+        for record in records
+        if isinstance(record, StepCall)
+    }
+
+
+def test_each_call_is_recorded_with_its_arguments_and_its_line(records: Sequence[Record]) -> None:
+    calls = {
+        record.name.rpartition(".")[2]: record for record in records if isinstance(record, StepCall)
+    }
+    assert set(calls) == {
+        "in_async_step", "in_sync_step", "sell", "named", "second_try", "child"
+    }  # fmt: skip
+    assert calls["in_sync_step"].arguments == "(7,)"
+    assert calls["child"].arguments == "('c',)"
+    assert calls["sell"].arguments == "(<Shop main>, 'b')"
+    lines = PROGRAM.read_text().splitlines()
+    assert calls["named"].arguments == "('x',)"
+    # It runs in a thread, whose stack says nothing of who asked.
+    assert calls.pop("named").site is None
+    for name, call in calls.items():
+        assert call.site is not None, name
+        file, _, line = call.site.rpartition(":")
+        assert file.endswith("recorded.py")
+        assert name in lines[int(line) - 1]
+
+
+def test_each_body_is_recorded_from_its_begin_to_its_end(records: Sequence[Record]) -> None:
+    known = names(records)
+    began = [
+        (known[record.workflow_id, record.step_id].rpartition(".")[2], record.attempt)
+        for record in records
+        if isinstance(record, StepBegan)
+    ]
+    assert sorted(began) == [
+        ("in_async_step", 1), ("in_sync_step", 1), ("named", 1), ("second_try", 1),
+        ("second_try", 2), ("sell", 1), ("sell", 1),
+    ]  # fmt: skip
+    ended = [record for record in records if isinstance(record, StepEnded)]
+    assert len(ended) == len(began)
+    assert [record.error for record in ended if record.error] == ["ValueError: not yet"]
+
+
+def test_each_effect_belongs_to_its_step_or_to_the_body(records: Sequence[Record]) -> None:
+    known = names(records)
+    effects = {
+        (record.kind, record.target, known.get((record.workflow_id, record.step_id), "body"))
+        for record in records
+        if isinstance(record, SeenEffect)
+    }
+    assert effects == {
+        ("file", "async-body", "body"),
+        ("file", "async-step", "in_async_step"),
+        ("file", "thread-of-a-step", "in_async_step"),
+        ("connection", "127.0.0.1:9", "in_async_step"),
+        ("process", "true", "in_async_step"),
+        ("file", "sync-body", "body"),
+        ("connection", "127.0.0.1:9", "body"),
+        ("file", "sync-step", "in_sync_step"),
+    }
+    assert all(
+        record.site is not None and "recorded.py:" in record.site
+        for record in records
+        if isinstance(record, SeenEffect) and record.target != "thread-of-a-step"
+    )
+
+
+def test_declared_effects_are_recorded_with_and_without_await(records: Sequence[Record]) -> None:
+    known = names(records)
+    declared = {
+        (record.name, record.key, record.idempotent, known[record.workflow_id, record.step_id])
+        for record in records
+        if isinstance(record, DeclaredEffect)
+    }
+    assert declared == {
+        ("charge", "A17", False, "in_async_step"), ("mail", "7", True, "in_sync_step")
+    }  # fmt: skip
