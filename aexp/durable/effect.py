@@ -5,7 +5,7 @@ It imports nothing: a service that runs without aexp's laboratory pays for a nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 __all__ = ["Declared", "effect", "report_effects"]
 
@@ -18,8 +18,8 @@ class Declared:
 
     __slots__ = ()
 
-    def __await__(self) -> Iterator[None]:
-        return iter(())
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
 
 
 _DECLARED = Declared()

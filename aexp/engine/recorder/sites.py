@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 import dbos
+from dbos import _core, _datasource, _outcome
 
 __all__ = ["call_site", "caller", "track_origins"]
 
@@ -30,7 +31,7 @@ _RUNNERS = frozenset(
 )  # fmt: skip
 # What calls the bodies of steps and workflows.
 _CALLERS = frozenset(
-    {"aexp.engine.recorder.steps", "dbos._core", "dbos._datasource", "dbos._outcome"}
+    {"aexp.engine.recorder.steps", _core.__name__, _datasource.__name__, _outcome.__name__}
 )
 _SCENARIOS = str(Path(_AEXP, "scenarios"))
 

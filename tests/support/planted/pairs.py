@@ -242,11 +242,7 @@ async def wrong_awaiting() -> list[object]:
 @DBOS.workflow()
 async def right_awaiting() -> list[object]:
     handle = await DBOS.start_workflow_async(slow_child)
-    return list(
-        await asyncio.gather(
-            DBOS.get_result_async(handle.get_workflow_id(), polling_interval_sec=0.05), parts()
-        )
-    )
+    return list(await asyncio.gather(DBOS.get_result_async(handle.get_workflow_id()), parts()))
 
 
 # --- which call a checkpoint answers
