@@ -26,6 +26,7 @@ from aexp.runs.host.active_run import ActiveRun, RunDriver
 from aexp.runs.host.events import Journal
 from aexp.runs.host.executors import Serves
 from aexp.runs.host.forks import plan_fork, refuse_when_needed
+from aexp.runs.host.hosted_run import HostedRuns
 from aexp.runs.host.periodic import repeat
 from aexp.runs.host.progress import RunCounts
 from aexp.runs.host.records import STANDING, Newest, Records
@@ -68,28 +69,22 @@ class Host:
         self._records = Records(url, pool, client)
         self._group = group
         self._serves = serves
-        self._active_runs: dict[str, ActiveRun] = {}
-        self._controlled: set[str] = set()
-        # Those that failed here: nobody gains if they fail again and again.
-        self._given_up: set[str] = set()
-        # Those for which a place is kept until they are worked on.
-        self._expected: set[str] = set()
-        # Those that go on for as long as we live: nobody's place is theirs.
-        self._standing: set[str] = set()
+        self._runs = HostedRuns(max_active_runs)
         self._starting = anyio.Lock()
 
     @property
     def active(self) -> Sequence[str]:
         """Ids of the runs that are being worked on."""
-        return list(self._active_runs)
+        return [active.run.run_id for active in self._runs.active]
 
     def is_settled(self, run_id: str) -> bool:
         """Return whether this service neither works on the run nor is about to change it."""
-        return run_id not in self._active_runs and run_id not in self._controlled
+        hosted = self._runs.find(run_id)
+        return hosted.active is None and not hosted.controlled
 
     def progress(self, run_id: str) -> Reached | None:
         """Return how far a run has come that is worked on here; None when that is not known."""
-        active = self._active_runs.get(run_id)
+        active = self._runs.find(run_id).active
         return active.reached if active is not None else None
 
     async def start(
@@ -119,7 +114,7 @@ class Host:
         model = scenario.validate(parameters)
         run_id = check_run_id(run_id or new_run_id(scenario.name))
         if standing:
-            self._standing.add(run_id)
+            self._runs.stand(run_id)
         known = await self._records.find(run_id)
         if known is None:
             # Before the facts, which may take long to note.
@@ -156,58 +151,35 @@ class Host:
         run_id = wanted.run_id
         async with self._starting:
             # Who asks again is told of the run, which goes on when there is a place for it.
-            if self._is_full(run_id) and await self._records.find(run_id) is None:
+            if self._runs.is_full(run_id) and await self._records.find(run_id) is None:
                 raise TooManyRuns(self.max_active_runs)
-            with self._expecting(run_id):
+            with self._runs.expecting(run_id):
                 begun, fresh, ended = await self._records.record(wanted, asked)
                 plan = await self._plan(begun)
                 # Somebody may have taken it from us in the meantime.
-                if not ended and run_id not in self._controlled:
+                if not ended and not self._runs.find(run_id).controlled:
                     self._go_on(begun, plan)
         if fresh:
             log.info("host.run_requested", run_id=run_id, scenario=begun.scenario, **asked)
         return begun, fresh
 
     def _refuse_when_full(self, run_id: str) -> None:
-        if self._is_full(run_id):
+        if self._runs.is_full(run_id):
             raise TooManyRuns(self.max_active_runs)
-
-    def _is_full(self, run_id: str) -> bool:
-        """Return whether there is no place for the run, which has none yet."""
-        taken = self._active_runs.keys() | self._expected | self._standing
-        return run_id not in taken and self._room() <= 0
-
-    def _room(self) -> int:
-        taken = self._active_runs.keys() | self._expected
-        return self.max_active_runs - len(taken - self._standing)
-
-    @contextmanager
-    def _expecting(self, run_id: str) -> Iterator[None]:
-        """Keep a place for the run in this context, if there is one."""
-        if not self._is_full(run_id):
-            self._expected.add(run_id)
-        try:
-            yield
-        finally:
-            self._expected.discard(run_id)
 
     def _go_on(self, run: Run, plan: KillPlan) -> None:
         """Work on the run, unless somebody took its place meanwhile: it is looked after then."""
-        self._given_up.discard(run.run_id)
-        if run.run_id not in self._active_runs and not self._is_full(run.run_id):
-            active = self._active_runs[run.run_id] = ActiveRun(run, plan)
+        active = ActiveRun(run, plan)
+        if self._runs.begin(active):
             self._group.start_soon(self._drive, active)
 
     async def _drive(self, active: ActiveRun) -> None:
-        run_id = active.run.run_id
         try:
             await self.driver.drive(active)
         finally:
-            if active.failed:
-                self._given_up.add(run_id)
-            del self._active_runs[run_id]
+            self._runs.end(active)
             active.ended.set()
-            self.journal.tell(run_id)
+            self.journal.tell(active.run.run_id)
 
     async def _plan(self, run: Run) -> KillPlan:
         """Plan the kills that are still to land, whichever service was asked for them."""
@@ -229,10 +201,10 @@ class Host:
         await repeat(self._look_after_some, "host.looking_failed")
 
     async def _look_after_some(self) -> None:
-        room = self._room()
+        room = self._runs.room
         if room <= 0:
             return
-        known = {*self._active_runs, *self._controlled, *self._given_up}
+        known = self._runs.in_hand
         # A worker knows no scenarios, but goes on with whatever services began.
         targets = list(self.scenarios) if self._serves == "service" else None
         for run in await self._records.unfinished(room, known, targets):
@@ -242,11 +214,11 @@ class Host:
                 if isinstance(error, DatabaseError):
                     raise
                 # Its scenario no longer takes its parameters. The others are to go on.
-                self._given_up.add(run.run_id)
+                self._runs.give_up(run.run_id)
                 log.warning("host.run_given_up", run_id=run.run_id, error=str(error))
                 continue
             # Somebody may have taken it from us in the meantime.
-            if run.run_id not in self._controlled:
+            if not self._runs.find(run.run_id).controlled:
                 self._go_on(run, plan)
 
     async def newest(self, stem: str) -> Newest:
@@ -255,26 +227,26 @@ class Host:
         One that failed here does not go on.
         """
         found = await self._records.newest(stem)
-        if found.run is not None and found.run.run_id in self._given_up:
+        if found.run is not None and self._runs.find(found.run.run_id).given_up:
             return replace(found, goes_on=False)
         return found
 
     async def wait(self, run_id: str) -> None:
         """Return when nobody works on the run any more: it has ended, failed or been stopped."""
-        active = self._active_runs.get(run_id)
+        active = self._runs.find(run_id).active
         if active is not None:
             await active.ended.wait()
 
     async def stop(self, run_id: str) -> None:
         """Take the run from its process, which drains; nothing is recorded as failed."""
-        active = self._active_runs.get(run_id)
+        active = self._runs.find(run_id).active
         if active is not None:
             active.stop.ask()
             await active.ended.wait()
 
     def kill(self) -> None:
         """Kill every worker process: this process is about to end."""
-        for active in self._active_runs.values():
+        for active in self._runs.active:
             if active.supervisor is not None:
                 active.supervisor.kill()
 
@@ -323,10 +295,10 @@ class Host:
             if run.target not in self.scenarios:
                 # Code of somebody's own, which only `aexp run` takes.
                 raise UnknownScenario(run.target, ())
-            if run_id in self._active_runs or await self._records.is_leased(run_id):
+            if self._runs.find(run_id).active is not None or await self._records.is_leased(run_id):
                 raise RunActive(run_id)
             self._refuse_when_full(run_id)
-            with self._expecting(run_id):
+            with self._runs.expecting(run_id):
                 plan = await self._plan(run)
                 # Nobody else may resume it meanwhile: what they have claimed would be taken from
                 # them.
@@ -349,7 +321,7 @@ class Host:
         """
         with self._controlling(run_id):
             run = await self._records.run(run_id)
-            if run_id in self._active_runs:
+            if self._runs.find(run_id).active is not None:
                 raise RunActive(run_id)
             async with lease_exclusively(self.url, run_id) as connection:
                 await refuse_when_needed(connection, run_id)
@@ -359,11 +331,8 @@ class Host:
     @contextmanager
     def _controlling(self, run_id: str) -> Iterator[None]:
         """Keep all others of this service from changing the run in this context."""
-        if run_id in self._controlled:
-            raise RunActive(run_id)
-        self._controlled.add(run_id)
-        try:
-            yield
-        finally:
-            self._controlled.discard(run_id)
-            self.journal.tell(run_id)
+        with self._runs.controlling(run_id):
+            try:
+                yield
+            finally:
+                self.journal.tell(run_id)
