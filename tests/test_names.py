@@ -124,9 +124,9 @@ def test_no_two_public_types_share_a_name(
 ) -> None:
     _plant(tree, "aexp/zoo.py", source)
     line = len(source.splitlines())
-    (told,) = _complaints(names, tree)
-    assert told.startswith(f"aexp/zoo.py:{line}: the type {name} has the name of the one at")
-    assert "aexp/model/promise.py:" in told
+    (complaint,) = _complaints(names, tree)
+    assert complaint.startswith(f"aexp/zoo.py:{line}: the type {name} has the name of the one at")
+    assert "aexp/model/promise.py:" in complaint
 
 
 def test_a_type_variable_is_public_without_an_underscore(names: ModuleType, tree: Path) -> None:
@@ -155,9 +155,9 @@ def test_what_is_not_exported_is_not_for_others(
     names: ModuleType, tree: Path, name: str, source: str
 ) -> None:
     _plant(tree, "aexp/audit.py", source)
-    (told,) = _complaints(names, tree)
-    assert told.startswith("aexp/audit.py:")
-    assert told.endswith(f": {name} is not in __all__ of aexp.model.promise")
+    (complaint,) = _complaints(names, tree)
+    assert complaint.startswith("aexp/audit.py:")
+    assert complaint.endswith(f": {name} is not in __all__ of aexp.model.promise")
 
 
 def test_tests_take_what_they_are_allowed_and_no_more(names: ModuleType, tree: Path) -> None:
@@ -172,8 +172,8 @@ def test_tests_take_what_they_are_allowed_and_no_more(names: ModuleType, tree: P
 
     unneeded = {"aexp.model.promise": {"_T", "inner", "outer"}}
     _plant(tree, "aexp/audit.py", CLEAN)
-    (told,) = _complaints(names, tree, unneeded)
-    assert told.startswith("no test takes outer of aexp.model.promise: ")
+    (complaint,) = _complaints(names, tree, unneeded)
+    assert complaint.startswith("no test takes outer of aexp.model.promise: ")
 
 
 def test_the_check_of_this_checkout_passes_and_of_another_fails(tree: Path) -> None:

@@ -111,7 +111,7 @@ async def audit_run(
     history = await read_history(connection, run, ending)
     duplicates: int | None = None
     if run.inherits:
-        told: Mapping[str, Any] = {}
+        details: Mapping[str, Any] = {}
         own = leave_open(
             scenario.promises, f"steps before {run.fork_step} were done by run {run.forked_from}"
         )
@@ -119,7 +119,7 @@ async def audit_run(
         with scenario_code(scenario, "the evidence"):
             evidence = await scenario.gather(connection, run, ending)
         with scenario_code(scenario, "the account"):
-            told = scenario.account(evidence)
+            details = scenario.account(evidence)
             if scenario.duplicates is not None:
                 duplicates = scenario.duplicates(evidence)
         own = judge(scenario.promises, evidence)
@@ -135,7 +135,7 @@ async def audit_run(
         processes=ending.processes,
         verdicts=verdicts,
         account={
-            **told,
+            **details,
             "workflows": dict(history.workflows),
             "checkpoints": history.steps,
             **({"copied_checkpoints": history.copied} if run.forked_from is not None else {}),

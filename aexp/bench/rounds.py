@@ -184,11 +184,13 @@ class _Rounds:
                 server_pid=self.server_pid,
             )
             try:
-                told = await cells.measure(job, task.workload.timeout_s)
+                outcome = await cells.measure(job, task.workload.timeout_s)
             except CellFailed as error:
                 return result(failure=str(error))
-        self.settings = told["settings"]
-        if told["units"] < 1 or told["anomalies"]:
-            found = "; ".join(told["anomalies"]) or "it did nothing"
-            return result(units=told["units"], failure=f"its check found: {found}")
-        return result(units=told["units"], figures=told["figures"], measured=told["measured"])
+        self.settings = outcome["settings"]
+        if outcome["units"] < 1 or outcome["anomalies"]:
+            found = "; ".join(outcome["anomalies"]) or "it did nothing"
+            return result(units=outcome["units"], failure=f"its check found: {found}")
+        return result(
+            units=outcome["units"], figures=outcome["figures"], measured=outcome["measured"]
+        )

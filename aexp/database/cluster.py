@@ -137,8 +137,8 @@ class Cluster:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EmbeddedServerError(f"initdb did not make {self.data}: {error}") from error
         if done.returncode != 0:
-            told = [line for line in done.stderr.splitlines() if "error:" in line]
-            reason = told[0] if told else f"it exited with {done.returncode}"
+            errors = [line for line in done.stderr.splitlines() if "error:" in line]
+            reason = errors[0] if errors else f"it exited with {done.returncode}"
             raise EmbeddedServerError(f"initdb did not make {self.data}: {reason}")
 
     def _require_version(self) -> None:

@@ -180,8 +180,8 @@ def _launch(cluster: Cluster) -> None:
                     **cluster.user.process_options,
                 )
         except (OSError, subprocess.SubprocessError) as error:
-            told = complaint(output_file, known)
-            reason = f"{told} (more in {output_file})" if told else str(error)
+            cause = complaint(output_file, known)
+            reason = f"{cause} (more in {output_file})" if cause else str(error)
             raise EmbeddedServerError(
                 f"the embedded PostgreSQL in {cluster.data} did not start: {reason}"
             ) from error

@@ -154,15 +154,17 @@ class ForkServer:
         lines = BufferedByteReceiveStream(self.process.stdout)
         while True:
             try:
-                told = json.loads(await lines.receive_until(b"\n", _LINE_LIMIT))
+                message = json.loads(await lines.receive_until(b"\n", _LINE_LIMIT))
             except (anyio.EndOfStream, anyio.IncompleteRead):
                 break
-            if "ready" in told:
+            if "ready" in message:
                 self._ready.set()
-            elif "order" in told:
-                self._alive[told["pid"]] = self._ordered.pop(told["order"]).begin(told["pid"])
+            elif "order" in message:
+                self._alive[message["pid"]] = self._ordered.pop(message["order"]).begin(
+                    message["pid"]
+                )
             else:
-                self._alive.pop(told["pid"]).end(told["code"])
+                self._alive.pop(message["pid"]).end(message["code"])
         self._fail()
 
     def _fail(self) -> None:

@@ -78,12 +78,12 @@ async def read_status(pool: Any, run_id: str) -> tuple[str | None, bool]:
 
 async def read_progress(pool: Any, run_id: str) -> Mapping[str, Any] | None:
     """Read how far a run had come when that was last written down."""
-    told: Mapping[str, Any] | None = await pool.fetchval(
+    progress: Mapping[str, Any] | None = await pool.fetchval(
         "SELECT data FROM aexp.run_events WHERE run_id = $1 AND event = 'run.progressed'"
         " ORDER BY seq DESC LIMIT 1",
         run_id,
     )
-    return told
+    return progress
 
 
 async def read_workflows(pool: Any, run: Run) -> tuple[Sequence[dict[str, Any]], int, int]:

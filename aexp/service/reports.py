@@ -58,12 +58,12 @@ async def _progress(service: Service, run: Run) -> RunProgress | None:
     reached = host.progress(run.run_id)
     if reached is not None:
         return RunProgress(done=reached.done, total=reached.total)
-    told = await read_progress(host.pool, run.run_id)
-    if told is None or told["done"] < told["total"]:
+    recorded = await read_progress(host.pool, run.run_id)
+    if recorded is None or recorded["done"] < recorded["total"]:
         counted = await host.counts.reached(run, _COUNT_WITHIN_S)
         if counted is not None and counted.total is not None:
             return RunProgress(done=counted.done, total=counted.total)
-    return RunProgress.model_validate(told) if told is not None else None
+    return RunProgress.model_validate(recorded) if recorded is not None else None
 
 
 async def _forkable(service: Service, run: Run) -> bool:

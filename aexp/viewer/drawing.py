@@ -157,10 +157,12 @@ def _parents(
 ) -> Mapping[str, str | None]:
     """Find who started whom: DBOS says so, or a step of the parent does, or the id itself."""
     known = {row.workflow_id for row in workflows}
-    told = {step.child_workflow_id: step.workflow_id for step in steps if step.child_workflow_id}
+    parent_ids = {
+        step.child_workflow_id: step.workflow_id for step in steps if step.child_workflow_id
+    }
     parents: dict[str, str | None] = {}
     for row in workflows:
-        parent = row.parent_id or told.get(row.workflow_id)
+        parent = row.parent_id or parent_ids.get(row.workflow_id)
         if parent is None and (found := parent_of(row.workflow_id)) in known:
             parent = found
         parents[row.workflow_id] = parent if parent != row.workflow_id else None

@@ -53,7 +53,7 @@ def view_data(report: Report, timeline: Timeline) -> dict[str, Any]:
     the timeline (see :meth:`Timeline.as_json`). JSON values; what JSON does not know stands there
     as text, and a password in a URL as ``***``."""
     created = report.run.created_at
-    told = {
+    content = {
         **report.as_json(),
         "ok": report.ok,
         "alive": report.alive,
@@ -61,7 +61,7 @@ def view_data(report: Report, timeline: Timeline) -> dict[str, Any]:
         "target": report.run.target,
         "facts": dict(report.run.facts),
     }
-    plain = to_jsonable_python(told, serialize_unknown=True, inf_nan_mode="strings")
+    plain = to_jsonable_python(content, serialize_unknown=True, inf_nan_mode="strings")
     return {"version": VERSION, "report": masked(plain), "timeline": timeline.as_json()}
 
 

@@ -314,11 +314,11 @@ def test_evidence_and_anomalies_do_not_change(evidence: Any, name: str) -> None:
 
 
 def test_the_account_tells_the_figures_as_json() -> None:
-    told = account(replace(ALL_PUBLISHED, once=15, never=5, reported_failed=4, lost=[7]))
+    summary = account(replace(ALL_PUBLISHED, once=15, never=5, reported_failed=4, lost=[7]))
 
     assert (
-        json.loads(json.dumps(told))
-        == told
+        json.loads(json.dumps(summary))
+        == summary
         == {
             "messages": {
                 "asked": 20,

@@ -70,17 +70,17 @@ def test_a_quick_bench_from_end_to_end(cli: Cli) -> None:
     assert "made with --quick: small sizes, few rounds" in result.stdout
     assert "sync: cpu ms: it takes some" in result.stdout
     assert "<svg" in (cli.folder / "b.html").read_text()
-    told = json.loads((cli.folder / "b.json").read_text())
-    assert told["rounds"] == {"asked": 5, "done": 5}
-    assert (told["seed"], told["quick"], told["failed_cells"]) == (5, True, 0)
-    assert told["postgresql"]["fsync"] == told["postgresql"]["synchronous_commit"] == "on"
-    assert told["machine"]["cores"] >= 1
+    document = json.loads((cli.folder / "b.json").read_text())
+    assert document["rounds"] == {"asked": 5, "done": 5}
+    assert (document["seed"], document["quick"], document["failed_cells"]) == (5, True, 0)
+    assert document["postgresql"]["fsync"] == document["postgresql"]["synchronous_commit"] == "on"
+    assert document["machine"]["cores"] >= 1
     # The executor's name is that of the cells, and the loop each variant's own.
-    assert told["settings"]["executor_id"] == "local"
-    assert "loop" not in told["settings"]
-    assert told["versions"]["dbos"].startswith("3.4")
+    assert document["settings"]["executor_id"] == "local"
+    assert "loop" not in document["settings"]
+    assert document["versions"]["dbos"].startswith("3.4")
 
-    cells = told["cells"]
+    cells = document["cells"]
     # What is not for --quick is left out, and sizes are those of --quick.
     assert Counter((cell["variant"], cell["units"]) for cell in cells) == {
         ("sync", 10): 5,
@@ -93,7 +93,7 @@ def test_a_quick_bench_from_end_to_end(cli: Cli) -> None:
         has_loop = cell["variant"] == "async"
         assert (cell["measured"]["lag_ms"] is not None) is has_loop
 
-    (workload,) = told["workloads"]
+    (workload,) = document["workloads"]
     async_to_sync, threads, cpu = workload["comparisons"]
     assert async_to_sync["found"]["rounds"] == 5
     assert async_to_sync["verdict"] is None
@@ -107,15 +107,15 @@ def test_a_cell_whose_check_fails_is_no_result(cli: Cli) -> None:
     result = cli("bench", BAD, "--quick", "--rounds", "1", "--json", "-")
 
     assert result.code == 1
-    told = result.json
-    why = {cell["variant"]: cell["failure"] for cell in told["cells"]}
+    document = result.json
+    why = {cell["variant"]: cell["failure"] for cell in document["cells"]}
     assert why["good"] is None
     assert why["doubles"] == "its check found: 10 rows doubled"
     told_of = "row 0 is wrong; row 1 is wrong; row 2 is wrong; and 2 more like these"
     assert why["errs"] == f"its check found: {told_of}"
     assert "RuntimeError: it has a fault" in why["crashes"]
     assert "it must enter cell.measured()" in why["unmeasured"]
-    (workload,) = told["workloads"]
+    (workload,) = document["workloads"]
     assert [variant["name"] for variant in workload["variants"]] == ["good"]
     assert workload["comparisons"][0]["found"] is None
     assert workload["comparisons"][0]["verdict"] == "undecided"
@@ -170,10 +170,10 @@ def test_what_was_measured_before_a_signal_is_told(cli: Cli) -> None:
     result = cli.wait(bench)
     assert (result.code, result.error) == (130, "interrupted")
     assert "0 whole rounds of 5: interrupted" in result.stdout
-    told = json.loads((cli.folder / "b.json").read_text())
-    assert (told["failure"], told["rounds"]["done"]) == ("interrupted", 0)
-    assert read_result(told).as_json() == told
-    assert Counter(cell["variant"] for cell in told["cells"]) == {"sync": 1, "async": 1}
+    document = json.loads((cli.folder / "b.json").read_text())
+    assert (document["failure"], document["rounds"]["done"]) == ("interrupted", 0)
+    assert read_result(document).as_json() == document
+    assert Counter(cell["variant"] for cell in document["cells"]) == {"sync": 1, "async": 1}
     assert gone(started)
     assert bench_databases(cli) == []
 

@@ -196,8 +196,8 @@ def test_a_result_is_read_back_from_its_file() -> None:
     ]
     result = made_up(workload())
     result = assemble(result.circumstances, [(target, measured)], cells)
-    told = json.loads(json.dumps(result.as_json()))
-    assert read_result(told).as_json() == result.as_json()
+    document = json.loads(json.dumps(result.as_json()))
+    assert read_result(document).as_json() == result.as_json()
     with pytest.raises(BadInput, match="no result of `aexp bench --json`"):
         read_result({"version": 0})
 

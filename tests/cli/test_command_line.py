@@ -141,9 +141,9 @@ def test_list_and_describe(cli: Cli) -> None:
         "messages", "input", "chunk", "latency_s", "channels", "concurrency", "fail_rate",
         "delivery",
     }  # fmt: skip
-    told = cli("describe", "resume").stdout
+    shown = cli("describe", "resume").stdout
     for word in ("exactly-once, idempotent,", "integer 1 to 100,000,000", "nothing_lost"):
-        assert word in told
+        assert word in shown
 
 
 def test_runs_and_audit_tell_the_same_as_the_run(cli: Cli) -> None:
@@ -182,9 +182,9 @@ def test_logs_are_json_lines_with_what_is_bound(cli: Cli) -> None:
 
 
 def test_the_account_for_people_names_what_happened(cli: Cli) -> None:
-    told = cli("run", "resume", "--set", "messages=2", "--run-id", "x").stdout
+    shown = cli("run", "resume", "--set", "messages=2", "--run-id", "x").stdout
     for word in ("x  SUCCESS", "completed", "asked", "once", "workflow1", "held", "nothing_lost"):
-        assert word in told
+        assert word in shown
 
 
 def test_both_loops_work(cli: Cli) -> None:

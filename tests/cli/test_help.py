@@ -33,11 +33,11 @@ def imported_by(*arguments: str) -> set[str]:
         "import sys; from aexp.__main__ import main\n"
         "try: main()\nfinally: print(*sys.modules, file=sys.stderr)"
     )
-    told = subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True
     )
-    assert told.stdout
-    return set(told.stderr.split())
+    assert ran.stdout
+    return set(ran.stderr.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["db"]])
@@ -51,11 +51,11 @@ def test_without_a_command_the_help_goes_to_stdout(cli: Cli, arguments: list[str
 
 
 def test_the_help_shows_what_somebody_new_needs_first(cli: Cli) -> None:
-    told = cli("--help").stdout
-    places = [told.index(f"\n  {name} ") for name in ("list", "run", "audit", "crash", "db")]
+    page = cli("--help").stdout
+    places = [page.index(f"\n  {name} ") for name in ("list", "run", "audit", "crash", "db")]
     assert places == sorted(places)
-    assert "\n  work " not in told
-    assert "..." not in told.partition("Run workflows")[2]
+    assert "\n  work " not in page
+    assert "..." not in page.partition("Run workflows")[2]
 
 
 def test_every_command_is_in_the_help_and_has_some(cli: Cli) -> None:

@@ -95,9 +95,9 @@ def test_what_keeps_it_from_tracing_is_said(
         ran = cli(*RESUME)
     assert ran.code == 0, ran.stderr
     assert collector.spans == []
-    (told,) = [event for event in ran.events if event["event"] == "tracing.left_out"]
-    assert reason in told["reason"]
-    assert told["severity"] == "WARNING"
+    (line,) = [event for event in ran.events if event["event"] == "tracing.left_out"]
+    assert reason in line["reason"]
+    assert line["severity"] == "WARNING"
 
 
 def test_a_variable_that_is_not_valid_is_an_error_of_one_line(cli: Cli) -> None:

@@ -28,8 +28,8 @@ def warm(*_arguments: str) -> None:
 
 def tell(payload: Mapping[str, Any]) -> int:
     """Write down what this process is, and end with the code that is asked for."""
-    told = {"pid": os.getpid(), "group": os.getpgid(0), "of": os.environ["OF"], "hash": hash("x")}
-    sys.stdout.write(json.dumps({**told, **payload}) + "\n")
+    facts = {"pid": os.getpid(), "group": os.getpgid(0), "of": os.environ["OF"], "hash": hash("x")}
+    sys.stdout.write(json.dumps({**facts, **payload}) + "\n")
     sys.stderr.write("and this\n")
     return int(payload["code"])
 
@@ -80,9 +80,9 @@ async def test_a_child_is_a_process_of_its_own_with_streams_and_a_code() -> None
         (line,) = await lines(child.stdout)
         assert await lines(child.stderr) == [b"and this"]
         assert await child.wait() == 7
-        told = json.loads(line)
-        assert told["pid"] == told["group"] == child.pid
-        assert (told["of"], told["word"]) == ("the child", "ünd")
+        facts = json.loads(line)
+        assert facts["pid"] == facts["group"] == child.pid
+        assert (facts["of"], facts["word"]) == ("the child", "ünd")
         child.close()
         assert child.stdout is None
 

@@ -142,10 +142,10 @@ def test_memory_is_asked_for_each_time() -> None:
 def test_every_observer_is_told_after_each_change() -> None:
     progress = Progress()
     seen: list[Snapshot] = []
-    told: list[int] = []
+    observed: list[int] = []
     # An observer asks at once: were it told within the lock, it would wait for ever.
     progress.observe(lambda: seen.append(progress.snapshot()))
-    progress.observe(lambda: told.append(progress.own))
+    progress.observe(lambda: observed.append(progress.own))
 
     progress.begin(total=3, done=1)
     progress.step_began()
@@ -156,20 +156,20 @@ def test_every_observer_is_told_after_each_change() -> None:
         (1, 3, 1),
         (3, 3, 1),
     ]
-    assert told == [0, 0, 2]
+    assert observed == [0, 0, 2]
 
 
 def test_an_observer_is_told_on_the_thread_that_made_the_change() -> None:
     progress = Progress()
-    told: list[int] = []
-    progress.observe(lambda: told.append(threading.get_ident()))
+    observed: list[int] = []
+    progress.observe(lambda: observed.append(threading.get_ident()))
 
     thread = threading.Thread(target=progress.step_began)
     thread.start()
     thread.join()
     progress.step_began()
 
-    assert told == [thread.ident, threading.get_ident()]
+    assert observed == [thread.ident, threading.get_ident()]
 
 
 def contended(meeting_s: float) -> type[int]:

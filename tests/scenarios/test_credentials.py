@@ -317,9 +317,9 @@ def test_a_secret_in_a_checkpoint_is_found_and_told_with_its_row(leaks: Cli) -> 
         ]
     }
     assert marker(report["run_id"]) not in result.stdout + result.stderr
-    told = leaks("audit", report["run_id"])
-    assert told.code == 1
-    assert re.search(r"BROKEN +secret_kept", told.stdout)
+    audited = leaks("audit", report["run_id"])
+    assert audited.code == 1
+    assert re.search(r"BROKEN +secret_kept", audited.stdout)
 
 
 def test_a_foreign_secret_in_a_checkpoint_is_found_by_the_process_itself(

@@ -168,8 +168,8 @@ def test_what_is_missing_before_the_end_is_not_missing_yet() -> None:
 
 
 def test_the_account_tells_fetches_and_expiries_by_process() -> None:
-    told = account(KEPT)["credentials"]
-    assert [(row["pid"], row["fetches"], row["after_expiry"]) for row in told.values()] == [
+    summary = account(KEPT)["credentials"]
+    assert [(row["pid"], row["fetches"], row["after_expiry"]) for row in summary.values()] == [
         (41, 1, 0),
         (42, 2, 1),
     ]

@@ -117,12 +117,12 @@ def broken_names(evidence: FibonacciEvidence) -> list[str]:
 
 
 def test_good_evidence_breaks_nothing_and_is_accounted_for() -> None:
-    told = account(GOOD)
+    summary = account(GOOD)
 
     assert [verdict.held for verdict in judge(PROMISES, GOOD)] == [True, True]
-    assert told["computing"]["speed_up"] == 1.5
-    assert told["loop_lag_ms"] == {"p50": 0.5, "p99": 0.5, "max": 49.0, "ticks": 1000}
-    assert told["results"][-1] == {
+    assert summary["computing"]["speed_up"] == 1.5
+    assert summary["loop_lag_ms"] == {"p50": 0.5, "p99": 0.5, "max": 49.0, "ticks": 1000}
+    assert summary["results"][-1] == {
         "number": 3,
         "value": 2,
         "workflows": 2,

@@ -74,9 +74,9 @@ def test_ticks_three_times_and_removes_its_schedule(cli: Cli) -> None:
     assert len(times) >= 3
     assert gaps(times) == {1.0}
     assert no_schedule_is_left(cli)
-    told = [event for event in result.events if event["event"] == "heartbeat.ticked"]
-    assert [datetime.fromisoformat(event["scheduled"]) for event in told] == times
-    for event in told:
+    ticked = [event for event in result.events if event["event"] == "heartbeat.ticked"]
+    assert [datetime.fromisoformat(event["scheduled"]) for event in ticked] == times
+    for event in ticked:
         actual = datetime.fromisoformat(event["actual"])
         late = (actual - datetime.fromisoformat(event["scheduled"])).total_seconds()
         assert event["lateness_s"] == pytest.approx(late, abs=0.001)

@@ -198,9 +198,9 @@ def test_anomalies_are_samples_however_far_a_stray_is() -> None:
     far = Beat("far", START + timedelta(days=100_000), START, PID)
     found = broken(replace(CLEAN, beats=[*CLEAN.beats, far]))
     assert len(found["every_tick"][0][1]) == SAMPLE
-    told = account(replace(CLEAN, beats=[*CLEAN.beats, far]))
-    assert len(told["ticks"]) == SAMPLE
-    assert told["others"] == told["heartbeat"]["ran"] + told["heartbeat"]["missed"] - SAMPLE
+    report = account(replace(CLEAN, beats=[*CLEAN.beats, far]))
+    assert len(report["ticks"]) == SAMPLE
+    assert report["others"] == report["heartbeat"]["ran"] + report["heartbeat"]["missed"] - SAMPLE
 
 
 def test_the_account_says_how_each_tick_came() -> None:
@@ -217,8 +217,8 @@ def test_the_account_says_how_each_tick_came() -> None:
         bodies={**CLEAN.bodies, workflow_id(1): 2},
         starts=[*CLEAN.starts, back],
     )
-    told = account(evidence)
-    assert told["heartbeat"] == {
+    report = account(evidence)
+    assert report["heartbeat"] == {
         "asked": 3,
         "ran": 4,
         "missed": 0,
@@ -226,8 +226,13 @@ def test_the_account_says_how_each_tick_came() -> None:
         "recovered": 1,
         "latest_s": 12.25,
     }
-    assert [row["came"] for row in told["ticks"]] == ["in time", "recovered", "made up", "made up"]
-    assert told["ticks"][1] == {
+    assert [row["came"] for row in report["ticks"]] == [
+        "in time",
+        "recovered",
+        "made up",
+        "made up",
+    ]
+    assert report["ticks"][1] == {
         "scheduled": "2026-03-01T12:00:05Z",
         "actual": "12:00:17.250",
         "lateness_s": 12.25,
@@ -238,10 +243,10 @@ def test_the_account_says_how_each_tick_came() -> None:
 
 
 def test_the_account_shows_a_missed_tick_in_its_place() -> None:
-    told = account(history([0, 2, 3], backfill=False))
-    assert [row["came"] for row in told["ticks"]] == ["in time", "missed", "in time", "in time"]
-    assert told["ticks"][1]["actual"] is None
-    assert "others" not in told
+    report = account(history([0, 2, 3], backfill=False))
+    assert [row["came"] for row in report["ticks"]] == ["in time", "missed", "in time", "in time"]
+    assert report["ticks"][1]["actual"] is None
+    assert "others" not in report
 
 
 ticks_that_ran = st.sets(st.integers(0, 60), min_size=1)
@@ -262,11 +267,11 @@ def test_with_backfill_what_is_missing_is_all_that_is_named(ran: set[int]) -> No
 
 @given(ticks_that_ran)
 def test_the_account_adds_up(ran: set[int]) -> None:
-    told = account(history(sorted(ran), backfill=False))
-    figures = told["heartbeat"]
+    report = account(history(sorted(ran), backfill=False))
+    figures = report["heartbeat"]
     assert figures["ran"] == len(ran)
     assert figures["ran"] + figures["missed"] == max(ran) - min(ran) + 1
-    assert len(told["ticks"]) + told.get("others", 0) == figures["ran"] + figures["missed"]
+    assert len(report["ticks"]) + report.get("others", 0) == figures["ran"] + figures["missed"]
 
 
 @given(st.data(), ticks_that_ran)

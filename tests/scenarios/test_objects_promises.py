@@ -218,9 +218,9 @@ def test_the_busiest_moment_is_found(spans: list[tuple[int, int]]) -> None:
 
 
 def test_the_account_tells_the_figures_as_json() -> None:
-    told = account(CLEAN)
+    summary = account(CLEAN)
 
-    assert json.loads(json.dumps(told)) == told == {
+    assert json.loads(json.dumps(summary)) == summary == {
         "objects": {
             "catalogued": 3, "bytes": 21, "pages": 3, "skipped": 0, "failed_pages": 0,
         },
@@ -246,10 +246,10 @@ def test_the_account_shows_the_largest_prefixes_and_the_sum_of_others() -> None:
 
 
 def test_the_account_says_what_was_not_compared() -> None:
-    told = account(replace(CLEAN, compared=None, unchecked="the store has gone"))
+    summary = account(replace(CLEAN, compared=None, unchecked="the store has gone"))
 
-    assert told["unchecked"] == "the store has gone"
-    assert told["since"] == {"appeared": None, "gone": None, "changed": None}
+    assert summary["unchecked"] == "the store has gone"
+    assert summary["since"] == {"appeared": None, "gone": None, "changed": None}
 
 
 @pytest.mark.asyncio

@@ -40,15 +40,20 @@ def test_two_kills_show_what_survives(cli: Cli, scenario: str) -> None:
     assert report["account"]["steps"] == {"asked": 30, "checkpoints": 30, "durable_counter": 30}
     scopes = report["account"]["scopes"]
     assert list(scopes) == SCENARIOS[scenario]
-    for scope, told in scopes.items():
-        assert list(told) == ["before_kill_1", "before_kill_2", "at_the_end", "survives"]
+    for scope, summary in scopes.items():
+        assert list(summary) == ["before_kill_1", "before_kill_2", "at_the_end", "survives"]
         if scope in DURABLE:
-            assert told["survives"] is True
-            assert told["before_kill_1"] <= told["before_kill_2"] < told["at_the_end"] == 30
+            assert summary["survives"] is True
+            assert (
+                summary["before_kill_1"] <= summary["before_kill_2"] < summary["at_the_end"] == 30
+            )
         else:
             # Bodies that were killed before their checkpoint ran again elsewhere.
-            assert told["survives"] is False
-            assert told["at_the_end"] <= 30 - told["before_kill_1"] - told["before_kill_2"] + 2
+            assert summary["survives"] is False
+            assert (
+                summary["at_the_end"]
+                <= 30 - summary["before_kill_1"] - summary["before_kill_2"] + 2
+            )
     assert all(held(report).values())
 
 

@@ -100,10 +100,10 @@ def test_a_broken_promise_is_exit_code_1_with_the_rows_that_show_it(flows: Cli) 
             }
         ],
     }
-    told = flows("audit", result.json["run_id"])
-    assert told.code == 1
-    assert "BROKEN" in told.stdout
-    assert "back" in told.stdout
+    shown = flows("audit", result.json["run_id"])
+    assert shown.code == 1
+    assert "BROKEN" in shown.stdout
+    assert "back" in shown.stdout
 
 
 def test_a_schedule_lives_as_long_as_its_run(flows: Cli) -> None:

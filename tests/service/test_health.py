@@ -37,8 +37,10 @@ def test_a_loop_that_is_late_is_not_ready(served: Served) -> None:
     stalled_until = time.monotonic() + 1.5
     wait_until(lambda: time.monotonic() > stalled_until)
     served.process.send_signal(signal.SIGCONT)
-    told = problem(served.client.get("/readyz"), 503, "not-ready")
-    assert "the event loop is late" in [reason.partition(" by ")[0] for reason in told["reasons"]]
+    refused = problem(served.client.get("/readyz"), 503, "not-ready")
+    assert "the event loop is late" in [
+        reason.partition(" by ")[0] for reason in refused["reasons"]
+    ]
     assert served.client.get("/livez").status_code == 200
 
 
@@ -55,8 +57,8 @@ def test_who_probes_takes_no_connections_from_those_who_work(shared: Served) -> 
 
 def test_a_database_of_another_version_is_not_ready(served: Served) -> None:
     served.cli.query("UPDATE aexp.alembic_version SET version_num = '9999'")
-    told = problem(served.client.get("/readyz"), 503, "not-ready")
-    assert told["reasons"] == ["the database is not migrated to this version"]
+    refused = problem(served.client.get("/readyz"), 503, "not-ready")
+    assert refused["reasons"] == ["the database is not migrated to this version"]
     assert served.client.get("/livez").status_code == 200
 
 
@@ -85,8 +87,8 @@ def test_a_database_that_goes_away_and_returns(alone: Cli) -> None:
         served.await_publications(5)
         assert embedded.stop(home)
 
-        told = problem(served.client.get("/readyz"), 503, "not-ready")
-        assert told["reasons"] == ["the database cannot be reached"]
+        refused = problem(served.client.get("/readyz"), 503, "not-ready")
+        assert refused["reasons"] == ["the database cannot be reached"]
         assert served.client.get("/livez").status_code == 200
         refused = served.client.get("/runs")
         problem(refused, 503, "database-unavailable")

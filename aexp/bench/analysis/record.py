@@ -39,17 +39,17 @@ def assemble(
     )
 
 
-def read_result(told: Mapping[str, Any]) -> Result:
+def read_result(document: Mapping[str, Any]) -> Result:
     """Read the result that ``aexp bench --json`` wrote; its workloads must still be there.
 
     Raises BadInput when it is none, and UsageError when a workload is not found.
     """
-    if told.get("version") != VERSION:
+    if document.get("version") != VERSION:
         raise BadInput("this is no result of `aexp bench --json`, or one of another version")
     return assemble(
-        {name: value for name, value in told.items() if name not in _DERIVED},
-        [find_workload(workload["target"]) for workload in told["workloads"]],
-        [CellResult(**cell) for cell in told["cells"]],
+        {name: value for name, value in document.items() if name not in _DERIVED},
+        [find_workload(workload["target"]) for workload in document["workloads"]],
+        [CellResult(**cell) for cell in document["cells"]],
     )
 
 
@@ -66,7 +66,7 @@ def _outlooks(
             if found.variant.point is not None
         }
         for found in largest.values():
-            figures = {name: told.median for name, told in found.figures.items()}
+            figures = {name: figure.median for name, figure in found.figures.items()}
             looked = outlook(found.variant.name, figures, limits)
             if looked is not None:
                 yield looked

@@ -70,7 +70,7 @@ def be_cell(job: Mapping[str, Any]) -> int:
 
     Returns the exit code.
     """
-    told = os.dup(1)
+    reserved = os.dup(1)
     # What a workload or a library prints is no part of it.
     os.dup2(2, 1)
     message: dict[str, Any]
@@ -83,7 +83,7 @@ def be_cell(job: Mapping[str, Any]) -> int:
         traceback.print_exc()
         first = _first_error(error)
         message, code = {"failed": f"{type(first).__name__}: {' '.join(str(first).split())}"}, 1
-    with os.fdopen(told, "w", encoding="utf-8") as output:
+    with os.fdopen(reserved, "w", encoding="utf-8") as output:
         json.dump(message, output)
     return code
 
@@ -112,7 +112,7 @@ def measure(job: CellJob) -> dict[str, Any]:
         "figures": {**measurement.figures(max(1, counted.units)), **counted.figures},
         "measured": measurement.as_json(),
         # The loop is the variant's.
-        "settings": {name: told for name, told in settings.echo().items() if name != "loop"},
+        "settings": {name: value for name, value in settings.echo().items() if name != "loop"},
     }
 
 

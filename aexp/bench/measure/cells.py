@@ -81,11 +81,11 @@ class Cells:
         code = await child.wait()
         if limit.cancelled_caught:
             raise CellFailed(f"it was killed after {timeout_s:g} s")
-        told = json.loads(b"".join(output) or b"{}")
-        if code == 0 and "result" in told:
-            result: dict[str, Any] = told["result"]
+        message = json.loads(b"".join(output) or b"{}")
+        if code == 0 and "result" in message:
+            result: dict[str, Any] = message["result"]
             return result
-        raise CellFailed(f"exit code {code}: {told.get('failed') or _last_line(words)}")
+        raise CellFailed(f"exit code {code}: {message.get('failed') or _last_line(words)}")
 
 
 async def _read(descriptor: int | None, into: list[bytes] | deque[bytes], *, relay: bool) -> None:

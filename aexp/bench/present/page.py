@@ -71,12 +71,12 @@ def _head(result: Result) -> str:
         (f"{verdicts.count('undecided')} undecided", "open") if "undecided" in verdicts else None,
         (f"cells that are no result: {len(result.failed)}", "bad") if result.failed else None,
     ]
-    told = " ".join(
+    verdict = " ".join(
         f'<span class="pill {kind}">{escape(text)}</span>' for text, kind in filter(None, pills)
     )
     said = "".join(f'<p class="open">{escape(line)}</p>' for line in doubts(result))
     lines = "".join(f'<p class="quiet">{escape(x)}</p>' for x in circumstances(result).split("\n"))
-    return f'<h1>aexp bench</h1>\n<div class="verdict">{told}</div>\n{said}{lines}'
+    return f'<h1>aexp bench</h1>\n<div class="verdict">{verdict}</div>\n{said}{lines}'
 
 
 def _targets(result: Result) -> str:
@@ -173,13 +173,13 @@ def _outlook(looked: Outlook) -> str:
 
 def _conditions(result: Result) -> str:
     """Render everything that the figures depend on."""
-    told = result.circumstances
+    details = result.circumstances
     facts = {
-        **{words(name): value for name, value in told["machine"].items()},
-        **told["versions"],
-        **{f"PostgreSQL {name}": value for name, value in told["postgresql"].items()},
-        "began": told["began_at"],
-        "seed": told["seed"],
+        **{words(name): value for name, value in details["machine"].items()},
+        **details["versions"],
+        **{f"PostgreSQL {name}": value for name, value in details["postgresql"].items()},
+        "began": details["began_at"],
+        "seed": details["seed"],
     }
     rows = "".join(
         f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>"

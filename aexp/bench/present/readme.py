@@ -36,8 +36,8 @@ def readme_table(results: Sequence[Result]) -> str:
         names = ", ".join(f"`{summary.workload.name}`" for summary in result.summaries)
         lines += [f"- {names}:"] if len(results) > 1 else []
         indent = "  " if len(results) > 1 else ""
-        told = (*circumstances(result).split("\n"), *doubts(result))
-        lines += [f"{indent}- {line}" for line in told]
+        remarks = (*circumstances(result).split("\n"), *doubts(result))
+        lines += [f"{indent}- {line}" for line in remarks]
     return "\n".join(lines)
 
 

@@ -170,8 +170,8 @@ def doubts(result: Result) -> Sequence[str]:
 
 def circumstances(result: Result) -> str:
     """Say how it was measured, and on what, in two lines."""
-    told = result.circumstances
-    machine, versions, rounds = told["machine"], told["versions"], told["rounds"]["done"]
+    facts = result.circumstances
+    machine, versions, rounds = facts["machine"], facts["versions"], facts["rounds"]["done"]
     confidence = max(
         (
             estimate.confidence
@@ -184,11 +184,11 @@ def circumstances(result: Result) -> str:
     intervals = f" intervals of {confidence:.0%}," if confidence else ""
     return (
         f"medians of {rounds} {'round' if rounds == 1 else 'rounds'},"
-        f"{intervals} ratios paired within a round, seed {told['seed']},"
-        f" {told['elapsed_s']:g} s\n"
+        f"{intervals} ratios paired within a round, seed {facts['seed']},"
+        f" {facts['elapsed_s']:g} s\n"
         f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']};"
         f" {versions['python']}, dbos {versions['dbos']}, PostgreSQL"
-        f" {told['postgresql']['version']} with fsync and synchronous_commit on;"
-        f" load {told['load']['before']['average']} before,"
-        f" {told['load']['after']['average']} after"
+        f" {facts['postgresql']['version']} with fsync and synchronous_commit on;"
+        f" load {facts['load']['before']['average']} before,"
+        f" {facts['load']['after']['average']} after"
     )

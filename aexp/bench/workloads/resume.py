@@ -125,7 +125,7 @@ def _import_alone(cell: Cell, modules: str, before: str = "") -> Counted:
     source = f"{before}import time, {modules}; print(time.monotonic())"
     with cell.measured():
         began = time.monotonic()
-        told = subprocess.run(  # noqa: S603 - our own interpreter
+        completed = subprocess.run(  # noqa: S603 - our own interpreter
             _command(["-c", source]),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -133,7 +133,7 @@ def _import_alone(cell: Cell, modules: str, before: str = "") -> Counted:
             check=True,
             env=_environment(cell),
         )
-    return Counted(units=1, figures={"first_step_s": float(told.stdout) - began})
+    return Counted(units=1, figures={"first_step_s": float(completed.stdout) - began})
 
 
 def import_async(cell: Cell) -> Counted:

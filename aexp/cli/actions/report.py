@@ -29,9 +29,9 @@ def report(settings: Settings, run_id: str | None, path: Path) -> int:
         await require_schema(url)
         run, scenario = await load_run(url, run_id)
         async with connected(url, read_only=True) as connection:
-            told = await audit_run(url, connection, run, scenario, settings=settings.echo())
+            audited = await audit_run(url, connection, run, scenario, settings=settings.echo())
             timeline = await gather_timeline(connection, run)
-        return render_page(view_data(told, timeline))
+        return render_page(view_data(audited, timeline))
 
     page = run_on_loop(settings.loop, main)
     if path == _STDOUT:

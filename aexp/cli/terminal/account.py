@@ -119,12 +119,12 @@ def _heading(report: Report) -> Text:
 
 
 def _processes(report: Report) -> Text:
-    told = Text()
+    lines = Text()
     for number, process in enumerate(report.processes):
-        told.append("" if number == 0 else "\n")
-        told.append(f"process {process.pid}  ", "dim")
-        told.append(report.ended(process))
-    return told
+        lines.append("" if number == 0 else "\n")
+        lines.append(f"process {process.pid}  ", "dim")
+        lines.append(report.ended(process))
+    return lines
 
 
 def section(title: str, value: Any) -> RenderableType:

@@ -90,12 +90,12 @@ def _variants(summary: Summary) -> Table:
             if _LAG[0] in found.figures
             else ["–"]
         )
-        told = found.figures.get(headline)
+        figure = found.figures.get(headline)
         table.add_row(
             found.variant.name,
-            median(told),
+            median(figure),
             # As text: brackets are markup otherwise.
-            Text(interval(told)) if told is not None else "",
+            Text(interval(figure)) if figure is not None else "",
             *(median(found.figures.get(name)) for name in columns),
             *(["/".join(lag)] if has_loop else []),
         )

@@ -131,7 +131,7 @@ class RunDriver:
 
     async def _chronicle(self, active: ActiveRun, kills: int) -> None:
         """Write down each kill after ``kills``, and progress as often as somebody may care."""
-        told: Mapping[str, Any] = {}
+        written: Mapping[str, Any] = {}
         while True:
             changed, finished = active.changed, active.finished
             while kills < active.plan.landed:
@@ -141,8 +141,8 @@ class RunDriver:
             # A worker leaves that to the service, which it would contradict.
             if self._serves == "service" and reached is not None:
                 state = {"done": reached.done, "total": reached.total}
-                if state != told:
-                    told = state
+                if state != written:
+                    written = state
                     await self._write(active, "run.progressed", state)
             if finished:
                 return

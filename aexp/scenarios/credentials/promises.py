@@ -204,7 +204,7 @@ PROMISES: Sequence[Promise[CredentialsEvidence]] = (
 
 def account(evidence: CredentialsEvidence) -> Account:
     """Return the figures for people, as JSON values."""
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "users": {
             "asked": evidence.asked,
             "described": evidence.described,
@@ -225,11 +225,11 @@ def account(evidence: CredentialsEvidence) -> Account:
         },
     }
     if evidence.search is not None:
-        told["search"] = {
+        summary["search"] = {
             "tables": evidence.search.tables,
             "rows": evidence.search.rows,
             "found": evidence.search.found,
         }
     if evidence.unsearched:
-        told["unsearched"] = evidence.unsearched
-    return told
+        summary["unsearched"] = evidence.unsearched
+    return summary

@@ -235,7 +235,7 @@ def account(evidence: HeartbeatEvidence) -> Account:
     enqueued = {firing.workflow_id: firing.enqueued for firing in evidence.firings}
     came = {number: _came(evidence, beats[number][0], enqueued) for number in sorted(beats)}
     ways = Counter(came.values())
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "heartbeat": {
             "asked": evidence.asked,
             "ran": len(beats),
@@ -247,8 +247,8 @@ def account(evidence: HeartbeatEvidence) -> Account:
         "ticks": list(islice(_rows(evidence, beats, came), SAMPLE)),
     }
     if len(expected) > SAMPLE:
-        told["others"] = len(expected) - SAMPLE
-    return told
+        summary["others"] = len(expected) - SAMPLE
+    return summary
 
 
 def _rows(

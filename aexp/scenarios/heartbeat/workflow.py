@@ -135,9 +135,9 @@ async def watch(**given: Any) -> Mapping[str, Any]:
         {"name": "await_ticks", "preemptible": True}, _await_ticks, parameters.ticks
     )
     await DBOS.run_step_async({"name": "remove_schedule"}, _remove_schedule, parameters)
-    told = await DBOS.run_step_async({"name": "tell", "preemptible": True}, _tell)
-    log.info("heartbeat.run_ended", **told)
-    return told
+    result = await DBOS.run_step_async({"name": "tell", "preemptible": True}, _tell)
+    log.info("heartbeat.run_ended", **result)
+    return result
 
 
 async def _await_ticks(ticks: int) -> None:

@@ -146,8 +146,8 @@ class CensusComparison:
             self.gone_since += 1
             return
         catalogued = Listed(size, modified, etag, None)
-        told = [name for name in ("size", "modified", "etag") if getattr(listed, name) is not None]
-        wrong = [name for name in told if getattr(listed, name) != getattr(catalogued, name)]
+        given = [name for name in ("size", "modified", "etag") if getattr(listed, name) is not None]
+        wrong = [name for name in given if getattr(listed, name) != getattr(catalogued, name)]
         if not wrong:
             return
         if not self._is_old(listed):

@@ -224,7 +224,7 @@ def account(evidence: CatalogueEvidence) -> Account:
     """Return the figures for people, as JSON values; a page that a kill made begin again counts in
     ``rate`` at its last claim, and its earlier ones in ``restarts``."""
     compared = evidence.compared
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "objects": {
             "catalogued": evidence.rows,
             "bytes": evidence.bytes,
@@ -256,8 +256,8 @@ def account(evidence: CatalogueEvidence) -> Account:
         },
     }
     if evidence.unchecked:
-        told["unchecked"] = evidence.unchecked
-    return told
+        summary["unchecked"] = evidence.unchecked
+    return summary
 
 
 def _largest(prefixes: Sequence[tuple[str, int, int]]) -> list[Mapping[str, Any]]:

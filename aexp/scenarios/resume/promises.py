@@ -136,7 +136,7 @@ PROMISES: Sequence[Promise[PublicationEvidence]] = (
 
 def account(evidence: PublicationEvidence) -> Account:
     """Return the figures for people, as JSON values."""
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "messages": {
             "asked": evidence.asked,
             "once": evidence.once,
@@ -152,7 +152,7 @@ def account(evidence: PublicationEvidence) -> Account:
         "counters": evidence.counters or {},
     }
     if evidence.more_than_once and evidence.delivery == "at-least-once":
-        told["note"] = f"{evidence.more_than_once} duplicates, which at-least-once allows"
+        summary["note"] = f"{evidence.more_than_once} duplicates, which at-least-once allows"
     if evidence.unchecked:
-        told["unchecked"] = evidence.unchecked
-    return told
+        summary["unchecked"] = evidence.unchecked
+    return summary

@@ -114,13 +114,13 @@ def account(evidence: CountEvidence) -> Account:
 
 
 def _of_scope(processes: Sequence[ProcessCounts], scope: str) -> Mapping[str, Any]:
-    told: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for number, process in enumerate(processes[:-1], start=1):
         end = "stop" if process.ended in {"interrupted", "failed"} else "kill"
-        told[f"before_{end}_{number}"] = (process.counted or {}).get(scope)
-    told["at_the_end"] = (processes[-1].counted or {}).get(scope)
-    told["survives"] = _survives(processes, scope)
-    return told
+        summary[f"before_{end}_{number}"] = (process.counted or {}).get(scope)
+    summary["at_the_end"] = (processes[-1].counted or {}).get(scope)
+    summary["survives"] = _survives(processes, scope)
+    return summary
 
 
 def _survives(processes: Sequence[ProcessCounts], scope: str) -> bool | None:
