@@ -79,8 +79,8 @@ def masked(value: object) -> object:
 
 
 def guard(secret: str) -> None:
-    """From now on every line that this process logs with ``secret`` in it, in whatever field or
-    traceback, ours or a library's, is masked *and* counted.
+    """Mask *and* count from now on every line that this process logs with ``secret`` in it, in
+    whatever field or traceback, ours or a library's.
 
     It is masked (``***``) so that nobody reads it, and counted, see :func:`guarded_leaks`, since
     whatever logs it is wrong all the same. The secret is found as it is, not in base64 and the

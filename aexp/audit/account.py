@@ -44,7 +44,8 @@ class Report:
     @property
     def origin(self) -> dict[str, Any] | None:
         """The run that this one was forked from and the first step that it did itself, if it was
-        forked."""
+        forked.
+        """
         if self.run.forked_from is None:
             return None
         return {"run_id": self.run.forked_from, "start_step": self.run.fork_step}

@@ -83,7 +83,8 @@ class Counted:
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
     """Where a variant stands in the workload's curve: on the line ``series`` at ``x``, a number or
-    what the variant's size has under this name."""
+    what the variant's size has under this name.
+    """
 
     series: str
     x: float | str

@@ -56,7 +56,8 @@ def scenarios(incomplete: str) -> list[CompletionItem[str]]:
 
 def run_ids(given: Mapping[str, Any], incomplete: str) -> list[CompletionItem[str]]:
     """Complete a run id with the latest runs, newest first, in the database that the options
-    ``given`` name, if a server is there."""
+    ``given`` name, if a server is there.
+    """
     import asyncio  # noqa: PLC0415 - only here
 
     return [CompletionItem(run_id) for run_id in asyncio.run(_read_run_ids(given, incomplete))]

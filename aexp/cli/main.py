@@ -96,7 +96,8 @@ class _Commands(Group):
 @click.version_option(aexp.__version__, prog_name="aexp")
 def cli() -> None:
     """A laboratory for durable asyncio: run DBOS workflows, kill them, resume them, and account
-    for every message."""  # noqa: D401 - the help of aexp itself
+    for every message.
+    """  # noqa: D401 - the help of aexp itself
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,5 +1,6 @@
 """Connections: one asyncpg pool for our own statements, one SQLAlchemy engine for DBOS's
-datasource, both made from the same URL."""
+datasource, both made from the same URL.
+"""
 
 from __future__ import annotations
 
@@ -186,7 +187,8 @@ def asyncpg_engine(
 
 def psycopg_engine(url: DatabaseUrl, **options: Any) -> sqlalchemy.Engine:
     """Make a synchronous SQLAlchemy engine, as DBOS's own client takes it. ``options`` go to
-    create_engine."""
+    create_engine.
+    """
     return sqlalchemy.create_engine(
         sqlalchemy.make_url(url.libpq).set(drivername="postgresql+psycopg"),
         **{**alive_when_used(), **options},

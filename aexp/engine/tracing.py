@@ -106,7 +106,8 @@ async def flush_spans() -> None:
 @contextmanager
 def start_span(run_id: str) -> Iterator[None]:
     """Open the span in which a run is started: the workflows that are enqueued below it belong to
-    its trace, whichever process recovers them."""
+    its trace, whichever process recovers them.
+    """
     if _provider is None:
         yield
         return

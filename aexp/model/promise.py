@@ -46,7 +46,8 @@ class Promise(Generic[_E]):
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A promise, and the anomalies that break it; None when it could not be judged, and perhaps the
-    ``reason`` why."""
+    ``reason`` why.
+    """
 
     name: str
     statement: str

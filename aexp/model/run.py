@@ -35,7 +35,8 @@ class Run:
     @property
     def inherits(self) -> bool:
         """Whether it begins with steps that another run did. They tell of that run: which
-        children it had, what it wrote under its own id."""
+        children it had, what it wrote under its own id.
+        """
         return self.fork_step is not None and self.fork_step > 1
 
 

@@ -127,7 +127,8 @@ class Scenario(Generic[_E]):
 
 def _read_text(model: type[BaseModel], key: str, text: str) -> Any:
     """Read ``text`` as JSON, if the field takes that; else as the text, of which pydantic makes
-    numbers and booleans."""
+    numbers and booleans.
+    """
     field_info = model.model_fields.get(key)
     if field_info is None or field_info.annotation is None or field_info.annotation is str:
         return text

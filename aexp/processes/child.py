@@ -168,7 +168,7 @@ class ForkServer:
         self._fail()
 
     def _fail(self) -> None:
-        """Nobody hears of an end any more, so the end of all is now."""
+        """End all now, since nobody hears of an end any more."""
         self._failed = True
         for child in self._alive.values():
             child.kill()

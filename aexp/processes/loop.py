@@ -27,7 +27,8 @@ def run_on_loop(
 
 def leave_terminal_clean() -> None:
     """Erase the line in which a progress bar or ^C stands, and show the cursor, which the bar has
-    hidden, before this process just ends."""
+    hidden, before this process just ends.
+    """
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[2K\x1b[?25h")
         sys.stderr.flush()

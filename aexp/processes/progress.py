@@ -13,7 +13,8 @@ __all__ = ["Progress", "Reached", "Snapshot"]
 @dataclass(frozen=True, slots=True)
 class Reached:
     """How far a run has come, whichever processes did it: ``done`` of ``total`` units (None:
-    unknown)."""
+    unknown).
+    """
 
     done: int
     total: int | None

@@ -29,7 +29,7 @@ class Stop:
         return self.event.is_set()
 
     def ask(self) -> None:
-        """Ask."""
+        """Ask this process to stop."""
         self.event.set()
 
 
@@ -82,7 +82,8 @@ async def unwind_on_signals(give_up: Callable[[], None], limit_s: float) -> Asyn
 @asynccontextmanager
 async def until_stopped(stop: Stop, grace_s: float = 0.0) -> AsyncIterator[anyio.CancelScope]:
     """Cut short what is done in the context ``grace_s`` after ``stop`` is asked for, or after it
-    began if that was before; the scope tells."""
+    began if that was before; the scope tells.
+    """
     with anyio.CancelScope() as cut:
         async with anyio.create_task_group() as group:
 

@@ -207,7 +207,8 @@ class _Work:
 
     async def _see_to_end(self, runtime: Runtime, schedules: Sequence[Schedule]) -> bool:
         """Serve the run's queues until all has ended, and lead the run if nobody else does; False
-        when a stop was asked for before."""
+        when a stop was asked for before.
+        """
         if not await self._await(self._leads_or_has_ended):
             return False
         with _connected_throughout(self.run):
@@ -237,7 +238,8 @@ class _Work:
 
     async def _await_others_gone(self) -> None:
         """Return when the other executors have left the run, or after a moment: what they record at
-        their end belongs to its account."""
+        their end belongs to its account.
+        """
         with _connected_throughout(self.run), anyio.move_on_after(_OTHERS_LEAVE_S):
             while await has_others(self.connection, self.run.run_id, self.settings.executor_id):
                 await anyio.sleep(_POLL_S)

@@ -23,7 +23,8 @@ _MOST_UNKNOWN = 20
 @dataclass(frozen=True, slots=True)
 class KillMoment:
     """When to kill a process: ``delay_s`` after it has begun ``steps`` step bodies, or as soon as
-    it has begun ``further`` more, so that a quick workflow does not end first."""
+    it has begun ``further`` more, so that a quick workflow does not end first.
+    """
 
     steps: int
     delay_s: float

@@ -185,7 +185,8 @@ async def record_end(
     memory: Mapping[str, Any] | None,
 ) -> bool:
     """Record how the run's latest process of this executor and pid ended; False when that is known
-    already."""
+    already.
+    """
     number = await connection.fetchval(
         "UPDATE aexp.processes SET ended = $4, memory = $5, ended_at = clock_timestamp()"
         " WHERE process_no = (SELECT max(process_no) FROM aexp.processes"

@@ -1,5 +1,6 @@
 """From what a person writes to a scenario: a name, ``path/to/flows.py:checkout`` or
-``package.module:checkout``."""
+``package.module:checkout``.
+"""
 
 from __future__ import annotations
 

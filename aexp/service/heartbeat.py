@@ -16,7 +16,8 @@ _MOST_TICKS = 3_600
 
 def heartbeat_of(every_s: int) -> StandingRun:
     """Describe runs of the scenario ``heartbeat`` that tick every ``every_s`` seconds; ticks that
-    fall while no service is up are missed. Raises UsageError."""
+    fall while no service is up are missed. Raises UsageError.
+    """
     parameters = {"every_s": every_s, "ticks": min(_MOST_TICKS, _DAY_S // max(1, every_s))}
     try:
         SCENARIO.validate(parameters)

@@ -15,7 +15,8 @@ WINDOW_S = 10.0
 
 class LoopLag:
     """A sliding window of delays. As in :mod:`aexp.processes.loop_lag`, a stall counts once for
-    each tick due."""
+    each tick due.
+    """
 
     def __init__(self) -> None:
         self._late_ms: deque[float] = deque(maxlen=round(WINDOW_S / INTERVAL_S))

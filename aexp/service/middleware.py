@@ -199,7 +199,8 @@ def _too_large(limit: int) -> Response:
 
 def known_names(listen_host: str, listening: socket.socket) -> frozenset[str]:
     """Return the names by which a service that listens on a loopback address alone is addressed: as
-    it was told to, and as it says itself."""
+    it was told to, and as it says itself.
+    """
     given = listen_host.lower().rstrip(".")
     return frozenset({"localhost", "127.0.0.1", "::1", given, listening.getsockname()[0]})
 

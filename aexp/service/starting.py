@@ -55,7 +55,8 @@ async def resume_run(service: Service, run_id: str) -> Run:
 
 async def _refuse_unconfined(service: Service, run_id: str) -> None:
     """Raise RequestRefused when the run may read what no request may name, UnknownScenario when it
-    is of a module of somebody's own: it was begun elsewhere then."""
+    is of a module of somebody's own: it was begun elsewhere then.
+    """
     run = await service.run(run_id)
     # What a request asked for was confined then. Its parameters are complete by now: a folder that
     # the scenario chose itself, which is below no root, is among them.

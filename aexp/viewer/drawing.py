@@ -267,7 +267,8 @@ class _Drawn:
 
     def _process_of(self, body: BodyRow) -> int | None:
         """Find a body's process by its pid, which may come again; by the time where no record has
-        it."""
+        it.
+        """
         moment = int(body.began_ms) - self.began_at
         for place in reversed(range(len(self.lives))):
             if self.lives[place].pid == body.pid and self.lives[place].began <= moment:

@@ -51,7 +51,8 @@ def _read(name: str) -> str:
 def view_data(report: Report, timeline: Timeline) -> dict[str, Any]:
     """Return what ``view.js`` draws: the report as in ``aexp audit --json``, some more of it, and
     the timeline (see :meth:`Timeline.as_json`). JSON values; what JSON does not know stands there
-    as text, and a password in a URL as ``***``."""
+    as text, and a password in a URL as ``***``.
+    """
     created = report.run.created_at
     content = {
         **report.as_json(),

@@ -184,8 +184,9 @@ class Timeline:
     truncated: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values. Lanes are objects; their ``bars`` and ``attempted`` are rows of arrays whose
-        columns are named once, in ``columns``."""
+        """Return JSON values. Lanes are objects; their ``bars`` and ``attempted`` are rows of
+        arrays whose columns are named once, in ``columns``.
+        """
         return {
             "began_at": self.began_at,
             "ended_at": self.ended_at,

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from aexp.runs.kill_plan import MOST_KILLS
 from tests.support.browser import chromium, context_of, settle
 from tests.support.cli import Cli
 from tests.support.service import Served, serving
@@ -59,6 +60,7 @@ def test_a_run_is_started_killed_and_looked_at(browser: Browser, served: Served)
     with opened(browser, served, complaints) as page:
         page.get_by_label("Scenario").first.select_option("resume")
         page.get_by_label("messages", exact=True).fill("12")
+        expect(page.get_by_label("Kills", exact=True)).to_have_attribute("max", str(MOST_KILLS))
         page.get_by_label("Kills", exact=True).fill("1")
         page.get_by_label("Seed").fill("7")
         page.get_by_role("button", name="Start").click()

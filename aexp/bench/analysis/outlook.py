@@ -60,7 +60,8 @@ class Outlook:
     @property
     def first(self) -> Need | None:
         """What gives way first under load: that of which the greatest part is needed. What is used
-        up gives way later, however much there is."""
+        up gives way later, however much there is.
+        """
         known = [need for need in self.needs if need.share is not None]
         return max(known, key=lambda need: need.share or 0.0, default=None)
 

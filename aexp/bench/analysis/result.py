@@ -191,7 +191,8 @@ class Summary:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """All that a bench came to. ``circumstances`` are JSON values that say how it was made, and
-    ``failure`` is what ended it before its time."""
+    ``failure`` is what ended it before its time.
+    """
 
     circumstances: Mapping[str, Any]
     summaries: Sequence[Summary]

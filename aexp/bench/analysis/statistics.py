@@ -67,7 +67,8 @@ class Fit(NamedTuple):
 
 def coverage(rounds: int, place: int) -> float:
     """Return how likely the true median lies between the values in this place from either end, 1
-    being the outermost, of ``rounds`` values."""
+    being the outermost, of ``rounds`` values.
+    """
     beyond = sum(math.comb(rounds, fewer) for fewer in range(place))
     return 1.0 - beyond * 2.0 ** (1 - rounds)
 

@@ -32,7 +32,8 @@ _SHOWN = 3
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellJob:
     """What a cell is to do. ``target`` finds the workload, ``server_pid`` is PostgreSQL's first
-    process, None when it runs elsewhere."""
+    process, None when it runs elsewhere.
+    """
 
     target: str
     variant: str

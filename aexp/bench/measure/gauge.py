@@ -152,7 +152,8 @@ class Gauge:
 @dataclass(frozen=True, slots=True)
 class _Machine:
     """Seconds until now: of the clock, of all processors, of this process, and of PostgreSQL; and
-    how many processes these two are."""
+    how many processes these two are.
+    """
 
     clock: float
     busy_s: float

@@ -92,7 +92,8 @@ def load() -> dict[str, float]:
 @dataclass(frozen=True, slots=True)
 class Server:
     """PostgreSQL as it was measured: version and settings as text, the bounds among them as
-    numbers, and its first process, None when it runs elsewhere."""
+    numbers, and its first process, None when it runs elsewhere.
+    """
 
     settings: Mapping[str, str]
     limits: Mapping[str, float | None]

@@ -28,7 +28,8 @@ __all__ = [
 
 class Line(NamedTuple):
     """A comparison, or how a figure grows. Without a target ``verdict`` is None; ``reason`` says
-    what stands in the way of one that is not met, or nothing."""
+    what stands in the way of one that is not met, or nothing.
+    """
 
     workload: str
     what: str

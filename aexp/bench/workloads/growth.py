@@ -104,7 +104,8 @@ async def _state(connection: Connection) -> _State:
 
 async def _fill(connection: Connection, published: int, workflows: int) -> None:
     """Put rows of earlier runs into the two tables that every message goes through, and have it
-    over with: nothing of it is to be written down or cleaned up while others are measured."""
+    over with: nothing of it is to be written down or cleaned up while others are measured.
+    """
     await connection.execute(
         "INSERT INTO aexp.publications (run_id, position, channel, body, pid)"
         " SELECT 'earlier', n, 'workflow1', json_build_object('message', 'Message ' || n), 0"

@@ -45,8 +45,9 @@ _WRONG = """
 
 
 def records(run_id: str, first: int, count: int) -> list[tuple[Any, ...]]:
-    """COLUMNS (see aexp.scenarios.resume.delivery) of ``count`` messages from position ``first``
-    on."""
+    """Return COLUMNS (see aexp.scenarios.resume.delivery) of ``count`` messages from position
+    ``first`` on.
+    """
     pid = os.getpid()
     return [
         (run_id, position, f"workflow{position % 2 + 1}", body, pid)

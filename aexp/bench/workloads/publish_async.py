@@ -127,7 +127,7 @@ async def publish_fanned_out(cell: Cell) -> Counted:
 
 
 async def _leave(_connection: object) -> None:
-    """Nothing is left behind that a connection had to be cleared of, in a round trip of its own."""
+    """Leave a connection as it is: nothing is left behind of which a round trip had to clear it."""
 
 
 async def publish_by_hand(cell: Cell) -> Counted:

@@ -133,7 +133,9 @@ def _counted(cell: Cell, until: float, ended: Sequence[Any]) -> Counted:
 
 
 def _variants(suffix: str, sync_s: float, async_s: float, **size: int) -> list[Variant]:
-    """Sync needs longer until all are asleep; what is compared are threads and memory."""
+    """Return the variants. Sync needs longer until all are asleep; what is compared are threads and
+    memory.
+    """
     quick = not suffix
     runs: tuple[tuple[str, SleepersFunction, Loop | None, float, bool], ...] = (
         ("sync", run_sync, None, sync_s, quick),

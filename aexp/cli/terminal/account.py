@@ -129,7 +129,8 @@ def _processes(report: Report) -> Text:
 
 def section(title: str, value: Any) -> RenderableType:
     """Render a section of the account, in the form that its shape asks for (see
-    aexp.model.scenario.Account)."""
+    aexp.model.scenario.Account).
+    """
     heading = _words(title)
     if isinstance(value, list):
         return _rows(heading, [(row, "") for row in value])

@@ -63,7 +63,8 @@ class StepEnded(_Noted):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenEffect(_Noted):
     """Something outside PostgreSQL was touched, in a step or, without a ``step_id``, in the body of
-    the workflow. ``kind`` is ``file``, ``connection``, ``process`` or ``mail``."""
+    the workflow. ``kind`` is ``file``, ``connection``, ``process`` or ``mail``.
+    """
 
     kind: str
     target: str

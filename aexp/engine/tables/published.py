@@ -26,7 +26,8 @@ async def list_events(connection: Queryable, most_bytes: int) -> Sequence[asyncp
 
 async def list_entries(connection: Queryable, most_bytes: int) -> Sequence[asyncpg.Record]:
     """Return every entry of every stream in order, with the ``step_id`` that wrote it; values as in
-    :func:`list_events`."""
+    :func:`list_events`.
+    """
     return await connection.fetch(
         "SELECT workflow_uuid AS workflow_id, key, function_id AS step_id, serialization,"
         " md5(value) AS value_digest,"

@@ -123,7 +123,8 @@ async def count_succeeded(connection: Queryable, version: str, name: str) -> int
 
 async def count_claims(connection: Queryable, version: str) -> dict[str, int]:
     """Return, by executor, how many workflows of an application version it has claimed and not
-    ended."""
+    ended.
+    """
     rows = await connection.fetch(
         "SELECT executor_id, count(*) AS n FROM dbos.workflow_status"
         " WHERE application_version = $1 AND status = 'PENDING' GROUP BY executor_id",
@@ -148,7 +149,8 @@ async def list_of_version(
     connection: Queryable, version: str, statuses: Sequence[str] | None = None
 ) -> Sequence[asyncpg.Record]:
     """Return ``workflow_id``, ``name`` and ``queue_name`` of the workflows of an application
-    version, of those in ``statuses`` if any are given."""
+    version, of those in ``statuses`` if any are given.
+    """
     return await connection.fetch(
         "SELECT workflow_uuid AS workflow_id, name, queue_name FROM dbos.workflow_status"
         " WHERE application_version = $1 AND ($2::text[] IS NULL OR status = ANY($2::text[]))",
@@ -185,7 +187,8 @@ async def list_not_ended_well(
     connection: Queryable, version: str, limit: int
 ) -> Sequence[asyncpg.Record]:
     """Return workflows of an application version that have neither result nor error, the oldest
-    first."""
+    first.
+    """
     return await connection.fetch(
         "SELECT workflow_uuid AS workflow_id, name, status, recovery_attempts, queue_name"
         " FROM dbos.workflow_status WHERE application_version = $1"
@@ -199,7 +202,8 @@ async def list_tree(
     connection: Queryable, version: str, root_id: str, limit: int
 ) -> Sequence[asyncpg.Record]:
     """Return the workflows of an application version, the root first, each with its
-    ``parent_id`` and with the ``total`` of all; times are in milliseconds."""
+    ``parent_id`` and with the ``total`` of all; times are in milliseconds.
+    """
     return await connection.fetch(
         "SELECT workflow_uuid AS workflow_id, name, status, queue_name AS queue, created_at,"
         " started_at_epoch_ms AS started_at, completed_at AS ended_at,"

@@ -33,7 +33,8 @@ class RunCounts:
 
     async def reached(self, run: Run, within_s: float) -> Reached | None:
         """Return how far ``run`` has come; None when that cannot be told, or not ``within_s``: then
-        the server is told to leave it."""
+        the server is told to leave it.
+        """
         scenario = self._scenarios.get(run.target)
         if scenario is None or scenario.reached is None:
             return None

@@ -118,7 +118,8 @@ class Records:
         self, limit: int, known: Collection[str], targets: Sequence[str] | None
     ) -> Sequence[Run]:
         """List hosted runs of ``targets``, if any are given, that have not ended, are not ``known``
-        and not standing, the oldest first."""
+        and not standing, the oldest first.
+        """
         async with borrowed(self._pool) as connection:
             rows = await connection.fetch(
                 # From what is unfinished, which is little, and not from all that was ever hosted.

@@ -1,2 +1,3 @@
 """``fibonacci``: fifty queued workflows that burn a processor, and an event loop that stays
-free."""
+free.
+"""

@@ -112,7 +112,8 @@ async def compute(run_id: str, index: int, number: int) -> Mapping[str, Any]:
 
 async def _compute(run_id: str, index: int, number: int) -> dict[str, Any]:
     """Add up the parts of ``number``; a large one has many, as many at a time as there are
-    workers."""
+    workers.
+    """
     bench = _current_bench()
     await ledger.enter(current_runtime(), run_id, "fibonacci")
     total, cpu_s, pids = 0, 0.0, set()
@@ -164,7 +165,8 @@ async def _resources(runtime: Runtime, run: Run) -> AsyncIterator[None]:
 
 def _parts(parameters: FibonacciParameters, numbers: int) -> int:
     """Return the units of progress that so many numbers make: only large ones take more than
-    one."""
+    one.
+    """
     return sum(fibonacci.parts_count(parameters.number(index)) for index in range(1, numbers + 1))
 
 

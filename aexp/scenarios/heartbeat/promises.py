@@ -70,7 +70,8 @@ class HeartbeatEvidence:
 
     def number(self, scheduled: datetime) -> int | None:
         """Return which tick a time is, counted from 1970, of which all our intervals are a part;
-        None when it is no time of the schedule, or one before it existed."""
+        None when it is no time of the schedule, or one before it existed.
+        """
         number, beside = divmod(scheduled.astimezone(UTC) - _EPOCH, timedelta(seconds=self.every_s))
         if beside or (self.since is not None and scheduled <= self.since):
             return None

@@ -78,7 +78,8 @@ def _files(
     above: frozenset[tuple[int, int]],
 ) -> Iterator[tuple[str, Listed]]:
     """Yield what lies below ``folder``, through links too; links that lead nowhere or out of
-    ``root`` are left out."""
+    ``root`` are left out.
+    """
     here = os.stat(folder)  # noqa: PTH116 - as the entries below, by text
     if (here.st_dev, here.st_ino) in above:
         return

@@ -222,7 +222,8 @@ PROMISES: Sequence[Promise[CatalogueEvidence]] = (
 
 def account(evidence: CatalogueEvidence) -> Account:
     """Return the figures for people, as JSON values; a page that a kill made begin again counts in
-    ``rate`` at its last claim, and its earlier ones in ``restarts``."""
+    ``rate`` at its last claim, and its earlier ones in ``restarts``.
+    """
     compared = evidence.compared
     summary: dict[str, Any] = {
         "objects": {

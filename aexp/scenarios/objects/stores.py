@@ -247,7 +247,8 @@ def _check_folder(folder: Path) -> None:
 
 def _strays(folder: Path, below: str | None) -> frozenset[str]:
     """Return the keys in the directory ``below`` that are links out of ``folder``, which the client
-    would follow: whoever may name a folder may not read another one through it."""
+    would follow: whoever may name a folder may not read another one through it.
+    """
     prefix = f"{below}/" if below is not None else ""
     try:
         with os.scandir(folder / prefix) as entries:

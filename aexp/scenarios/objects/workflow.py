@@ -262,7 +262,8 @@ async def _reached(connection: Connection, run: Run) -> Reached:
 
 async def _facts(parameters: ObjectsParameters) -> Mapping[str, Any]:
     """Note when the store was looked at, by this machine's clock, and how many objects it has if
-    one request tells that: a store that cannot be listed is bad input, and no run begins."""
+    one request tells that: a store that cannot be listed is bad input, and no run begins.
+    """
     probed_at = datetime.now(UTC).isoformat()
     objects = await (await parameters.open()).count()
     # In a bucket there are no folders: a prefix without objects is none, or it is misspelt.

@@ -1,2 +1,3 @@
 """``resume``: publish messages through a queue, be killed, resume, and account for every
-message."""
+message.
+"""

@@ -47,7 +47,8 @@ class PublicationEvidence:
     @property
     def doubles_unheard_of(self) -> int:
         """Rows beyond the first of a message that no process need have counted: of an insert whose
-        acknowledgement was lost at-least-once delivery only knows that it is to be repeated."""
+        acknowledgement was lost at-least-once delivery only knows that it is to be repeated.
+        """
         if self.delivery != "at-least-once":
             return 0
         return self.rows - self.once - self.more_than_once

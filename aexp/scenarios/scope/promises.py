@@ -98,8 +98,9 @@ PROMISES: Sequence[Promise[CountEvidence]] = (
 
 
 def account(evidence: CountEvidence) -> Account:
-    """By scope: what was last told before each kill, what it says at the end, and whether each
-    process found what the one before it had left (None: no kill has shown it)."""
+    """Return by scope what was last told before each kill, what it says at the end, and whether
+    each process found what the one before it had left (None: no kill has shown it).
+    """
     known = {scope for process in evidence.processes for scope in process.counted or ()}
     return {
         "scopes": {

@@ -51,7 +51,8 @@ async def fork_run(
     order: Annotated[ForkRequest, Body(default_factory=ForkRequest)],
 ) -> Any:
     """Begin a run that has the checkpoints of one that has ended, up to a step, and goes its own
-    way from there on, with a new id. A request for the same fork is answered with that one."""
+    way from there on, with a new id. A request for the same fork is answered with that one.
+    """
     run = await starting.fork_run(service, run_id, order)
     return await starting.answer_with_run(service, request, response, run, within_s=0.0)
 

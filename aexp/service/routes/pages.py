@@ -9,6 +9,7 @@ import anyio.to_thread
 from fastapi import APIRouter, HTTPException, Response
 
 from aexp.database.connect import borrowed
+from aexp.runs.kill_plan import MOST_KILLS
 from aexp.service.reports import audit
 from aexp.service.state import Current, KnownRun, RunId
 from aexp.viewer import asset, gather_timeline, view_data
@@ -37,7 +38,8 @@ _POLICY = (
 def _text(name: str) -> str:
     if name in VIEW_ASSETS:
         return asset(name)
-    return files("aexp.service").joinpath("web", name).read_text(encoding="utf-8")
+    text = files("aexp.service").joinpath("web", name).read_text(encoding="utf-8")
+    return text.replace("$MOST_KILLS", str(MOST_KILLS))
 
 
 async def _page(name: str) -> Response:

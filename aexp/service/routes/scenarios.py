@@ -82,7 +82,8 @@ async def begin(
     idempotency_key: Key = None,
 ) -> Any:
     """Begin a run. With `wait` the answer comes when it has ended or the time is up, whichever is
-    first; the run itself goes on whatever becomes of this request."""
+    first; the run itself goes on whatever becomes of this request.
+    """
     with service.place() if wait else nullcontext():
         run = await start_run(service, name, order, idempotency_key)
         return await answer_with_run(
