@@ -69,43 +69,52 @@ def _no_account(_evidence: Any) -> Account:
 class Scenario(Generic[_E]):
     """A durable story: a workflow, what it needs in each process, and what it promises.
 
-    The workflow is an async DBOS workflow, a function or the bound method of a configured
-    instance. It is started under the run's id with the parameters by name: as JSON values, unless
-    ``arguments`` makes something else of the model. Callables that take ``parameters`` get an
-    instance of the model.
+    Only ``name``, ``summary`` and ``workflow`` have to be given. Callables that take parameters get
+    an instance of the model.
 
-    ``facts`` notes what the run depends on outside the database (an input file's fingerprint);
-    they are noted again on each resume, and ``check_facts`` raises when they no longer agree.
-    ``resources`` is an async generator with one ``yield``, entered in every process before DBOS
-    launches. ``reached`` tells from the database how many of the units that ``Progress.advance``
-    counts are done; None when nobody can tell. ``steps`` is about how many step bodies run, from
-    which ``--kills`` chooses its moments; None when nobody knows.
-    ``gather`` reads the evidence when the run has ended, ``promises`` judge it, ``account`` tells
-    what happened as JSON values.
+    **The workflow.** ``workflow`` is an async DBOS workflow, a function or the bound method of a
+    configured instance. It is started under the run's id with the ``parameters`` by name: as JSON
+    values, unless ``arguments`` makes something else of the model. ``steps`` is about how many step
+    bodies run, from which ``--kills`` chooses its moments; None when nobody knows. ``reached``
+    tells from the database how many of the units that ``Progress.advance`` counts are done; None
+    when nobody can tell.
 
-    For ``aexp crash``: ``comparable`` makes of a result what must be the same in every run, and
-    ``duplicates`` counts the effects that happened more than once, allowed or not;
-    ``expect_error`` says that the workflow ends in error when it is left alone, as it should.
+    **What it needs.** ``queues`` are polled, and no others unless it ``listens_to_all_queues``;
+    ``schedules`` are those of the run. ``resources`` is an async generator with one ``yield``,
+    entered in every process before DBOS launches. ``facts`` notes what the run depends on outside
+    the database (an input file's fingerprint); they are noted again on each resume, and
+    ``check_facts`` raises when they no longer agree.
+
+    **What it promises.** ``gather`` reads the evidence when the run has ended, ``promises`` judge
+    it, ``account`` tells what happened as JSON values. For ``aexp crash``, ``comparable`` makes of
+    a result what must be the same in every run, ``duplicates`` counts the effects that happened
+    more than once, allowed or not, and ``expect_error`` says that the workflow ends in error when
+    it is left alone, as it should.
     """
 
+    # The workflow.
     name: str
     summary: str
     workflow: Callable[..., Coroutine[Any, Any, Any]]
     parameters: type[BaseModel] = Parameters
     arguments: Callable[[Any], Mapping[str, Any]] = json_arguments
-    queues: Callable[[Any], Sequence[Queue]] = field(default=lambda _parameters: ())
-    schedules: Callable[[Any], Sequence[Schedule]] = field(default=lambda _parameters: ())
-    resources: Callable[[Runtime, Run], AsyncIterator[None]] | None = None
-    facts: Callable[[Any], Awaitable[Mapping[str, Any]]] = _no_facts
-    check_facts: Callable[[Any, Mapping[str, Any]], Awaitable[None]] | None = None
-    reached: Callable[[Connection, Run], Awaitable[Reached]] | None = None
     steps: Callable[[Any, Mapping[str, Any]], int | None] = field(
         default=lambda _parameters, _facts: None
     )
+    reached: Callable[[Connection, Run], Awaitable[Reached]] | None = None
+
+    # What it needs.
+    queues: Callable[[Any], Sequence[Queue]] = field(default=lambda _parameters: ())
+    schedules: Callable[[Any], Sequence[Schedule]] = field(default=lambda _parameters: ())
+    listens_to_all_queues: bool = False
+    resources: Callable[[Runtime, Run], AsyncIterator[None]] | None = None
+    facts: Callable[[Any], Awaitable[Mapping[str, Any]]] = _no_facts
+    check_facts: Callable[[Any, Mapping[str, Any]], Awaitable[None]] | None = None
+
+    # What it promises.
     gather: Callable[[Connection, Run, Ending], Awaitable[_E]] = _no_evidence  # type: ignore[assignment]
     promises: Sequence[Promise[_E]] = ()
     account: Callable[[_E], Account] = _no_account
-    listens_to_all_queues: bool = False
     comparable: Callable[[Any], Any] = field(default=lambda result: result)
     duplicates: Callable[[_E], int] | None = None
     expect_error: bool = False
