@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aexp.durable.effect import effect
     from aexp.durable.exactly_once import Transaction, exactly_once
     from aexp.durable.fan_out import ChildFailed, fan_out
+    from aexp.durable.ledger import record_body, record_event
     from aexp.durable.schedules import Schedule
     from aexp.engine.runtime import Queue, Runtime, current_runtime
     from aexp.model.parameters import Parameters
@@ -41,6 +42,8 @@ __all__ = [
     "effect",
     "exactly_once",
     "fan_out",
+    "record_body",
+    "record_event",
 ]
 
 _HOMES = {
@@ -61,6 +64,8 @@ _HOMES = {
     "effect": "aexp.durable.effect",
     "exactly_once": "aexp.durable.exactly_once",
     "fan_out": "aexp.durable.fan_out",
+    "record_body": "aexp.durable.ledger",
+    "record_event": "aexp.durable.ledger",
 }
 
 

@@ -8,7 +8,17 @@ from collections.abc import Awaitable, Callable
 from typing import assert_type
 
 import aexp
-from aexp import Connection, Ending, Reached, Run, Runtime, Transaction, exactly_once
+from aexp import (
+    Connection,
+    Ending,
+    Reached,
+    Run,
+    Runtime,
+    Transaction,
+    exactly_once,
+    record_body,
+    record_event,
+)
 
 
 async def reached(_connection: Connection, _run: Run) -> Reached:
@@ -25,7 +35,9 @@ async def write(transaction: Transaction) -> str:
 
 
 async def step(runtime: Runtime) -> None:
+    await record_body(runtime, "r", "write")
     assert_type(await exactly_once(runtime, "write", write), str)
+    await record_event(runtime, "r", "orders.order_written", {"order": 1, "items": ["a", None]})
 
 
 def test_its_types_fit_a_scenario() -> None:

@@ -17,11 +17,11 @@ from aexp.database.retry import retry_on_disconnect
 from aexp.engine.runtime import Runtime
 from aexp.engine.tables.steps import has_checkpoint, has_transaction
 
-__all__ = ["enter", "note"]
+__all__ = ["record_body", "record_event"]
 
 # Whether the step had a durable checkpoint by then is asked in the same statement: it tells a body
 # that ran again although it must not, without comparing clocks.
-_ENTER = f"""
+_RECORD_BODY = f"""
     INSERT INTO aexp.ledger (run_id, workflow_id, step, step_id, pid, executor_id, checkpointed)
     SELECT $1, $2, $3, $4, $5, $6,
         {has_checkpoint("$2", "$4")}
@@ -29,7 +29,7 @@ _ENTER = f"""
 """
 
 
-async def enter(runtime: Runtime, run_id: str, step: str) -> None:
+async def record_body(runtime: Runtime, run_id: str, step: str) -> None:
     """Record that the body of ``step`` begins, in the workflow that calls it."""
     row = (
         run_id,
@@ -39,10 +39,10 @@ async def enter(runtime: Runtime, run_id: str, step: str) -> None:
         os.getpid(),
         runtime.settings.executor_id,
     )
-    await retry_on_disconnect(lambda: runtime.database.pool.execute(_ENTER, *row))
+    await retry_on_disconnect(lambda: runtime.database.pool.execute(_RECORD_BODY, *row))
 
 
-async def note(runtime: Runtime, run_id: str, event: str, data: Mapping[str, Any]) -> None:
+async def record_event(runtime: Runtime, run_id: str, event: str, data: Mapping[str, Any]) -> None:
     """Record that ``event`` happened in this process; ``data`` are JSON values.
 
     In a workflow or a step it is recorded with the workflow's id. After a lost connection it may

@@ -14,7 +14,7 @@ import time
 import psycopg
 from dbos import DBOS, SetWorkflowID
 
-from aexp.durable.ledger import note
+from aexp.durable.ledger import record_event
 from aexp.engine.runtime import current_runtime
 from aexp.settings import load_settings
 
@@ -28,7 +28,7 @@ PAUSE_S = 0.02
 @DBOS.step(name="bench.recover_step")
 async def _step(number: int) -> int:
     at = time.monotonic()
-    await note(current_runtime(), RUN_ID, EVENT, {"step": number, "at": at})
+    await record_event(current_runtime(), RUN_ID, EVENT, {"step": number, "at": at})
     return number
 
 

@@ -148,7 +148,7 @@ class _ProcessCredentials:
         return credential
 
     async def _note(self, event: str, data: Mapping[str, Any]) -> None:
-        await ledger.note(self._runtime, self._run_id, event, data)
+        await ledger.record_event(self._runtime, self._run_id, event, data)
 
     async def search_own(self) -> None:
         """Search the tables for the secrets of this process, which no other process knows."""
@@ -270,7 +270,7 @@ def _reason(error: Exception) -> str:
 async def _describe_user(run_id: str, step: str, user: str, pause_s: float) -> Mapping[str, Any]:
     """Describe ``user`` with the credentials of whichever process this runs in."""
     runtime = current_runtime()
-    await ledger.enter(runtime, run_id, step)
+    await ledger.record_body(runtime, run_id, step)
     described = await _of_this_process().client.describe(user, await credentials())
     await anyio.sleep(pause_s)
     runtime.progress.advance()

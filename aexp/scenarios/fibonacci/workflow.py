@@ -115,7 +115,7 @@ async def _compute(run_id: str, index: int, number: int) -> dict[str, Any]:
     workers.
     """
     bench = _current_bench()
-    await ledger.enter(current_runtime(), run_id, "fibonacci")
+    await ledger.record_body(current_runtime(), run_id, "fibonacci")
     total, cpu_s, pids = 0, 0.0, set()
     room = anyio.Semaphore(bench.pool.workers)
 

@@ -98,7 +98,7 @@ async def beat(scheduled: datetime, context: Mapping[str, Any]) -> None:
 
     async def record(transaction: Transaction) -> None:
         actual = datetime.now(UTC)
-        await ledger.enter(runtime, runtime.scope, "beat")
+        await ledger.record_body(runtime, runtime.scope, "beat")
         times = {
             "scheduled": scheduled.isoformat(),
             "actual": actual.isoformat(timespec="microseconds"),
@@ -142,7 +142,7 @@ async def watch(**given: Any) -> Mapping[str, Any]:
 
 async def _await_ticks(ticks: int) -> None:
     runtime = current_runtime()
-    await ledger.enter(runtime, runtime.scope, "await_ticks")
+    await ledger.record_body(runtime, runtime.scope, "await_ticks")
 
     async def enough() -> bool:
         async with borrowed(runtime.database.pool) as connection:
@@ -154,14 +154,14 @@ async def _await_ticks(ticks: int) -> None:
 async def _remove_schedule(parameters: HeartbeatParameters) -> None:
     # Here and not only after the run, so that what it tells is final.
     runtime = current_runtime()
-    await ledger.enter(runtime, runtime.scope, "remove_schedule")
+    await ledger.record_body(runtime, runtime.scope, "remove_schedule")
     await retry_on_disconnect(lambda: retire(runtime, parameters.schedules()))
 
 
 async def _tell() -> dict[str, Any]:
     """Wait for the ticks that are on their way, and count them all."""
     runtime = current_runtime()
-    await ledger.enter(runtime, runtime.scope, "tell")
+    await ledger.record_body(runtime, runtime.scope, "tell")
 
     async def all_ended() -> bool:
         pool = runtime.database.pool

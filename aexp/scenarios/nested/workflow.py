@@ -83,7 +83,7 @@ async def _both_ways(workflow: Level, run_id: str, pause_s: float) -> Mapping[st
 async def _work(run_id: str) -> str:
     """Run the step at the end of each branch; return the workflow that it ran in."""
     runtime = current_runtime()
-    await ledger.enter(runtime, run_id, STEP)
+    await ledger.record_body(runtime, run_id, STEP)
     runtime.progress.advance()
     return str(DBOS.workflow_id)
 

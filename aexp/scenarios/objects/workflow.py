@@ -176,7 +176,7 @@ class Cataloguer(DBOSConfiguredInstance):
         keys = await self.opened().keys()
         pages = _cut(keys, page_size(page, len(keys)))
         runtime = current_runtime()
-        await ledger.note(
+        await ledger.record_event(
             runtime, run_id, "objects.planned", {"objects": len(keys), "pages": len(pages)}
         )
         runtime.progress.begin(total=len(keys))
@@ -197,7 +197,7 @@ class Cataloguer(DBOSConfiguredInstance):
         written: list[int] = []
 
         async def copy(transaction: Transaction) -> int:
-            await ledger.enter(runtime, run_id, "list")
+            await ledger.record_body(runtime, run_id, "list")
             entries = await store.page(after, last)
             connection = await transaction.connection()
             await connection.copy_records_to_table(

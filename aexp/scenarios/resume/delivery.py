@@ -131,7 +131,7 @@ async def _exactly_once(runtime: Runtime, batch: Batch, published: Published) ->
     written: dict[str, int] = {}
 
     async def copy(transaction: Transaction) -> int:
-        await ledger.enter(runtime, batch.run_id, STEP)
+        await ledger.record_body(runtime, batch.run_id, STEP)
         batch.refuse(transaction.attempt)
         async with runtime.making_rows:
             bodies = await batch.load()
@@ -164,7 +164,7 @@ def _plain(statement: str, again: str | None = None) -> Delivery:
 
     async def publish(runtime: Runtime, batch: Batch, published: Published) -> int:
         async def insert() -> int:
-            await ledger.enter(runtime, batch.run_id, STEP)
+            await ledger.record_body(runtime, batch.run_id, STEP)
             status = DBOS.step_status
             batch.refuse(1 + (status.current_attempt or 0 if status is not None else 0))
             bodies = await batch.load()

@@ -67,7 +67,7 @@ async def add_one(
     runtime = current_runtime()
 
     async def body(transaction: Transaction) -> int:
-        await ledger.enter(runtime, run_id, STEP)
+        await ledger.record_body(runtime, run_id, STEP)
         await anyio.sleep(pause_s)
         connection = await transaction.connection()
         durable: int = await connection.fetchval(
