@@ -1,6 +1,10 @@
 """What stands before the routes: names, tokens, sizes, deadlines and headers.
 
 Pure ASGI, so that a stream is passed on as it comes and a client that leaves is noticed.
+
+Starlette's TrustedHostMiddleware answers a wrong name with 400 and a line of text, where 421 and
+problem details are due, and does not know a name that ends in a dot. uvicorn's limit_concurrency
+counts open connections that ask for nothing, and answers with text as well.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Errors as problem details (RFC 9457), each kind of ours mapped once."""
+"""Errors as problem details (RFC 9457), each kind of ours mapped once.
+
+No helper for FastAPI does it all: these are exception handlers, while the gate, which stands before
+the application, and the HTTP protocol, which stands before both, answer with problems too.
+"""
 
 from __future__ import annotations
 
