@@ -40,6 +40,7 @@ __all__ = [
     "RunMismatch",
     "RunUnfinished",
     "ScenarioError",
+    "Standstill",
     "TooManyRuns",
     "UnknownExecutor",
     "UnknownRun",
@@ -287,6 +288,19 @@ class ScenarioError(AexpError):
             f"{part} of scenario {scenario!r} raised {type(error).__name__}: {error}"
             " (--debug shows where)"
         )
+
+
+class Standstill(AexpError):
+    """Nothing of a run can move any more: each of its workflows waits for what does not come.
+
+    As an exit code it is 4 where one process tells another one; a command's is 1.
+    """
+
+    worker_code = 4
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
 
 
 class WorkerFailed(AexpError):

@@ -16,7 +16,8 @@ class History:
     ``workflows`` counts by status, ``steps`` counts checkpoints and ``copied`` those among them
     that a fork began with, ``bodies`` counts the step bodies that the ledger saw. ``unfinished``
     and ``repeated`` are samples of rows: workflows without an end, and step bodies that began
-    although their step had a durable checkpoint.
+    although their step had a durable checkpoint. ``timeout_s`` is the root's, when it was cancelled
+    at its end.
     """
 
     root_status: str
@@ -25,5 +26,6 @@ class History:
     steps: int
     bodies: int
     copied: int = 0
+    timeout_s: float | None = None
     unfinished: Sequence[Mapping[str, Any]] = ()
     repeated: Sequence[Mapping[str, Any]] = ()

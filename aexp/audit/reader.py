@@ -54,6 +54,7 @@ async def read_history(connection: Connection, run: Run, ending: Ending) -> Hist
         error=ending.error,
         workflows=by_status,
         steps=recorded,
+        timeout_s=await workflows.overrun_timeout_s(connection, run.run_id),
         unfinished=[dict(row) for row in unfinished],
         bodies=await connection.fetchval(
             "SELECT count(*) FROM aexp.ledger WHERE run_id = $1", run.run_id

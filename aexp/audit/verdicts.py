@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aexp.audit.history import History
+from aexp.engine.statuses import DEAD_LETTERED, ENDS
 from aexp.model.promise import Anomaly, Promise
 
 __all__ = ["PROMISES"]
@@ -15,18 +16,25 @@ def _ends(history: History) -> Sequence[Anomaly]:
         return ()
     if history.root_status == "ERROR":
         return [Anomaly(f"the workflow ended in error: {history.error}")]
+    if history.root_status == "CANCELLED":
+        return [Anomaly(f"the workflow was cancelled{_by_its_timeout(history)}")]
+    if history.root_status == DEAD_LETTERED:
+        return [Anomaly("the workflow was given up: DBOS had recovered it too often")]
     return [Anomaly(f"the workflow has not ended: its status is {history.root_status}")]
+
+
+def _by_its_timeout(history: History) -> str:
+    if history.timeout_s is None:
+        return ""
+    return f" by its timeout of {history.timeout_s:g} s"
 
 
 def _nothing_left(history: History) -> Sequence[Anomaly] | None:
     if not history.workflows:
         return None
-    # A child that ended in error is its parent's affair; one without an end is nobody's.
-    left = {
-        status: count
-        for status, count in history.workflows.items()
-        if status not in {"SUCCESS", "ERROR"}
-    }
+    # A child that ended in error, or that a timeout or somebody on purpose has cancelled, is its
+    # parent's affair; one without an end is nobody's.
+    left = {status: count for status, count in history.workflows.items() if status not in ENDS}
     if not left:
         return ()
     what = ", ".join(f"{count} {status}" for status, count in sorted(left.items()))

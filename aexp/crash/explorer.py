@@ -39,7 +39,7 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
 from aexp.database.copies import open_copies
 from aexp.engine.runtime import application_version
-from aexp.errors import AexpError, WorkerFailed, first_of_ours
+from aexp.errors import AexpError, Standstill, WorkerFailed, first_of_ours
 from aexp.model.run import Run
 from aexp.model.scenario import scenario_code
 from aexp.processes.signals import Stop, until_stopped
@@ -79,7 +79,8 @@ class Explorer:
     async def explore(self, stop: Stop) -> Exploration:
         """Make every experiment, or as many as there is time for until ``stop`` is asked for.
 
-        Raises what ends the baseline: WorkerFailed, NothingToExplore, DatabaseError, UsageError.
+        Raises what ends the baseline: WorkerFailed, Standstill, NothingToExplore, DatabaseError,
+        UsageError.
         An error that ends the experiments after it is the ``failure`` of what was found until then.
         """
         if self.request.stops_server:
@@ -365,8 +366,11 @@ def _has_ended(experiment: Experiment) -> bool:
 
 
 def _check_alone(experiment: Experiment) -> None:
-    """Raise when the worker of a run without a fault failed, or wrote past the proxy."""
+    """Raise when the worker of a run without a fault failed, found that nothing can move any more,
+    or wrote past the proxy."""
     life = experiment.evidence.lives[-1]
+    if life.standstill is not None:
+        raise Standstill(life.standstill)
     if life.code not in {0, None}:
         raise WorkerFailed(life.pid, life.code, life.last_words.removeprefix("aexp: error: "))
     if not experiment.connections:

@@ -23,6 +23,7 @@ from aexp.engine.registry import UNFINISHED, bind, class_name, current_execution
 from aexp.engine.runtime import Runtime, current_runtime
 from aexp.engine.tables.workflows import HAVE_ENDED
 from aexp.engine.tracing import current_context
+from aexp.engine.waiting import waiting
 
 __all__ = ["ChildFailed", "fan_out", "parent_of"]
 
@@ -196,7 +197,8 @@ async def _collect(runtime: Runtime, stem: str, count: int, return_exceptions: b
 async def _await_all(runtime: Runtime, stem: str, count: int) -> list[tuple[Exception | None, Any]]:
     """Wait until all children of ``stem`` have ended; their errors and outputs, in order."""
     ids = _child_ids(stem, count)
-    await runtime.until(partial(_all_ended, runtime, ids))
+    with waiting("results", ids):
+        await runtime.until(partial(_all_ended, runtime, ids))
     ended = await DBOS.list_workflows_async(workflow_ids=ids, load_input=False)
     by_id = {status.workflow_id: status for status in ended}
     outcomes: list[tuple[Exception | None, Any]] = []

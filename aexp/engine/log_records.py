@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 
 from structlog.typing import EventDict, WrappedLogger
 
 from aexp.log import adopt_library
 
-__all__ = ["adopt_records", "expect_cancellations"]
+__all__ = ["adopt_records", "expect_cancellations", "find_cancelled", "watch_cancellations"]
 
 # DBOS stamps its records with these (dbos/_logger.py, DBOSLogTransformer).
 _STAMPS = {"operationUUID": "workflow_id", "executorID": "executor_id"}
@@ -49,7 +50,48 @@ class _NoCancellations(logging.Filter):
     """Drops DBOS's warning for each task that is cancelled, while that is what is wanted."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("Asyncio task cancelled")
+        return not str(record.msg).startswith(_CANCELLED)
+
+
+# What DBOS says when a CancelledError leaves a step or a workflow (dbos 3.4, _outcome.py).
+_CANCELLED = "Asyncio task cancelled"
+_LIBRARIES = ("dbos", "asyncio", "concurrent", "anyio")
+_cancelled: dict[str, str | None] = {}
+
+
+class _CancellationWatcher(logging.Filter):
+    """Notes which step, or None for its body, a CancelledError has left first in a workflow."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        dbos = sys.modules["dbos"].DBOS
+        if str(record.msg).startswith(_CANCELLED) and (workflow_id := dbos.workflow_id) is not None:
+            in_step = dbos.step_id is not None
+            _cancelled.setdefault(workflow_id, _left_by(sys.exc_info()[1]) if in_step else None)
+        return True
+
+
+def _left_by(error: BaseException | None) -> str | None:
+    """Return the name of the outermost function of a user's that ``error`` has left."""
+    trace = error.__traceback__ if error is not None else None
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in _LIBRARIES:
+            return trace.tb_frame.f_code.co_name
+        trace = trace.tb_next
+    return None
+
+
+def watch_cancellations() -> None:
+    """Note from now on what is left by a CancelledError, see :func:`find_cancelled`."""
+    logger = logging.getLogger("dbos")
+    if not any(isinstance(known, _CancellationWatcher) for known in logger.filters):
+        logger.addFilter(_CancellationWatcher())
+
+
+def find_cancelled() -> Mapping[str, str | None]:
+    """Return, by workflow of this process, which step a CancelledError has left; None where it was
+    the workflow's body."""
+    return dict(_cancelled)
 
 
 def expect_cancellations() -> None:

@@ -32,8 +32,10 @@ __all__ = [
     "forget_instances",
     "is_workflow",
     "lacks_instance",
+    "serves_queue",
     "stop_claiming",
     "workflow_name",
+    "workflow_names",
 ]
 
 
@@ -91,6 +93,19 @@ def stop_claiming(dbos: DBOS) -> None:
     """Claim no more work from queues and fire no more schedules, as DBOS.destroy does first."""
     for event in dbos.background_thread_stop_events:
         event.set()
+
+
+def serves_queue(dbos: DBOS, name: str, application: str | None) -> bool:
+    """Return whether this process claims from the registered queue ``name`` of an application."""
+    # DBOS lists what is its application's or nobody's, and of these what it was told to listen to.
+    listening = dbos._listening_queues  # noqa: SLF001 - see above
+    ours = application in {None, dbos._sys_db.app_name}  # noqa: SLF001
+    return ours and (listening is None or name in listening)
+
+
+def workflow_names() -> frozenset[str]:
+    """Return the names of the workflows that this process knows."""
+    return frozenset(_get_or_create_dbos_registry().workflow_info_map)
 
 
 def active_workflows(dbos: DBOS) -> set[str]:

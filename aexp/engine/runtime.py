@@ -7,12 +7,13 @@ psycopg pool in bounded threads, what a step writes goes through our asyncpg con
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import anyio
 import anyio.to_thread
@@ -24,10 +25,11 @@ from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSClient, DBOSConfig
 from aexp.database import Database, DatabaseUrl, open_database
 from aexp.database.connect import alive_when_used, psycopg_engine
 from aexp.database.retry import retry_on_disconnect
-from aexp.engine.log_records import expect_cancellations
+from aexp.engine.log_records import expect_cancellations, watch_cancellations
 from aexp.engine.registry import active_workflows, stop_claiming
 from aexp.engine.tables.schedules import set_queue_poll
 from aexp.engine.tracing import begin_tracing, flush_spans
+from aexp.engine.waiting import watch_waits
 from aexp.errors import DatabaseError
 from aexp.processes.progress import Progress
 from aexp.settings import Settings
@@ -68,7 +70,7 @@ class Queue:
     With ``shared`` it has the name as it stands, for code that enqueues on it by that name.
     """
 
-    name: str
+    name: str = field(kw_only=False)
     shared: bool = False
     worker_concurrency: int | None = None
     global_concurrency: int | None = None
@@ -90,6 +92,9 @@ class Runtime:
     queue_names: Mapping[str, str]
     progress: Progress
     dbos: DBOS
+    application: str = APPLICATION_NAME
+    # The tasks there were before any resource and any workflow.
+    own_tasks: frozenset[asyncio.Task[Any]] = frozenset()
     draining: anyio.Event = field(default_factory=anyio.Event)
     # Set when the schedules of the run have been applied.
     scheduled: anyio.Event = field(default_factory=anyio.Event)
@@ -253,6 +258,8 @@ async def open_runtime(
             # Entered last, so left first: nothing that a running workflow uses is taken from it
             # while DBOS could still record that it failed.
             stack.push_async_callback(_destroy)
+            watch_cancellations()
+            watch_waits()
             DBOS.launch()
         except (sqlalchemy.exc.DBAPIError, asyncpg.PostgresError, OSError) as error:
             reason = " ".join(str(getattr(error, "orig", error)).split())
@@ -288,6 +295,8 @@ async def _assemble(
         },
         progress=progress or Progress(),
         dbos=dbos,
+        application=application,
+        own_tasks=frozenset(asyncio.all_tasks()),
     )
 
 

@@ -33,6 +33,7 @@ from aexp.processes.progress import Progress
 from aexp.processes.signals import Stop
 from aexp.runs.forks import fork_root
 from aexp.runs.leases import has_others, lease_holders, lease_run, session_name, try_lead
+from aexp.runs.standstill import StandstillWatch
 from aexp.runs.store import get_run, record_end, record_start
 from aexp.settings import Settings
 
@@ -57,13 +58,16 @@ async def execute(
     *,
     crash_after: int | None = None,
     hosted: bool = False,
+    deadline: float | None = None,
 ) -> Outcome:
     """Work on ``run`` until all its workflows have ended, or until ``stop`` is asked for.
 
     Other executors may work on the run at the same time; one of them leads it. A run that has ended
     already is not touched. Raises RunBusy when another process of this executor has the run,
     RunElsewhere when an executor that is not alive has some of its workflows, what the scenario's
-    ``check_facts`` raises, and DatabaseUnreachable when the database fails for good.
+    ``check_facts`` raises, DatabaseUnreachable when the database fails for good, and Standstill
+    when nothing of the run can move any more: with a ``deadline``, in seconds since the epoch,
+    before that.
 
     A ``hosted`` run is worked on for a host: executors that are away are waited for, and nothing is
     done once nobody hosts it any more.
@@ -86,7 +90,18 @@ async def execute(
             await record_start(connection, run.run_id, settings.executor_id)
         if crash_after is not None:
             progress.observe(partial(_kill_after, progress, crash_after))
-        work = _Work(run, scenario, parameters, settings, url, progress, connection, stop)
+        work = _Work(
+            run,
+            scenario,
+            parameters,
+            settings,
+            url,
+            progress,
+            connection,
+            stop,
+            hosted=hosted,
+            deadline=deadline,
+        )
         try:
             outcome = await work.run_to_end()
         except DatabaseUnreachable:
@@ -182,6 +197,8 @@ class _Work:
     progress: Progress
     connection: Connection
     stop: Stop
+    hosted: bool
+    deadline: float | None
 
     async def run_to_end(self) -> Outcome:
         """Launch DBOS, start the root workflow, and see everything end, or drain."""
@@ -220,16 +237,19 @@ class _Work:
             await get_run(self.connection, self.run.run_id)
         await apply_schedules(runtime, schedules, self.stop.asked)
         await self._start(runtime)
-        if not await self._await(_root_has_begun):
+        watch = None
+        if not self.hosted:
+            watch = StandstillWatch(runtime, self.connection, self.run, self.deadline)
+        if not await self._await(_root_has_begun, watch):
             return False
         with _connected_throughout(self.run):
             if not await _root_has_ended(self.connection, self.run):
                 await poll_rarely(runtime, ROOT_QUEUE)
-        if not await self._await(_root_has_ended):
+        if not await self._await(_root_has_ended, watch):
             return False
         await retire(runtime, schedules)
         # What the root started and did not wait for belongs to the run too.
-        if not await self._await(has_ended):
+        if not await self._await(has_ended, watch):
             return False
         await remove_queues(runtime)
         await self._await_others_gone()
@@ -287,14 +307,23 @@ class _Work:
             )
         log.info("run.started", parameters=dict(self.run.parameters))
 
-    async def _await(self, condition: Callable[[Connection, Run], Awaitable[bool]]) -> bool:
-        """Wait until ``condition`` is true; return False when a stop was asked for before."""
+    async def _await(
+        self,
+        condition: Callable[[Connection, Run], Awaitable[bool]],
+        watch: StandstillWatch | None = None,
+    ) -> bool:
+        """Wait until ``condition`` is true; return False when a stop was asked for before.
+
+        Raises Standstill when ``watch`` sees that it never will be.
+        """
         interval = _POLL_S
         with _connected_throughout(self.run):
             while not await condition(self.connection, self.run):
                 with anyio.move_on_after(interval):
                     await self.stop.event.wait()
                     return False
+                if watch is not None:
+                    await watch.look()
                 interval = min(interval * 1.1, _SLOWEST_POLL_S)
         return True
 

@@ -61,7 +61,25 @@ BROKEN_WORKFLOWS = [
             f"the workflow has not ended: its status is {status}",
             [],
         )
-        for status in ("PENDING", "NOT STARTED", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+        for status in ("PENDING", "NOT STARTED")
+    ),
+    Violation(
+        "ends",
+        replace(ENDED_WELL, root_status="CANCELLED"),
+        "the workflow was cancelled",
+        [],
+    ),
+    Violation(
+        "ends",
+        replace(ENDED_WELL, root_status="CANCELLED", timeout_s=0.5),
+        "the workflow was cancelled by its timeout of 0.5 s",
+        [],
+    ),
+    Violation(
+        "ends",
+        replace(ENDED_WELL, root_status="MAX_RECOVERY_ATTEMPTS_EXCEEDED"),
+        "the workflow was given up: DBOS had recovered it too often",
+        [],
     ),
     Violation(
         "nothing_left",
@@ -75,8 +93,8 @@ BROKEN_WORKFLOWS = [
     ),
     Violation(
         "nothing_left",
-        replace(ENDED_WELL, workflows={"SUCCESS": 20, "CANCELLED": 1}),
-        "workflows without an end: 1 CANCELLED",
+        replace(ENDED_WELL, workflows={"SUCCESS": 20, "MAX_RECOVERY_ATTEMPTS_EXCEEDED": 1}),
+        "workflows without an end: 1 MAX_RECOVERY_ATTEMPTS_EXCEEDED",
         [],
     ),
     Violation(
@@ -208,6 +226,10 @@ CLEAN: dict[str, tuple[Sequence[Promise[Any]], Any]] = {
     "a child in error is its parent's affair": (
         WORKFLOW_PROMISES,
         replace(ENDED_WELL, workflows={"SUCCESS": 20, "ERROR": 1}),
+    ),
+    "a child was cancelled, which somebody or its timeout has asked for": (
+        WORKFLOW_PROMISES,
+        replace(ENDED_WELL, workflows={"SUCCESS": 20, "CANCELLED": 1}),
     ),
     "all published once": (RESUME_PROMISES, ALL_PUBLISHED),
     "idempotent": (RESUME_PROMISES, replace(ALL_PUBLISHED, delivery="idempotent")),

@@ -19,7 +19,7 @@ from aexp.engine.recorder.declared import effect_reporter
 from aexp.engine.recorder.effects import own_addresses, record_effects
 from aexp.engine.recorder.steps import FileWriter, record_steps
 from aexp.engine.registry import forget_instances
-from aexp.errors import Interrupted, first_of_ours
+from aexp.errors import Interrupted, Standstill, first_of_ours
 from aexp.log import configure_logging
 from aexp.model.run import Run
 from aexp.processes.loop import run_on_loop
@@ -46,6 +46,7 @@ def warm(target: str) -> None:
 
 def live(job: Mapping[str, Any]) -> int:
     """Work on the run of ``job`` to its end; the exit code, 0 when all of it has ended."""
+    deadline = time.time() + job["deadline_s"]
     tempfile.tempdir = None
     settings = load_settings({**job["settings"], "database_url": job["url"]})
     adopt_records()
@@ -60,22 +61,33 @@ def live(job: Mapping[str, Any]) -> int:
         record_effects(write, own=own_addresses(DatabaseUrl.parse(job["url"])))
         if job["instances"] is False:
             forget_instances()
-        return run_on_loop(settings.loop, partial(_work, run, scenario, settings, job["url"]))
+        work = partial(_work, run, scenario, settings, job["url"], deadline)
+        return run_on_loop(settings.loop, work)
     except (Exception, SystemExit) as error:
         cause = first_of_ours(error)
         if cause is None or settings.debug:
             traceback.print_exception(error)
         told = cause if cause is not None else f"{type(error).__name__}: {error}"
         sys.stderr.write(f"aexp: error: {told}\n")
+        if isinstance(cause, Standstill):
+            return Standstill.worker_code
         return cause.exit_code if cause is not None else 1
 
 
-async def _work(run: Run, scenario: Any, settings: Any, url: str) -> int:
+async def _work(run: Run, scenario: Any, settings: Any, url: str, deadline: float) -> int:
     async with (
         stop_on_signals(partial(os._exit, Interrupted.exit_code)) as stop,
         anyio.create_task_group() as group,
     ):
         group.start_soon(await_supervisor_gone, stop, settings.drain_timeout_s)
-        outcome = await execute(run, scenario, settings, DatabaseUrl.parse(url), Progress(), stop)
+        outcome = await execute(
+            run,
+            scenario,
+            settings,
+            DatabaseUrl.parse(url),
+            Progress(),
+            stop,
+            deadline=deadline,
+        )
         group.cancel_scope.cancel()
     return 0 if outcome == "completed" else Interrupted.exit_code

@@ -23,6 +23,7 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, connect
 from aexp.engine.tables.steps import is_recorded
 from aexp.engine.tables.workflows import rename_version
+from aexp.errors import Standstill
 from aexp.model.run import Run
 from aexp.processes.child import Child
 from aexp.settings import Settings
@@ -108,6 +109,8 @@ class WorkerSequence:
                 self.stood.append(await _stands(self.setup.connection, landed))
             if record.code in {0, None}:
                 return
+            if record.standstill is not None and not (record.stalled or wrong):
+                return
             if not (record.killed or record.stalled or wrong):
                 restarts += 1
                 if not self.watch.landed or restarts > _MOST_RESTARTS:
@@ -159,11 +162,14 @@ class WorkerSequence:
                 code = await worker.wait()
         await self.watch.calm()
         log = await read_log(job, show=self.terms.show_logs)
+        stands = code == Standstill.worker_code and wrong is None
         record = LifeRecord(
             pid=worker.pid,
             code=None if waiting.cancelled_caught else code,
             killed=any(landed.code is not None for landed in self.watch.landed[struck:]),
-            stalled=given_up and wrong is None,
+            # After a lost acknowledgement a worker may not know of a claim of its own.
+            stalled=(given_up and wrong is None) or (stands and self.watch.lost_in(life)),
+            standstill=_last_error(log) if stands else None,
             stranded=stranded,
             log=log.splitlines()[-LAST_LINES:],
         )
@@ -213,8 +219,15 @@ def make_job(
         folder=setup.folder,
         log=setup.folder / f"log.{life}",
         bodies=setup.bodies,
+        deadline_s=terms.deadline_s,
         instances=instances,
     )
+
+
+def _last_error(log: str) -> str:
+    prefix = "aexp: error: "
+    errors = [line for line in log.splitlines() if line.startswith(prefix)]
+    return errors[-1].removeprefix(prefix) if errors else "nothing of the run can move any more"
 
 
 async def read_log(job: WorkerJob, *, show: bool = False) -> str:

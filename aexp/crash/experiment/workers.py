@@ -30,6 +30,7 @@ class WorkerJob:
 
     ``folder`` takes what it writes, ``log`` its log lines, ``bodies`` a note of each step body that
     begins. Without ``instances`` it forgets every configured instance before it launches DBOS.
+    It has ``deadline_s`` to come to the end of the run.
     """
 
     run: Run
@@ -38,6 +39,7 @@ class WorkerJob:
     folder: Path
     log: Path
     bodies: Path
+    deadline_s: float
     instances: bool = True
 
     def payload(self) -> dict[str, Any]:
@@ -51,6 +53,7 @@ class WorkerJob:
             "settings": {**settings, "log_format": "console"},
             "url": self.url.libpq,
             "bodies": str(self.bodies),
+            "deadline_s": self.deadline_s,
             "instances": self.instances,
         }
 

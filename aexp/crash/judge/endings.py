@@ -41,8 +41,17 @@ def run_ends(comparison: BaselineComparison) -> Sequence[Anomaly]:
     life = next((life for life in must_end if life.code != 0), found.lives[-1])
     number = found.lives.index(life) + 1
     row: dict[str, Any] = {"process": number, "pid": life.pid, "code": life.code}
+    left = [_workflow(row) for row in found.workflows if row.status in UNFINISHED]
+    if life.standstill is not None:
+        return [
+            Anomaly(
+                life.standstill,
+                [row, *left[:SAMPLE]],
+                kind="run_not_ended",
+                cause=_without_times(life.standstill),
+            )
+        ]
     if life.code is None:
-        left = [_workflow(row) for row in found.workflows if row.status in UNFINISHED]
         return [
             Anomaly(
                 "the run did not end within its deadline",
@@ -63,6 +72,10 @@ def run_ends(comparison: BaselineComparison) -> Sequence[Anomaly]:
     if found.status in UNFINISHED:
         return [Anomaly(f"the root workflow is {found.status}", kind="run_not_ended")]
     return ()
+
+
+def _without_times(standstill: str) -> str:
+    return standstill.partition(", and that lasts ")[0]
 
 
 def same_result(comparison: BaselineComparison) -> Sequence[Anomaly] | None:

@@ -142,6 +142,7 @@ class LifeRecord:
     ``code`` is its exit code, negative for a signal, None when it outlived the deadline and was
     ended by us; ``killed`` says that it was a fault's kill that ended it, ``stalled`` that it lived
     on after a lost acknowledgement, did nothing more, and was killed to be started again.
+    ``standstill`` is why nothing of the run could move any more, by its own account.
     ``stranded`` is what kept a wrongly started one from the work, None where it was not wrong or
     came to the end all the same. ``stopped``: a SIGSTOP was to hold it up. ``log`` are its last
     lines.
@@ -151,6 +152,7 @@ class LifeRecord:
     code: int | None
     killed: bool
     stalled: bool = False
+    standstill: str | None = None
     stranded: Stranded | None = None
     stopped: bool = False
     log: Sequence[str] = ()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 
 from aexp.database.connect import Connection, Queryable
-from aexp.engine.statuses import UNFINISHED
+from aexp.engine.statuses import ENDS, UNFINISHED
 from aexp.engine.tables.texts import bounded
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "list_of_version",
     "list_tree",
     "list_with_outcomes",
+    "overrun_timeout_s",
     "rename_version",
     "reopen",
     "status_of",
@@ -186,16 +187,25 @@ async def list_all(connection: Queryable, most_bytes: int) -> Sequence[asyncpg.R
 async def list_not_ended_well(
     connection: Queryable, version: str, limit: int
 ) -> Sequence[asyncpg.Record]:
-    """Return workflows of an application version that have neither result nor error, the oldest
-    first.
-    """
+    """Return workflows of an application version that have come to no end, the oldest first."""
     return await connection.fetch(
         "SELECT workflow_uuid AS workflow_id, name, status, recovery_attempts, queue_name"
         " FROM dbos.workflow_status WHERE application_version = $1"
-        " AND status NOT IN ('SUCCESS', 'ERROR') ORDER BY created_at LIMIT $2",
+        " AND status <> ALL($3::text[]) ORDER BY created_at LIMIT $2",
         version,
         limit,
+        ENDS,
     )
+
+
+async def overrun_timeout_s(connection: Queryable, workflow_id: str) -> float | None:
+    """Return the timeout at whose end a workflow was cancelled; None when it was not so."""
+    timeout_ms: int | None = await connection.fetchval(
+        "SELECT workflow_timeout_ms FROM dbos.workflow_status WHERE workflow_uuid = $1"
+        " AND status = 'CANCELLED' AND workflow_deadline_epoch_ms <= updated_at",
+        workflow_id,
+    )
+    return timeout_ms / 1000 if timeout_ms is not None else None
 
 
 async def list_tree(
