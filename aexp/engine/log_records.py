@@ -90,7 +90,8 @@ def watch_cancellations() -> None:
 
 def find_cancelled() -> Mapping[str, str | None]:
     """Return, by workflow of this process, which step a CancelledError has left; None where it was
-    the workflow's body."""
+    the workflow's body.
+    """
     return dict(_cancelled)
 
 

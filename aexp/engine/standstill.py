@@ -34,7 +34,8 @@ _NOW = -math.inf
 
 class Cause(IntEnum):
     """Why a workflow does not move, in the order in which it is told: first what is nobody's wait
-    for another."""
+    for another.
+    """
 
     UNSERVED = 1
     MISSING = 2
@@ -51,7 +52,8 @@ class Cause(IntEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfinishedWorkflow:
     """A workflow as its row has it, or one that is waited for and has ended. Times are in seconds
-    since the epoch."""
+    since the epoch.
+    """
 
     workflow_id: str
     name: str
@@ -67,7 +69,8 @@ class UnfinishedWorkflow:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredQueue:
     """A queue that a process has registered: whether this one serves it, and whether its limit is
-    reached. ``full`` is that limit, None while there is a place or nobody can tell."""
+    reached. ``full`` is that limit, None while there is a place or nobody can tell.
+    """
 
     served: bool
     full: int | None = None
@@ -140,7 +143,8 @@ class Blockage:
 
 def find_standstill(look: RunLook, *, before: float = math.inf) -> Sequence[Blockage]:
     """Return why nothing of the run moves before that time, the most telling first; nothing when
-    something may."""
+    something may.
+    """
     if look.scheduled:
         return ()
     rows = {row.workflow_id: row for row in look.workflows}

@@ -33,7 +33,8 @@ _PLAIN = (
 
 def describe_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, str]:
     """Return a text of the arguments for people, of 200 characters at most, and a digest of all of
-    them. Never raises for what a class of the user's makes of its comparison or its repr."""
+    them. Never raises for what a class of the user's makes of its comparison or its repr.
+    """
     digest = hashlib.blake2b(digest_size=12)
     shown: list[str] = []
     length = 0

@@ -16,7 +16,8 @@ __all__ = ["effect_reporter"]
 
 def effect_reporter(write: Callable[[Record], None]) -> Callable[[str, str, bool], None]:
     """Return what :func:`aexp.durable.effect.report_effects` takes: it hands ``write`` a record of
-    each effect that is declared in a workflow."""
+    each effect that is declared in a workflow.
+    """
 
     def report(name: str, key: str, idempotent: bool) -> None:  # noqa: FBT001 - as it is called
         workflow_id = DBOS.workflow_id

@@ -75,7 +75,8 @@ def _origin() -> str | None:
 def caller(means: Collection[str]) -> str:
     """Return whose doing it is what happens now: ``own`` where a workflow's code, or a library that
     it uses, is what calls the standard library; ``means`` where one of the modules ``means`` is on
-    the way, and ``library`` where DBOS or aexp is."""
+    the way, and ``library`` where DBOS or aexp is.
+    """
     frames = _frames(sys._getframe(1))  # noqa: SLF001 - see above
     whose = "own"
     for frame in frames:

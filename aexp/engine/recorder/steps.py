@@ -58,7 +58,8 @@ _starting: contextvars.ContextVar[tuple[Any, Sequence[Any], Mapping[str, Any]] |
 
 def record_steps(write: Callable[[Record], None]) -> None:
     """Hand ``write`` a record of each call, begin and end of a step in this process from now on; it
-    is called in whatever thread the step is in. To be called in the thread of the loop."""
+    is called in whatever thread the step is in. To be called in the thread of the loop.
+    """
     track_origins()
     _record_invocations(write)
     _record_children(write)
@@ -209,7 +210,8 @@ def _record_children(write: Callable[[Record], None]) -> None:
 
 def _note_starting(name: str, before: int) -> None:
     """Have the class method ``name`` of DBOS say what it starts; it takes the workflow as the last
-    of the ``before`` arguments that come first."""
+    of the ``before`` arguments that come first.
+    """
     original = getattr(DBOS, name).__func__
 
     def starting(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -16,7 +16,8 @@ async def list_unfinished(
     connection: Queryable, version: str, targets: Collection[str], limit: int
 ) -> Sequence[asyncpg.Record]:
     """Return the workflows of an application version that have not ended, and ``targets`` however
-    they stand, the oldest first; times in milliseconds."""
+    they stand, the oldest first; times in milliseconds.
+    """
     return await connection.fetch(
         "SELECT workflow_uuid AS workflow_id, name, status, queue_name AS queue, executor_id,"
         " application_version AS version, updated_at, delay_until_epoch_ms AS delayed_ms,"
@@ -33,7 +34,8 @@ async def list_unfinished(
 
 async def list_queues(connection: Queryable, names: Collection[str]) -> Sequence[asyncpg.Record]:
     """Return those of the queues that are registered: their limits, ``partitioned``, whose they
-    are (``application``), and how many workflows of each are ``pending``."""
+    are (``application``), and how many workflows of each are ``pending``.
+    """
     return await connection.fetch(
         "SELECT name, concurrency, worker_concurrency, application_name AS application,"
         " coalesce(partition_concurrency, partition_worker_concurrency, partition_rate_limit_max)"
