@@ -15,12 +15,15 @@ from aexp.errors import UsageError
 __all__ = [
     "DEFAULT_HOME",
     "URL_VARIABLES",
+    "announce_url",
     "configured_url",
     "home_of_environment",
+    "read_variable",
     "url_of_environment",
 ]
 
-URL_VARIABLES = ("AEXP_DATABASE_URL", "DBOS_SYSTEM_DATABASE_URL")
+_DBOS_VARIABLE = "DBOS_SYSTEM_DATABASE_URL"
+URL_VARIABLES = ("AEXP_DATABASE_URL", _DBOS_VARIABLE)
 DEFAULT_HOME = Path(".aexp")
 
 CONFIG_FILE = Path("dbos-config.yaml")
@@ -30,6 +33,17 @@ _VARIABLE = re.compile(r"\$\{([^}]+)\}")
 def url_of_environment() -> str | None:
     """Return the database URL that a variable gives."""
     return next((url for name in URL_VARIABLES if (url := os.environ.get(name))), None)
+
+
+def announce_url(url: str, variable: str = _DBOS_VARIABLE) -> None:
+    """Let modules that are imported from now on find the database that is used in ``variable``,
+    unless given where DBOS looks for it, whatever stood there before."""
+    os.environ[variable] = url
+
+
+def read_variable(name: str) -> str | None:
+    """Return what a variable of the user's says; None when it is empty or not set."""
+    return os.environ.get(name) or None
 
 
 def home_of_environment() -> Path:

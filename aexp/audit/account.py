@@ -108,7 +108,7 @@ async def audit_run(
     Of a run that begins with another's steps the scenario's own evidence is not what it did, so
     that what the scenario promises and would tell is left open.
     """
-    ending = await read_ending(url, connection, run)
+    ending = await read_ending(url, connection, run, serializer=scenario.declared.serializer)
     history = await read_history(connection, run, ending)
     duplicates: int | None = None
     if run.inherits:

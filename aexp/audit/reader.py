@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import anyio.to_thread
-from dbos import DBOSClient
+from dbos import DBOSClient, Serializer
 
 from aexp.audit.history import History
 from aexp.database import DatabaseUrl
@@ -19,10 +19,13 @@ from aexp.runs.store import WAS_CANCELLED, list_processes
 __all__ = ["read_ending", "read_history"]
 
 
-async def read_ending(url: DatabaseUrl, connection: Connection, run: Run) -> Ending:
-    """Read how the root workflow stands; its result is deserialised by DBOS itself."""
+async def read_ending(
+    url: DatabaseUrl, connection: Connection, run: Run, *, serializer: Serializer | None = None
+) -> Ending:
+    """Read how the root workflow stands; its result is deserialised by DBOS itself, by means of
+    ``serializer`` where the module that made it has one of its own."""
     processes = await list_processes(connection, run.run_id)
-    found = await anyio.to_thread.run_sync(_root, url, run.run_id)
+    found = await anyio.to_thread.run_sync(_root, url, run.run_id, serializer)
     if found is None:
         cancelled = await connection.fetchval(
             f"SELECT {WAS_CANCELLED} FROM aexp.runs WHERE run_id = $1",  # noqa: S608 - our own words
@@ -33,10 +36,11 @@ async def read_ending(url: DatabaseUrl, connection: Connection, run: Run) -> End
     return Ending(found.status, found.output, error, processes)
 
 
-def _root(url: DatabaseUrl, workflow_id: str) -> Any:
+def _root(url: DatabaseUrl, workflow_id: str, serializer: Serializer | None) -> Any:
     engine = psycopg_engine(url, pool_size=1)
     try:
-        client = DBOSClient(system_database_engine=engine, lazy=True)
+        own: dict[str, Any] = {} if serializer is None else {"serializer": serializer}
+        client = DBOSClient(system_database_engine=engine, lazy=True, **own)
         found = client.list_workflows(workflow_ids=[workflow_id], load_input=False)
         return found[0] if found else None
     finally:

@@ -10,7 +10,7 @@ from aexp.database.url import DatabaseUrl
 from aexp.errors import NoRuns
 from aexp.settings import Settings
 
-__all__ = ["embedded_home", "locate_database"]
+__all__ = ["embedded_home", "locate_database", "running_database"]
 
 
 def locate_database(settings: Settings, *, only_known: bool = False) -> DatabaseUrl:
@@ -24,6 +24,14 @@ def locate_database(settings: Settings, *, only_known: bool = False) -> Database
     if only_known and not embedded.has_data(settings.home):
         raise NoRuns(settings.home)
     return embedded.start(settings.home)
+
+
+def running_database(settings: Settings) -> DatabaseUrl | None:
+    """Return the URL that :func:`locate_database` would, but start nothing: None where no URL is
+    given and the embedded server does not run."""
+    if settings.database_url is None and embedded.running_pid(settings.home) is None:
+        return None
+    return locate_database(settings)
 
 
 def embedded_home(settings: Settings) -> Path | None:

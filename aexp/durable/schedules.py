@@ -17,7 +17,8 @@ import anyio.to_thread
 from dbos import DBOS
 
 from aexp.database.retry import retry_on_disconnect
-from aexp.engine.runtime import SCHEDULER_POLL_S, Runtime
+from aexp.engine.config import SCHEDULER_POLL_S
+from aexp.engine.runtime import Runtime
 
 __all__ = ["Schedule", "apply_schedules", "retire"]
 

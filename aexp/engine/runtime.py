@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -20,24 +19,24 @@ import anyio.to_thread
 import asyncpg
 import sqlalchemy
 import structlog
-from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSClient, DBOSConfig
+from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSClient
 
 from aexp.database import Database, DatabaseUrl, open_database
-from aexp.database.connect import alive_when_used, psycopg_engine
+from aexp.database.connect import psycopg_engine
 from aexp.database.retry import retry_on_disconnect
+from aexp.engine.config import APPLICATION_NAME, make_config
+from aexp.engine.declared import Declared
 from aexp.engine.log_records import expect_cancellations, watch_cancellations
 from aexp.engine.registry import active_workflows, stop_claiming
 from aexp.engine.tables.schedules import set_queue_poll
-from aexp.engine.tracing import begin_tracing, flush_spans
+from aexp.engine.tracing import flush_spans
 from aexp.engine.waiting import watch_waits
 from aexp.errors import DatabaseError
 from aexp.processes.progress import Progress
 from aexp.settings import Settings
 
 __all__ = [
-    "APPLICATION_NAME",
     "ROOT_QUEUE",
-    "SCHEDULER_POLL_S",
     "Queue",
     "Runtime",
     "application_version",
@@ -47,14 +46,12 @@ __all__ = [
     "remove_queues",
 ]
 
-APPLICATION_NAME = "aexp"
 # Where the root workflow of a run is enqueued; a runtime that is to start one has it among its own.
 ROOT_QUEUE = "aexp"
 DRAIN_POLL_S = 0.02
 _POLL_S = 0.02
 _SLOWEST_POLL_S = 0.25
 _RARE_POLL_S = 1.0
-SCHEDULER_POLL_S = 0.25
 log = structlog.stdlib.get_logger("aexp.engine.runtime")
 
 
@@ -173,36 +170,6 @@ def current_runtime() -> Runtime:
     return _current
 
 
-def _config(
-    settings: Settings,
-    url: DatabaseUrl,
-    application: str,
-    scope: str,
-    session_name: str,
-) -> DBOSConfig:
-    return {
-        "name": application,
-        "system_database_url": url.libpq,
-        "application_version": application_version(scope),
-        "executor_id": settings.executor_id,
-        # DBOS's default is unbounded: a thousand gathered calls would make a thousand threads.
-        "max_executor_threads": settings.executor_threads,
-        "sys_db_pool_size": settings.system_pool_size,
-        "db_engine_kwargs": {
-            **alive_when_used(),
-            "connect_args": {"application_name": session_name},
-        },
-        "notification_listener_polling_interval_sec": 0.1,
-        "scheduler_polling_interval_sec": SCHEDULER_POLL_S,
-        # What aexp.log has set: DBOS would set its logger back to INFO.
-        "log_level": logging.getLevelName(logging.getLogger("dbos").getEffectiveLevel()),
-        "run_migrations": False,
-        # To the provider of aexp.engine.tracing, which says where they go.
-        "enable_otlp": begin_tracing(),
-        "otel_attribute_format": "semconv",
-    }
-
-
 @asynccontextmanager
 async def open_runtime(
     settings: Settings,
@@ -213,6 +180,7 @@ async def open_runtime(
     queues: Sequence[Queue] = (),
     listen_to_all: bool = False,
     own_application: bool = False,
+    declared: Declared | None = None,
     progress: Progress | None = None,
     resources: Callable[[Runtime], AsyncIterator[None]] | None = None,
 ) -> AsyncIterator[Runtime]:
@@ -226,6 +194,9 @@ async def open_runtime(
     version: only with ``own_application`` do schedules keep to this scope, see
     aexp.durable.schedules.
 
+    What a module of the user's has ``declared`` is kept, but for what must be ours, which a line of
+    the log names; its queues are registered under the names that they have.
+
     ``resources`` is entered after the database is open and before DBOS launches, so that recovered
     workflows find it. Unless ``listen_to_all``, only ``queues`` are polled. On the way out nothing
     blocks the loop: DBOS is destroyed from a thread.
@@ -234,23 +205,40 @@ async def open_runtime(
     if _current is not None:
         raise RuntimeError("a runtime is already open in this process")
     application = _own_application(scope) if own_application else APPLICATION_NAME
+    declared = declared or Declared()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(flush_spans)
         try:
             most = settings.database_pool_size
             opened = open_database(url, application_name=session_name, pool_size=most)
             database = await stack.enter_async_context(opened)
-            # A module of the user's may have made a DBOS of its own at import; its registrations
-            # stay, its configuration must not win over ours.
+            # A module of the user's may have made a DBOS of its own at import: its registrations
+            # stay.
             await _destroy()
-            dbos = DBOS(config=_config(settings, url, application, scope, session_name))
+            config = make_config(
+                settings,
+                url,
+                declared,
+                application=application,
+                version=application_version(scope),
+                session_name=session_name,
+            )
+            dbos = DBOS(config=config)
             stack.push_async_callback(_destroy)
             enqueuing = _enqueuing_engine(url, session_name)
             stack.callback(enqueuing.dispose)
             runtime = await _assemble(
-                settings, database, enqueuing, dbos, application, scope, queues, progress
+                settings,
+                database,
+                enqueuing,
+                dbos,
+                application,
+                scope,
+                queues,
+                progress,
+                declared,
             )
-            await _prepare(runtime, queues, listen_to_all=listen_to_all)
+            await _prepare(runtime, queues, declared, listen_to_all=listen_to_all)
             _current = runtime
             stack.callback(_forget)
             if resources is not None:
@@ -276,6 +264,7 @@ async def _assemble(
     scope: str,
     queues: Sequence[Queue],
     progress: Progress | None,
+    declared: Declared,
 ) -> Runtime:
     """Make the runtime of a DBOS that is made but not launched: a datasource is made before."""
     return Runtime(
@@ -285,7 +274,10 @@ async def _assemble(
             database.url.libpq, engine=database.engine, run_migrations=False
         ),
         client=DBOSClient(
-            system_database_engine=enqueuing, application_name=application, lazy=True
+            system_database_engine=enqueuing,
+            application_name=application,
+            lazy=True,
+            **({"serializer": declared.serializer} if declared.serializer else {}),
         ),
         enqueuing=enqueuing,
         scope=scope,
@@ -331,17 +323,19 @@ def _enqueuing_engine(url: DatabaseUrl, session_name: str) -> sqlalchemy.Engine:
     )
 
 
-async def _prepare(runtime: Runtime, queues: Sequence[Queue], *, listen_to_all: bool) -> None:
+async def _prepare(
+    runtime: Runtime, queues: Sequence[Queue], declared: Declared, *, listen_to_all: bool
+) -> None:
     """Register what must be in the database before DBOS launches."""
     # Queues that are in the table by then are polled at once; DBOS looks for later ones only each
     # second.
     polled = [replace(queue, name=runtime.queue_name(queue.name)) for queue in queues]
-    await anyio.to_thread.run_sync(_register, runtime, polled)
+    await anyio.to_thread.run_sync(_register, runtime, polled, declared)
     if not listen_to_all:
-        DBOS.listen_queues([queue.name for queue in polled])
+        DBOS.listen_queues([*(queue.name for queue in polled), *declared.queues])
 
 
-def _register(runtime: Runtime, queues: Sequence[Queue]) -> None:
+def _register(runtime: Runtime, queues: Sequence[Queue], declared: Declared) -> None:
     # Registered by no application in particular: those with schedules have a name of their own.
     registrar = DBOSClient(system_database_engine=runtime.enqueuing, lazy=True)
     for queue in queues:
@@ -351,6 +345,9 @@ def _register(runtime: Runtime, queues: Sequence[Queue]) -> None:
             # DBOS looks at once for what it has written, and whoever has led the run to its end may
             # have removed it in between. That comes once in the life of a run.
             _register_queue(registrar, runtime, queue)
+    interval = {"polling_interval_sec": runtime.settings.poll_interval_s}
+    for name, options in declared.queues.items():
+        registrar.register_queue(name, **{**interval, **options})
     # A version that is new becomes the latest when DBOS launches, one that is resumed does not,
     # and DBOS gives the ticks of schedules to the latest version only.
     versions = runtime.client.list_application_versions()

@@ -20,6 +20,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from aexp.database.connect import Connection
 from aexp.durable.schedules import Schedule
+from aexp.engine.declared import Declared
 from aexp.engine.runtime import Queue, Runtime
 from aexp.errors import AexpError, InvalidParameter, ScenarioError
 from aexp.model.parameters import Parameters
@@ -83,7 +84,8 @@ class Scenario(Generic[_E]):
     ``schedules`` are those of the run. ``resources`` is an async generator with one ``yield``,
     entered in every process before DBOS launches. ``facts`` notes what the run depends on outside
     the database (an input file's fingerprint); they are noted again on each resume, and
-    ``check_facts`` raises when they no longer agree.
+    ``check_facts`` raises when they no longer agree. ``declared`` is what its module gave to DBOS,
+    as aexp found it when it imported the module.
 
     **What it promises.** ``gather`` reads the evidence when the run has ended, ``promises`` judge
     it, ``account`` tells what happened as JSON values. For ``aexp crash``, ``comparable`` makes of
@@ -107,6 +109,7 @@ class Scenario(Generic[_E]):
     queues: Callable[[Any], Sequence[Queue]] = field(default=lambda _parameters: ())
     schedules: Callable[[Any], Sequence[Schedule]] = field(default=lambda _parameters: ())
     listens_to_all_queues: bool = False
+    declared: Declared = field(default_factory=Declared, compare=False)
     resources: Callable[[Runtime, Run], AsyncIterator[None]] | None = None
     facts: Callable[[Any], Awaitable[Mapping[str, Any]]] = _no_facts
     check_facts: Callable[[Any, Mapping[str, Any]], Awaitable[None]] | None = None

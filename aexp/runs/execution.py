@@ -214,6 +214,7 @@ class _Work:
             queues=[Queue(name=ROOT_QUEUE), *self.scenario.queues(self.parameters)],
             listen_to_all=self.scenario.listens_to_all_queues,
             own_application=bool(schedules),
+            declared=self.scenario.declared,
             progress=self.progress,
             resources=self._resources,
         ) as runtime:

@@ -25,6 +25,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
+from aexp.environment import URL_VARIABLES
 from aexp.errors import WorkerFailed
 from aexp.model.run import Run
 from aexp.processes.progress import Snapshot
@@ -146,7 +147,7 @@ class _Child:
             stdin=subprocess.PIPE,
             # A signal from the terminal goes to the whole group: ours decides what it means.
             start_new_session=True,
-            env=user_environment({"AEXP_DATABASE_URL": url.libpq, "DBOS_SYSTEM_DATABASE_URL": ""}),
+            env=user_environment(dict.fromkeys(URL_VARIABLES, url.libpq)),
         )
         return cls(process)
 

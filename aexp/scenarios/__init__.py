@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from aexp.scenarios.lookup import BUILT_IN, find_scenario, known_scenarios
+from aexp.scenarios.lookup import BUILT_IN, check_target, find_scenario, known_scenarios
 
-__all__ = ["BUILT_IN", "find_scenario", "known_scenarios"]
+__all__ = ["BUILT_IN", "check_target", "find_scenario", "known_scenarios"]

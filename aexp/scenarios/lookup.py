@@ -10,7 +10,7 @@ from aexp.errors import InvalidTarget
 if TYPE_CHECKING:
     from aexp.model.scenario import Scenario
 
-__all__ = ["BUILT_IN", "find_scenario", "known_scenarios"]
+__all__ = ["BUILT_IN", "check_target", "find_scenario", "known_scenarios"]
 
 ENTRY_POINT_GROUP = "aexp.scenarios"
 # Name → module:object. Imported one at a time: a run of one need not pay for the others.
@@ -40,20 +40,32 @@ def known_scenarios() -> Mapping[str, str]:
     return {**_installed(), **BUILT_IN}
 
 
-def find_scenario(target: str) -> tuple[str, Scenario[Any]]:
-    """Find the scenario that ``target`` names, and a target that finds it from anywhere.
+def check_target(target: str) -> str:
+    """Return ``target`` such that it names the same from anywhere, and import nothing of it.
 
-    Raises UnknownScenario or InvalidTarget.
+    Raises UnknownScenario, or InvalidTarget where there cannot be a module.
     """
     # With it comes DBOS, of which a name has no need.
-    from aexp.scenarios.target import is_path, load_object, nearest, normalise  # noqa: PLC0415
+    from aexp.scenarios.target import check_file, is_path, nearest, normalise  # noqa: PLC0415
 
     if is_path(target):
-        target = normalise(target)
-        return target, load_object(target)
+        check_file(target)
+        return normalise(target)
     known = known_scenarios()
     if target not in known:
         if target.endswith(".py"):
             raise InvalidTarget(f"{target} names no object: write {target}:NAME")
         raise nearest(target, known)
-    return target, load_object(known[target])
+    return target
+
+
+def find_scenario(target: str) -> tuple[str, Scenario[Any]]:
+    """Find the scenario that ``target`` names, and a target that finds it from anywhere.
+
+    Imports its module: the database must have been announced (aexp.environment) where there is one,
+    and no event loop may run. Raises UnknownScenario or InvalidTarget.
+    """
+    from aexp.scenarios.target import is_path, load_object  # noqa: PLC0415
+
+    target = check_target(target)
+    return target, load_object(target if is_path(target) else known_scenarios()[target])

@@ -8,19 +8,26 @@ import difflib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from dbos import error as dbos_error
+
+from aexp.engine.declared import Declared, noting_declarations
 from aexp.errors import InvalidTarget, UnknownScenario
 from aexp.model.scenario import Scenario
 from aexp.scenarios.bare import bare_scenario
 
-__all__ = ["is_path", "load_attribute", "load_object", "nearest", "normalise"]
+__all__ = ["check_file", "is_path", "load_attribute", "load_object", "nearest", "normalise"]
 
 
 _FOLDER = " in "
+# What modules gave to DBOS when they were imported, which happens once.
+_declared: WeakKeyDictionary[ModuleType, Declared] = WeakKeyDictionary()
 
 
 def is_path(target: str) -> bool:
@@ -50,23 +57,31 @@ def load_object(target: str) -> Scenario[Any]:
 
     Raises InvalidTarget with the reason in one line.
     """
-    found = load_attribute(target)
-    if isinstance(found, Scenario):
-        return found
+    module, found = _load(target)
+    declared = _declared[module]
     _, attribute, _ = _split(target)
-    return bare_scenario(attribute.rpartition(".")[2], found)
+    if not isinstance(found, Scenario):
+        found = bare_scenario(attribute.rpartition(".")[2], found)
+    return replace(found, declared=declared) if declared != found.declared else found
 
 
 def load_attribute(target: str) -> Any:
     """Load whatever ``MODULE:NAME`` names. Raises InvalidTarget with the reason in one line."""
+    return _load(target)[1]
+
+
+def _load(target: str) -> tuple[ModuleType, Any]:
     module_name, attribute, folder = _split(target)
-    module = _import(module_name, folder)
+    with noting_declarations() as learn:
+        module = _import(module_name, folder, learn)
+    # One that was imported before gives nothing more.
+    _declared.setdefault(module, learn())
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise InvalidTarget(f"{module_name} has no {attribute!r}{_hint(module, attribute)}")
         found = getattr(found, part)
-    return found
+    return module, found
 
 
 def _split(target: str) -> tuple[str, str, str]:
@@ -88,7 +103,14 @@ def _hint(module: ModuleType, attribute: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _import(name: str, folder: str) -> ModuleType:
+def check_file(target: str) -> None:
+    """Raise InvalidTarget where ``target`` names a file that is not there, or no object."""
+    module_name, _, _ = _split(target)
+    if module_name.endswith(".py") and not Path(module_name).is_file():
+        raise InvalidTarget(f"no file {Path(module_name).absolute()}")
+
+
+def _import(name: str, folder: str, learn: Callable[[], Declared]) -> ModuleType:
     try:
         if name.endswith(".py"):
             return _import_file(Path(name))
@@ -98,13 +120,16 @@ def _import(name: str, folder: str) -> ModuleType:
     except InvalidTarget:
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, dbos_error.DBOSException) and "launch" in learn().held_off:
+            raise InvalidTarget(
+                f"{name} works with DBOS when it is imported ({error}): put what comes after"
+                ' DBOS.launch() below `if __name__ == "__main__":`'
+            ) from error
         reason = " ".join(str(error).split()) or "no reason given"
         raise InvalidTarget(f"{name} does not import: {type(error).__name__}: {reason}") from error
 
 
 def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise InvalidTarget(f"no file {path}")
     # Under its own name, so that what the workflows pickle is found again by the next process.
     name = path.stem
     known = sys.modules.get(name)

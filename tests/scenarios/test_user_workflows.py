@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import TEMPLATE
 from tests.support.cli import Cli, broken
 
 FLOWS = Path(__file__).parent.parent / "support" / "flows.py"
@@ -256,3 +257,33 @@ def test_a_schedule_that_outlived_its_run_is_removed_by_a_resume(flows: Cli) -> 
     assert flows("resume", "s").code == 0
 
     assert flows.query("SELECT count(*) FROM dbos.workflow_schedules") == [(0,)]
+
+
+def test_a_program_that_launches_at_its_import_is_run_killed_audited_and_explored(
+    cli: Cli,
+) -> None:
+    shutil.copy(FLOWS.parent / "launching.py", cli.folder / "launching.py")
+    target = "launching.py:sell"
+    # Whatever stood there: the database that is used is where the module looks.
+    cli.environment = {"DBOS_SYSTEM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}
+    result = cli("run", target, "--run-id", "mine", "--kills", "1", "--json")
+    assert result.code == 0, result.stderr
+    assert result.json["result"] == {"mailed": [7]}
+    assert "config.overridden" in result.stderr
+
+    rows = cli.query(
+        "SELECT DISTINCT serialization FROM dbos.workflow_status WHERE serialization IS NOT NULL"
+    )
+    assert rows == [("mine",)]
+    audited = cli("audit", "mine", "--json")
+    assert audited.json["result"] == {"mailed": [7]}
+    (held_off, launched) = [
+        event["call"] for event in audited.events if event["event"] == "module.call_held_off"
+    ]
+    assert (held_off, launched) == ("DBOS.reset_system_database", "DBOS.launch")
+
+    explored = cli(
+        "crash", target, "--template", TEMPLATE, "--points", "1", "--sides", "before", "--json"
+    )
+    assert explored.code == 0, explored.stderr
+    assert explored.json["verified"] == 1

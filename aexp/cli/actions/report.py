@@ -24,10 +24,9 @@ def report(settings: Settings, run_id: str | None, path: Path) -> int:
     if path != _STDOUT:
         check_place(path, "run.html")
     url = locate_database(settings, only_known=True)
+    run, scenario = load_run(settings, url, run_id, require_schema)
 
     async def main() -> str:
-        await require_schema(url)
-        run, scenario = await load_run(url, run_id)
         async with connected(url, read_only=True) as connection:
             audited = await audit_run(url, connection, run, scenario, settings=settings.echo())
             timeline = await gather_timeline(connection, run)

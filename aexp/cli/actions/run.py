@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from aexp.database.connect import connected
 from aexp.engine.recorder.records import Record, StepBegan
 from aexp.engine.recorder.steps import record_steps
 from aexp.engine.runtime import application_version
+from aexp.environment import announce_url
 from aexp.errors import Interrupted, RunEnded, UsageError
 from aexp.log import bind_process, configure_logging
 from aexp.model.run import Run
@@ -32,7 +33,7 @@ from aexp.runs.execution import execute, has_ended
 from aexp.runs.kill_plan import KillPlan
 from aexp.runs.store import begin_run, check_same, find_run, get_run, last_run
 from aexp.runs.supervisor import Supervisor
-from aexp.scenarios import find_scenario
+from aexp.scenarios import check_target, find_scenario
 from aexp.settings import Settings
 
 __all__ = ["RunOptions", "finish", "load_run", "resume", "run", "work"]
@@ -60,6 +61,9 @@ def run(
     options: RunOptions,
 ) -> int:
     """Begin a run, or go on with the one of this id, and print its account; the exit code."""
+    check_target(target)
+    url = locate_database(settings)
+    announce_url(url.libpq)
     normal, scenario = find_scenario(target)
     # A module that makes a DBOS of its own has given its logger a handler of its own.
     configure_logging(settings.log_format, settings.log_level)
@@ -74,7 +78,6 @@ def run(
         facts={},
         application_version=application_version(run_id),
     )
-    url = locate_database(settings)
 
     async def main() -> tuple[Run, Mapping[str, Any]]:
         await ensure_schema(url)
@@ -106,26 +109,41 @@ async def _begin(
 def resume(settings: Settings, run_id: str | None, options: RunOptions) -> int:
     """Go on with a run, and print its account; the exit code."""
     url = locate_database(settings, only_known=True)
+    known, scenario = load_run(settings, url, run_id, ensure_schema)
 
-    async def main() -> tuple[Run, Scenario[Any], Mapping[str, Any]]:
-        await ensure_schema(url)
-        known, scenario = await load_run(url, run_id)
-        configure_logging(settings.log_format, settings.log_level)
-        return known, scenario, await _work_on(known, scenario, settings, url, options)
+    async def main() -> Mapping[str, Any]:
+        return await _work_on(known, scenario, settings, url, options)
 
-    known, scenario, extra = run_on_loop(settings.loop, main)
+    extra = run_on_loop(settings.loop, main)
     return _report(known, scenario, settings, url, options, extra)
 
 
-async def load_run(url: DatabaseUrl, run_id: str | None) -> tuple[Run, Scenario[Any]]:
-    """Load a recorded run, without an id the one that was begun last, and its scenario."""
-    async with connected(url, read_only=True) as connection:
-        if run_id is not None:
-            known = await get_run(connection, run_id)
-        else:
-            known = await last_run(connection)
-            click.echo(f"aexp: the last run is {known.run_id}", err=True)
+def load_run(
+    settings: Settings,
+    url: DatabaseUrl,
+    run_id: str | None,
+    prepare: Callable[[DatabaseUrl], Awaitable[object]] | None = None,
+) -> tuple[Run, Scenario[Any]]:
+    """Load a recorded run, without an id the one that was begun last, and its scenario.
+
+    ``prepare`` makes sure that the database is one with runs.
+    """
+
+    async def look_up() -> Run:
+        if prepare is not None:
+            await prepare(url)
+        async with connected(url, read_only=True) as connection:
+            if run_id is not None:
+                return await get_run(connection, run_id)
+            return await last_run(connection)
+
+    known = run_on_loop(settings.loop, look_up)
+    if run_id is None:
+        click.echo(f"aexp: the last run is {known.run_id}", err=True)
+    # Modules are imported where no loop runs, as by their own programs.
+    announce_url(url.libpq)
     _, scenario = find_scenario(known.target)
+    configure_logging(settings.log_format, settings.log_level)
     return known, scenario
 
 
@@ -231,10 +249,9 @@ async def _supervised(
 def work(settings: Settings, run_id: str, *, hosted: bool) -> int:
     """Work on a run for a supervisor, telling it on stdout how far it has come; the exit code."""
     url = locate_database(settings, only_known=True)
+    known, scenario = load_run(settings, url, run_id)
 
     async def main() -> int:
-        known, scenario = await load_run(url, run_id)
-        configure_logging(settings.log_format, settings.log_level)
         progress = Progress()
 
         def count(record: Record) -> None:

@@ -10,6 +10,7 @@ import click
 from aexp.cli.ending import end_at_once
 from aexp.cli.terminal.output import out
 from aexp.database import ensure_schema, locate_database
+from aexp.environment import announce_url
 from aexp.errors import UsageError
 from aexp.log import configure_logging, guard
 from aexp.processes.loop import run_on_loop
@@ -52,11 +53,12 @@ def serve(
                 f"{host} can be reached from elsewhere: set AEXP_API_TOKEN, which requests must"
                 " then bear, or leave --host out"
             )
+        url = locate_database(settings)
+        announce_url(url.libpq)
         scenarios = load_scenarios()
         # A module that makes a DBOS of its own has given its logger a handler of its own.
         configure_logging(settings.log_format, settings.log_level)
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        url = locate_database(settings)
         options = ServiceOptions(
             settings=settings,
             url=url,

@@ -14,12 +14,13 @@ from aexp.audit.overview import Standing, find_scenarios, judge_runs, list_stand
 from aexp.cli.actions.run import finish, load_run
 from aexp.cli.terminal.account import mark, print_json, print_none, print_table
 from aexp.cli.terminal.output import out
-from aexp.database import locate_database, require_schema
+from aexp.database import locate_database, require_schema, running_database
 from aexp.database.connect import connected
+from aexp.environment import announce_url
 from aexp.errors import NoRuns
 from aexp.log import configure_logging
 from aexp.processes.loop import run_on_loop
-from aexp.scenarios import find_scenario, known_scenarios
+from aexp.scenarios import check_target, find_scenario, known_scenarios
 from aexp.settings import Settings
 
 __all__ = ["audit", "describe", "list_scenarios", "runs"]
@@ -35,8 +36,11 @@ def list_scenarios(settings: Settings, *, as_json: bool) -> int:  # noqa: ARG001
     return 0
 
 
-def describe(settings: Settings, target: str, *, as_json: bool) -> int:  # noqa: ARG001
+def describe(settings: Settings, target: str, *, as_json: bool) -> int:
     """Print the parameters and promises of a scenario; the exit code."""
+    check_target(target)
+    if (url := running_database(settings)) is not None:
+        announce_url(url.libpq)
     _, scenario = find_scenario(target)
     schema = scenario.parameters.model_json_schema()
     if as_json:
@@ -112,6 +116,7 @@ def runs(settings: Settings, limit: int, *, as_json: bool) -> int:
             return await list_standings(connection, limit)
 
     found = run_on_loop(settings.loop, look)
+    announce_url(url.libpq)
     scenarios = find_scenarios(found)
     # A module that makes a DBOS of its own has given its logger a handler of its own.
     configure_logging(settings.log_format, settings.log_level)
@@ -153,10 +158,9 @@ def runs(settings: Settings, limit: int, *, as_json: bool) -> int:
 def audit(settings: Settings, run_id: str | None, *, as_json: bool) -> int:
     """Print the account of a run; the exit code."""
     url = locate_database(settings, only_known=True)
+    run, scenario = load_run(settings, url, run_id, require_schema)
 
     async def main() -> int:
-        await require_schema(url)
-        run, scenario = await load_run(url, run_id)
         async with connected(url, read_only=True) as connection:
             report = await audit_run(url, connection, run, scenario, settings=settings.echo())
         return finish(report, as_json=as_json)
