@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +16,7 @@ import anyio
 from aexp.crash.experiment.laboratory import Experiment, Laboratory, void_reason
 from aexp.crash.experiment.outages import open_stoppable
 from aexp.crash.experiment.private_server import require_private_server
+from aexp.crash.experiment.user_databases import open_user_databases
 from aexp.crash.experiment.worker_sequence import Terms
 from aexp.crash.experiment.workers import open_workers
 from aexp.crash.judge.alone import describe_unsteady, judge_alone
@@ -36,20 +38,17 @@ from aexp.crash.judge.verdicts import judge_experiment
 from aexp.crash.proxy.server import find_server
 from aexp.crash.request import ExplorationProgress, ExplorationRequest, NothingToExplore, Unexplored
 from aexp.database import DatabaseUrl
-from aexp.database.connect import connected
 from aexp.database.copies import open_copies
 from aexp.engine.runtime import application_version
 from aexp.errors import AexpError, Standstill, WorkerFailed, first_of_ours
 from aexp.model.run import Run
 from aexp.model.scenario import scenario_code
 from aexp.processes.signals import Stop, until_stopped
-from aexp.runs.store import begin_run
 from aexp.settings import Settings
 
 __all__ = ["Explorer"]
 
-# The same in every experiment, each of which has a database of its own: so ids are the same.
-RUN_ID = "crash"
+_TOKEN_BYTES = 4
 ATTEMPTS = 3
 # Runs without a fault: the second is forked by a process that hashes otherwise.
 _BASELINES = 3
@@ -128,24 +127,20 @@ class Explorer:
         request = self.request
         with scenario_code(request.scenario, "facts"):
             facts = await request.scenario.facts(request.parameters)
+        # Each experiment's run has it with a number after it.
+        run_id = f"crash-{secrets.token_hex(_TOKEN_BYTES)}"
         run = Run(
-            run_id=RUN_ID,
+            run_id=run_id,
             scenario=request.scenario.name,
             target=request.target,
             parameters=request.parameters.model_dump(mode="json"),
             facts=facts,
-            application_version=application_version(RUN_ID),
+            application_version=application_version(run_id),
         )
-
-        async def prepare(template: DatabaseUrl) -> None:
-            async with connected(template) as connection:
-                await begin_run(connection, run)
-
         async with (
             open_workers(request.target, seed=request.seed) as workers,
-            open_copies(
-                self.url, prefix="aexp_crash", origin=request.template, prepare=prepare
-            ) as databases,
+            open_copies(self.url, prefix="aexp_crash", origin=request.template) as databases,
+            open_user_databases(request.user_databases) as others,
         ):
             terms = Terms(
                 run=run,
@@ -154,12 +149,14 @@ class Explorer:
                 deadline_s=request.deadline_s,
                 show_logs=request.replay is not None,
                 ignored_tables=request.ignored_tables,
+                allow_outside=request.allow_outside,
             )
             yield Laboratory(
                 databases=databases,
                 server=await find_server(databases.template),
                 scenario=request.scenario,
                 terms=terms,
+                others=others,
             )
 
     async def _baseline(self, laboratory: Laboratory) -> tuple[Baseline, FaultFreeRuns, list[str]]:

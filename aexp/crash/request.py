@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from aexp.crash.experiment.user_databases import UserDatabase
 from aexp.crash.judge.points import SIDES, Point, Side
 from aexp.crash.judge.results import PointOutcome, PointResult
 from aexp.errors import AexpError, Interrupted, UsageError
@@ -33,9 +34,10 @@ class ExplorationRequest:
     points at which the server is stopped, and ``zombie`` how many at which the executor is stopped
     and another one takes over. With ``stranded`` the wrong process is started, too, after a kill.
     ``template`` names a database with the tables that the workflow needs, of which each experiment
-    gets a copy. ``expect_error``: without a fault the workflow ends in error, as it should.
-    What stands in ``ignored_tables`` is compared with nothing; the steps ``once`` must never begin
-    in two processes.
+    gets a copy, as it does of each of the ``user_databases``. With ``allow_outside`` workers may
+    connect to any other server. ``expect_error``: without a fault the workflow ends in error, as it
+    should. What stands in ``ignored_tables`` is compared with nothing; the steps ``once`` must
+    never begin in two processes.
     """
 
     target: str
@@ -56,6 +58,8 @@ class ExplorationRequest:
     expect_error: bool = False
     ignored_tables: Sequence[str] = ()
     once: Sequence[str] = ()
+    user_databases: Sequence[UserDatabase] = ()
+    allow_outside: bool = False
     command: Sequence[str] = ()
 
     @property

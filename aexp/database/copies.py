@@ -132,8 +132,10 @@ async def open_copies(
     prefix: str,
     origin: str | None = None,
     prepare: Callable[[DatabaseUrl], Awaitable[None]] | None = None,
+    migrate: bool = True,
 ) -> AsyncIterator[Copies]:
-    """Make a migrated template on the server of this URL, which ``prepare`` completes.
+    """Make a template on the server of this URL: migrated, unless it is none of ours, and completed
+    by ``prepare``.
 
     It begins as a copy of the database ``origin``, to which nobody may be connected, or empty. All
     is dropped at the end; what a killed owner of the same ``prefix`` has left there is dropped
@@ -144,7 +146,8 @@ async def open_copies(
     try:
         try:
             await copies.begin(origin)
-            await ensure_schema(copies.template)
+            if migrate:
+                await ensure_schema(copies.template)
             if prepare is not None:
                 await prepare(copies.template)
             yield copies

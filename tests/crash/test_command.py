@@ -196,18 +196,23 @@ def test_a_workflow_that_never_ends_is_refused(cli: Cli) -> None:
     assert databases(cli.url) == set()
 
 
-def test_a_run_that_has_ended_in_the_template_has_no_write_to_be_killed_at(cli: Cli) -> None:
+def test_a_run_that_has_ended_in_the_template_is_another_one(cli: Cli) -> None:
     assert cli("run", f"{BUGS}:sound", "--run-id", "crash").code == 0
     assert cli.url is not None
-    done = cli("crash", f"{BUGS}:sound", "--template", cli.url.name)
-    assert done.code == 1
-    assert "sound wrote nothing that could be lost" in done.error
+    done = cli(
+        "crash", f"{BUGS}:sound", "--template", cli.url.name, "--points", "1", "--sides", "before",
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
 
 
 def test_a_workflow_that_goes_round_the_proxy_is_refused(cli: Cli) -> None:
     assert cli.url is not None
     cli.environment = {"DETOUR": cli.url.libpq}
-    done = cli("crash", f"{PLANTED}/detour.py:detour", "--template", TEMPLATE)
+    detour = ["crash", f"{PLANTED}/detour.py:detour", "--template", TEMPLATE]
+    done = cli(*detour)
+    assert done.code == 2
+    assert "reaches another PostgreSQL than its experiment's" in done.error
+    done = cli(*detour, "--allow-outside")
     assert done.code == 1
     assert "made no connection to the database that it was told to use" in done.error
 

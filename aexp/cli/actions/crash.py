@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anyio.from_thread import start_blocking_portal
+
 from aexp.cli.ending import UNWIND_S, end_with_databases
 from aexp.cli.files import check_place, write_whole
 from aexp.cli.options import DEADLINE_S
+from aexp.crash.experiment.user_databases import (
+    UserDatabase,
+    find_user_databases,
+    open_user_databases,
+)
 from aexp.crash.judge.points import parse_point
-from aexp.database import locate_database
+from aexp.database import DatabaseUrl, locate_database
+from aexp.database.copies import open_copies
+from aexp.engine.config import warn_of_overridden
+from aexp.environment import announce_url
 from aexp.errors import Interrupted
 from aexp.log import configure_logging
 from aexp.processes.loop import run_on_loop
 from aexp.processes.signals import unwind_on_signals
-from aexp.scenarios import find_scenario
+from aexp.scenarios import BUILT_IN, check_target, find_scenario
 from aexp.settings import Settings
 
 if TYPE_CHECKING:
+    from aexp.crash.explorer import Explorer
     from aexp.crash.judge.results import Exploration
     from aexp.crash.request import ExplorationRequest
 
@@ -38,23 +50,20 @@ def crash(
 ) -> int:
     """Explore, print, and write the page; the exit code."""
     # It brings the proxy and all that explores, which no other command needs.
-    from aexp.cli.terminal.crash_progress import show_tally  # noqa: PLC0415
     from aexp.cli.terminal.crash_report import print_exploration  # noqa: PLC0415
     from aexp.crash.explorer import Explorer  # noqa: PLC0415
 
     if page is not None:
         check_place(page, "crash.html")
-    request = _request(settings, target, given, options)
-    configure_logging(settings.log_format, settings.log_level)
+    check_target(target)
+    others = find_user_databases(options["variables"])
     url = locate_database(settings)
-    explorer = Explorer(request, settings, url)
-
-    async def main() -> Exploration:
-        give_up = partial(end_with_databases, "crash")
-        async with unwind_on_signals(give_up, UNWIND_S) as stop, show_tally(explorer):
-            return await explorer.explore(stop)
-
-    exploration = run_on_loop(settings.loop, main)
+    with _imported_apart(settings, target, url, options["template"], others) as imported_on:
+        request = _request(settings, target, given, options, others)
+        configure_logging(settings.log_format, settings.log_level)
+        warn_of_overridden(settings, imported_on, request.scenario.declared)
+        explorer = Explorer(request, settings, url)
+        exploration = _explore(explorer)
     print_exploration(exploration, as_json=as_json)
     if page is not None:
         from aexp.crash.page import render_exploration  # noqa: PLC0415
@@ -67,21 +76,64 @@ def crash(
     return 0 if exploration.ok else 1
 
 
+@contextmanager
+def _imported_apart(
+    settings: Settings,
+    target: str,
+    url: DatabaseUrl,
+    template: str | None,
+    others: Sequence[UserDatabase],
+) -> Iterator[DatabaseUrl]:
+    """Lead this process to databases of its own, where the module of ``target`` may do at its
+    import whatever it does, and may stay connected; yield the URL of DBOS's."""
+    if target in BUILT_IN:
+        yield url
+        return
+    options = {"use_uvloop": settings.loop == "uvloop"}
+    with start_blocking_portal("asyncio", options) as portal:
+        copies = open_copies(url, prefix="aexp_crash", origin=template)
+        with (
+            portal.wrap_async_context_manager(copies) as own,
+            portal.wrap_async_context_manager(open_user_databases(others)) as copied,
+        ):
+            announce_url(own.template.libpq)
+            for database, copy in copied.items():
+                announce_url(database.written_for(copy.template), database.variable)
+            yield own.template
+
+
+def _explore(explorer: Explorer) -> Exploration:
+    from aexp.cli.terminal.crash_progress import show_tally  # noqa: PLC0415 - see above
+
+    async def main() -> Exploration:
+        give_up = partial(end_with_databases, "crash")
+        async with unwind_on_signals(give_up, UNWIND_S) as stop, show_tally(explorer):
+            return await explorer.explore(stop)
+
+    return run_on_loop(explorer.settings.loop, main)
+
+
 def _request(
-    settings: Settings, target: str, given: Mapping[str, str], options: Mapping[str, Any]
+    settings: Settings,
+    target: str,
+    given: Mapping[str, str],
+    options: Mapping[str, Any],
+    others: Sequence[UserDatabase],
 ) -> ExplorationRequest:
     from aexp.crash.request import ExplorationRequest  # noqa: PLC0415 - see above
 
     normal, scenario = find_scenario(target)
     chosen = dict(options)
     replay = chosen.pop("replay")
+    variables = chosen.pop("variables")
     chosen["jobs"] = chosen["jobs"] or os.cpu_count() or 1
     return ExplorationRequest(
         target=normal,
         scenario=scenario,
         parameters=scenario.from_text(given),
         replay=parse_point(replay) if replay is not None else None,
-        command=_command(settings, target, given, chosen),
+        command=_command(settings, target, given, {**chosen, "variables": variables}),
+        user_databases=others,
         **chosen,
     )
 
@@ -94,6 +146,8 @@ def _command(
     command += [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
     command += ["--seed", str(chosen["seed"])] if chosen["seed"] else []
     command += ["--template", chosen["template"]] if chosen["template"] else []
+    command += [part for name in chosen["variables"] for part in ("--database-env", name)]
+    command += ["--allow-outside"] if chosen["allow_outside"] else []
     command += ["--all-writes"] if chosen["all_writes"] else []
     command += ["--expect-error"] if chosen["expect_error"] else []
     for option, names in (("--once", "once"), ("--ignore-table", "ignored_tables")):

@@ -117,6 +117,19 @@ def _points(_context: click.Context, parameter: click.Parameter, value: str) -> 
     metavar="TABLE",
     help="A table whose rows may differ: of attempts, say; may be given more than once.",
 )
+@click.option(
+    "--database-env",
+    "variables",
+    multiple=True,
+    metavar="NAME",
+    help="Give each point a copy of the database whose URL stands in this variable, too, and lead"
+    " the variable to the copy. Several times for several databases.",
+)
+@click.option(
+    "--allow-outside",
+    is_flag=True,
+    help="Let the workflow connect to any other PostgreSQL, whatever it leaves there.",
+)
 @click.option("--replay", metavar="POINT", help="Only this point, with the logs of its processes.")
 @click.option(
     "--report",

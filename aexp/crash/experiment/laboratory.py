@@ -6,11 +6,12 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ import anyio
 from aexp.audit import Report
 from aexp.audit.reader import read_ending
 from aexp.crash.experiment.faults import Watch
+from aexp.crash.experiment.outside import raise_if_outside
 from aexp.crash.experiment.private_server import PrivateServer
 from aexp.crash.experiment.reader import TRANSACTIONS, gather_evidence, read_events, read_steps
+from aexp.crash.experiment.relative import make_relative
 from aexp.crash.experiment.takeovers import TakeoverSequence, TakeoverWatch
+from aexp.crash.experiment.user_databases import UserDatabase, copy_all
 from aexp.crash.experiment.worker_sequence import ExperimentSetup, Terms, WorkerSequence
 from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage, Seen
 from aexp.crash.judge.points import ZOMBIE_SIDES, Fault, Point, Restart
@@ -29,9 +33,11 @@ from aexp.crash.judge.values import StoredValue
 from aexp.crash.proxy.server import open_proxy
 from aexp.database.connect import Connection, close, connect
 from aexp.database.copies import Copies, refusals_told
+from aexp.engine.runtime import application_version
 from aexp.engine.tables.workflows import reopen
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
+from aexp.runs.store import begin_run
 from aexp.viewer import Timeline, gather_timeline
 
 __all__ = ["Experiment", "Laboratory", "Replayed", "void_reason"]
@@ -100,7 +106,8 @@ class Laboratory:
     """Where experiments on one run are made; ``server`` as
     :func:`aexp.crash.proxy.server.find_server`.
 
-    With faults that stop the server it is ``private``, and one is made at a time.
+    ``databases`` are DBOS's, ``others`` those of the user's that come with it. With faults that
+    stop the server it is ``private``, and one is made at a time.
     """
 
     databases: Copies
@@ -108,11 +115,18 @@ class Laboratory:
     scenario: Scenario[Any]
     terms: Terms
     private: PrivateServer | None = None
+    others: Mapping[UserDatabase, Copies] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
     def run(self) -> Run:
-        """The run, the same in every experiment."""
+        """The run, the same in every experiment but for its id."""
         return self.terms.run
+
+    def _own_run(self) -> Run:
+        """Return the run of one experiment, with an id that no other one has."""
+        run_id = f"{self.run.run_id}-{next(self._numbers)}"
+        return replace(self.run, run_id=run_id, application_version=application_version(run_id))
 
     async def experiment(
         self,
@@ -143,11 +157,12 @@ class Laboratory:
                 else WorkerSequence(self.terms, setup, watch, first_life, restart)
             )
             await sequence.live()
+            raise_if_outside(setup.outside)
             ended_at = time.monotonic()
             evidence, report = await gather_evidence(
                 setup.url,
                 setup.connection,
-                self.run,
+                setup.run,
                 self.scenario,
                 lives=list(sequence.records),
                 writes=list(sequence.writes),
@@ -156,33 +171,39 @@ class Laboratory:
                 outages=[landed.outage for landed in watch.landed if landed.outage is not None],
                 take_over=sequence.take_over,
                 ignored_tables=self.terms.ignored_tables,
+                databases=setup.databases,
             )
             timeline = None
             if keep_timeline:
-                timeline = await gather_timeline(setup.connection, self.run)
+                timeline = await gather_timeline(setup.connection, setup.run)
             seconds = time.monotonic() - began_at
             replayed = None
             if replay and isinstance(sequence, WorkerSequence) and sequence.records[-1].code == 0:
-                replayed = await self._replay(setup, sequence)
+                replayed = make_relative(await self._replay(setup, sequence), setup.run.run_id)
             return Experiment(
                 faults=faults,
                 landed=watch.landed,
                 stood=sequence.stood,
                 writes=evidence.writes,
-                evidence=evidence,
+                evidence=make_relative(evidence, setup.run.run_id),
                 seconds=seconds,
                 connections=setup.proxy.connections,
                 report=report,
-                doubted=_doubted(watch.landed, sequence.records),
+                doubted=make_relative(_doubted(watch.landed, sequence.records), setup.run.run_id),
                 timeline=timeline,
                 replayed=replayed,
             )
 
     async def _replay(self, setup: ExperimentSetup, sequence: WorkerSequence) -> Replayed:
         """Run the root again from its own checkpoints, in a process that hashes otherwise."""
-        await reopen(setup.connection, self.run.run_id)
+        await reopen(setup.connection, setup.run.run_id)
         record = await sequence.one_more()
-        ending = await read_ending(setup.url, setup.connection, self.run)
+        ending = await read_ending(
+            setup.url,
+            setup.connection,
+            setup.run,
+            serializer=self.scenario.declared.serializer,
+        )
         return Replayed(
             ended=record.code == 0,
             status=ending.status,
@@ -190,21 +211,34 @@ class Laboratory:
             events={
                 event.key: event.value
                 for event in await read_events(setup.connection)
-                if event.workflow_id == self.run.run_id
+                if event.workflow_id == setup.run.run_id
             },
         )
 
     @asynccontextmanager
     async def _set_up(self, watch: Watch) -> AsyncIterator[ExperimentSetup]:
         with tempfile.TemporaryDirectory(prefix="", dir=self.terms.workers.folder) as name:
-            folder = Path(name)
+            folder, run = Path(name), self._own_run()
             async with (
                 self.databases.copy() as url,
-                open_proxy(url, folder, watch, server=self.server, run_id=self.run.run_id) as proxy,
+                copy_all(self.others) as others,
+                open_proxy(url, folder, watch, server=self.server, run_id=run.run_id) as proxy,
             ):
-                setup = ExperimentSetup(url, await connect(url), proxy, folder)
+                setup = ExperimentSetup(
+                    run,
+                    url,
+                    await connect(url),
+                    proxy,
+                    folder,
+                    databases={database.variable: copy for database, copy in others.items()},
+                    variables={
+                        database.variable: database.written_for(copy)
+                        for database, copy in others.items()
+                    },
+                )
                 try:
                     with refusals_told(url):
+                        await begin_run(setup.connection, run)
                         yield setup
                 finally:
                     await close(setup.connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from aexp.crash.judge.evidence import (
     Seen,
     StepRecord,
     StreamEntry,
+    TableContent,
     WorkflowRecord,
 )
 from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.values import StoredValue
 from aexp.database import DatabaseUrl
-from aexp.database.connect import Connection
+from aexp.database.connect import Connection, connected
 from aexp.engine.recorder.records import StepBegan, parse_records
 from aexp.engine.tables import published, steps, workflows
 from aexp.engine.tables.names import DATASOURCE_OUTPUTS, OPERATION_OUTPUTS
@@ -64,6 +65,7 @@ async def gather_evidence(
     outages: Sequence[Outage] = (),
     take_over: Takeover | None = None,
     ignored_tables: Sequence[str] = (),
+    databases: Mapping[str, DatabaseUrl] | None = None,
 ) -> tuple[Evidence, Report]:
     """Gather the evidence of an experiment on ``run``, alone in its database, and the run's report.
 
@@ -94,10 +96,23 @@ async def gather_evidence(
         run_id=run.run_id,
         events=await read_events(connection),
         entries=await _read_entries(connection),
-        tables=await read_tables(connection, ignored=ignored_tables),
+        tables=await _read_all_tables(connection, databases or {}, ignored_tables),
         writes=writes,
     )
     return evidence, report
+
+
+async def _read_all_tables(
+    connection: Connection, databases: Mapping[str, DatabaseUrl], ignored: Collection[str]
+) -> Mapping[str, TableContent]:
+    """Read the user's tables there, and those of other ``databases`` with the variable of each
+    before the name."""
+    tables = dict(await read_tables(connection, ignored=ignored))
+    for variable, url in databases.items():
+        async with connected(url) as other:
+            read = await read_tables(other, ignored=ignored)
+        tables |= {f"{variable}.{name}": content for name, content in read.items()}
+    return tables
 
 
 async def read_workflows(connection: Connection) -> list[WorkflowRecord]:

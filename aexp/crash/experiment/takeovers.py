@@ -159,7 +159,7 @@ class TakeoverSequence:
         return f"heir-of-{self._executor_id}"
 
     def _session(self, executor_id: str) -> str:
-        return session_name(self.terms.run.run_id, executor_id)
+        return session_name(self.setup.run.run_id, executor_id)
 
     @asynccontextmanager
     async def _heir(self) -> AsyncIterator[Child]:
@@ -171,7 +171,7 @@ class TakeoverSequence:
             folder,
             self._heir_watch,
             server=proxy.server,
-            run_id=self.terms.run.run_id,
+            run_id=self.setup.run.run_id,
         ) as door:
             job = make_job(self.terms, self.setup, 1, url=door.url, executor_id=self._heir_id)
             self._heir_watch.expect(1)
@@ -228,7 +228,7 @@ class TakeoverSequence:
             with refusals_told(self.setup.url):
                 async with connected(self.setup.url) as connection:
                     await release_claims(
-                        connection, client, self._executor_id, self.terms.run.run_id
+                        connection, client, self._executor_id, self.setup.run.run_id
                     )
         finally:
             with anyio.CancelScope(shield=True):

@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 
+from aexp.crash.experiment.outside import Enclosure, enclose
 from aexp.database import DatabaseUrl
 from aexp.durable.effect import report_effects
 from aexp.engine.log_records import adopt_records
@@ -54,6 +55,8 @@ def live(job: Mapping[str, Any]) -> int:
     configure_logging(settings.log_format, settings.log_level)
     try:
         run = Run(**job["run"])
+        if job["enclosure"] is not None:
+            enclose(Enclosure(**job["enclosure"]))
         _, scenario = find_scenario(run.target)
         configure_logging(settings.log_format, settings.log_level)
         write = FileWriter(job["bodies"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 
 from aexp.crash.experiment.faults import Watch
+from aexp.crash.experiment.outside import Enclosure
 from aexp.crash.experiment.reader import CHECKPOINTS, read_workflows
 from aexp.crash.experiment.workers import WorkerJob, Workers
 from aexp.crash.judge.evidence import Landed, LifeRecord, Seen, Stranded
@@ -44,7 +45,8 @@ class Terms:
     Each has ``deadline_s`` to come to the end of the run. One that lives on after a lost
     acknowledgement, or was started wrongly, and writes nothing for ``patience_s`` is given up.
     ``show_logs`` copies their log lines to stderr. What stands in ``ignored_tables``, with their
-    schema or without, is compared with nothing.
+    schema or without, is compared with nothing. With ``allow_outside`` they may reach other servers
+    than their own.
     """
 
     run: Run
@@ -54,16 +56,29 @@ class Terms:
     patience_s: float = math.inf
     show_logs: bool = False
     ignored_tables: Sequence[str] = ()
+    allow_outside: bool = False
 
 
 @dataclass(slots=True)
 class ExperimentSetup:
-    """One experiment's own: a database, a way round the proxy, the proxy, a folder."""
+    """One experiment's own: a run, a database, a way round the proxy, the proxy, a folder.
 
+    ``databases`` are its copies of the user's other databases, by the variable that names each, and
+    ``variables`` what these say in its workers.
+    """
+
+    run: Run
     url: DatabaseUrl
     connection: Connection
     proxy: Proxy
     folder: Path
+    databases: Mapping[str, DatabaseUrl] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def outside(self) -> Path:
+        """Where it is noted that a worker has left the experiment."""
+        return self.folder / "outside"
 
     @property
     def bodies(self) -> Path:
@@ -129,7 +144,7 @@ class WorkerSequence:
         if wrong is not Restart.VERSION:
             yield
             return
-        ours = self.terms.run.application_version
+        ours = self.setup.run.application_version
         await rename_version(self.setup.connection, ours, OTHER_VERSION)
         try:
             yield
@@ -210,17 +225,22 @@ def make_job(
     """Make the job of the worker of the ``life``-th life; unless told otherwise, for the settings'
     executor and through the proxy of ``setup``."""
     settings = terms.settings
+    way = url or setup.proxy.url
     if executor_id is not None:
         settings = settings.model_copy(update={"executor_id": executor_id})
     return WorkerJob(
-        run=terms.run,
+        run=setup.run,
         settings=settings,
-        url=url or setup.proxy.url,
+        url=way,
         folder=setup.folder,
         log=setup.folder / f"log.{life}",
         bodies=setup.bodies,
         deadline_s=terms.deadline_s,
         instances=instances,
+        variables=setup.variables,
+        enclosure=None
+        if terms.allow_outside
+        else Enclosure.around(way, list(setup.databases.values()), setup.outside),
     )
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aexp.crash.experiment.outside import Enclosure
 from aexp.database import DatabaseUrl
+from aexp.environment import URL_VARIABLES
 from aexp.model.run import Run
 from aexp.processes.child import Child, ForkServer, open_forkserver
 from aexp.settings import Settings
@@ -31,6 +33,8 @@ class WorkerJob:
     ``folder`` takes what it writes, ``log`` its log lines, ``bodies`` a note of each step body that
     begins. Without ``instances`` it forgets every configured instance before it launches DBOS.
     It has ``deadline_s`` to come to the end of the run.
+    ``variables`` are added to its environment. With an ``enclosure`` it reaches no PostgreSQL
+    outside.
     """
 
     run: Run
@@ -41,6 +45,8 @@ class WorkerJob:
     bodies: Path
     deadline_s: float
     instances: bool = True
+    variables: Mapping[str, str] = field(default_factory=dict)
+    enclosure: Enclosure | None = None
 
     def payload(self) -> dict[str, Any]:
         """Return it as :func:`aexp.crash.experiment.worker.live` reads it."""
@@ -55,13 +61,14 @@ class WorkerJob:
             "bodies": str(self.bodies),
             "deadline_s": self.deadline_s,
             "instances": self.instances,
+            "enclosure": None if self.enclosure is None else self.enclosure.payload(),
         }
 
     def environment(self) -> dict[str, str]:
         """Return what is added to its environment."""
         return {
-            "AEXP_DATABASE_URL": self.url.libpq,
-            "DBOS_SYSTEM_DATABASE_URL": self.url.libpq,
+            **self.variables,
+            **dict.fromkeys(URL_VARIABLES, self.url.libpq),
             # What it leaves in files lasts from life to life of a point, and touches no other.
             "TMPDIR": str(self.folder),
         }
