@@ -11,7 +11,7 @@ from dbos import DBOSConfig
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import alive_when_used
-from aexp.engine.declared import Declared
+from aexp.engine.declared import Declarations
 from aexp.engine.tracing import begin_tracing
 from aexp.settings import Settings
 
@@ -47,7 +47,7 @@ log = structlog.stdlib.get_logger("aexp.engine.config")
 def make_config(
     settings: Settings,
     url: DatabaseUrl,
-    declared: Declared,
+    declared: Declarations,
     *,
     application: str,
     version: str,
@@ -81,7 +81,7 @@ def make_config(
     return config
 
 
-def warn_of_overridden(settings: Settings, url: DatabaseUrl, declared: Declared) -> None:
+def warn_of_overridden(settings: Settings, url: DatabaseUrl, declared: Declarations) -> None:
     """Say in the log what of ``declared`` is overridden, for who launches DBOS elsewhere."""
     if declared.config:
         make_config(

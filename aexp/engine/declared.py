@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from dbos import DBOS
 
-__all__ = ["Declared", "noting_declarations"]
+__all__ = ["Declarations", "noting_declarations"]
 
 log = structlog.stdlib.get_logger("aexp.engine.declared")
 
@@ -34,7 +34,7 @@ _HELD_OFF = (
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class Declarations:
     """What a module gives to DBOS when it is imported.
 
     ``config`` is its DBOSConfig, and ``queues`` are the options of DBOS.register_queue by name.
@@ -52,11 +52,11 @@ class Declared:
 
 
 # The singleton that DBOS is was made once in a process, by whichever module came first.
-_latest = Declared()
+_latest = Declarations()
 
 
 @contextmanager
-def noting_declarations() -> Iterator[Callable[[], Declared]]:
+def noting_declarations() -> Iterator[Callable[[], Declarations]]:
     """Note what modules give to DBOS in the context, and launch nothing; call what is yielded to
     learn it. A module that makes no DBOS shares that of one imported before."""
     config: dict[str, Any] = {}
@@ -82,11 +82,11 @@ def noting_declarations() -> Iterator[Callable[[], Declared]]:
         # Who keeps it wants its name, to enqueue on it.
         return SimpleNamespace(name=name)
 
-    def learn() -> Declared:
+    def learn() -> Declarations:
         global _latest  # noqa: PLW0603 - as the singleton of DBOS
         if config or queues:
-            _latest = Declared(config or _latest.config, queues, tuple(held_off))
-        return Declared(_latest.config, queues, tuple(held_off))
+            _latest = Declarations(config or _latest.config, queues, tuple(held_off))
+        return Declarations(_latest.config, queues, tuple(held_off))
 
     with ExitStack() as stack:
         stack.enter_context(_replaced("__init__", note_config))

@@ -25,7 +25,7 @@ from aexp.database import Database, DatabaseUrl, open_database
 from aexp.database.connect import psycopg_engine
 from aexp.database.retry import retry_on_disconnect
 from aexp.engine.config import APPLICATION_NAME, make_config
-from aexp.engine.declared import Declared
+from aexp.engine.declared import Declarations
 from aexp.engine.log_records import expect_cancellations, watch_cancellations
 from aexp.engine.registry import active_workflows, stop_claiming
 from aexp.engine.tables.schedules import set_queue_poll
@@ -180,7 +180,7 @@ async def open_runtime(
     queues: Sequence[Queue] = (),
     listen_to_all: bool = False,
     own_application: bool = False,
-    declared: Declared | None = None,
+    declared: Declarations | None = None,
     progress: Progress | None = None,
     resources: Callable[[Runtime], AsyncIterator[None]] | None = None,
 ) -> AsyncIterator[Runtime]:
@@ -205,7 +205,7 @@ async def open_runtime(
     if _current is not None:
         raise RuntimeError("a runtime is already open in this process")
     application = _own_application(scope) if own_application else APPLICATION_NAME
-    declared = declared or Declared()
+    declared = declared or Declarations()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(flush_spans)
         try:
@@ -264,7 +264,7 @@ async def _assemble(
     scope: str,
     queues: Sequence[Queue],
     progress: Progress | None,
-    declared: Declared,
+    declared: Declarations,
 ) -> Runtime:
     """Make the runtime of a DBOS that is made but not launched: a datasource is made before."""
     return Runtime(
@@ -324,7 +324,7 @@ def _enqueuing_engine(url: DatabaseUrl, session_name: str) -> sqlalchemy.Engine:
 
 
 async def _prepare(
-    runtime: Runtime, queues: Sequence[Queue], declared: Declared, *, listen_to_all: bool
+    runtime: Runtime, queues: Sequence[Queue], declared: Declarations, *, listen_to_all: bool
 ) -> None:
     """Register what must be in the database before DBOS launches."""
     # Queues that are in the table by then are polled at once; DBOS looks for later ones only each
@@ -335,7 +335,7 @@ async def _prepare(
         DBOS.listen_queues([*(queue.name for queue in polled), *declared.queues])
 
 
-def _register(runtime: Runtime, queues: Sequence[Queue], declared: Declared) -> None:
+def _register(runtime: Runtime, queues: Sequence[Queue], declared: Declarations) -> None:
     # Registered by no application in particular: those with schedules have a name of their own.
     registrar = DBOSClient(system_database_engine=runtime.enqueuing, lazy=True)
     for queue in queues:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from aexp.database.connect import Connection
 from aexp.durable.schedules import Schedule
-from aexp.engine.declared import Declared
+from aexp.engine.declared import Declarations
 from aexp.engine.runtime import Queue, Runtime
 from aexp.errors import AexpError, InvalidParameter, ScenarioError
 from aexp.model.parameters import Parameters
@@ -109,7 +109,7 @@ class Scenario(Generic[_E]):
     queues: Callable[[Any], Sequence[Queue]] = field(default=lambda _parameters: ())
     schedules: Callable[[Any], Sequence[Schedule]] = field(default=lambda _parameters: ())
     listens_to_all_queues: bool = False
-    declared: Declared = field(default_factory=Declared, compare=False)
+    declared: Declarations = field(default_factory=Declarations, compare=False)
     resources: Callable[[Runtime, Run], AsyncIterator[None]] | None = None
     facts: Callable[[Any], Awaitable[Mapping[str, Any]]] = _no_facts
     check_facts: Callable[[Any, Mapping[str, Any]], Awaitable[None]] | None = None

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from dbos import error as dbos_error
 
-from aexp.engine.declared import Declared, noting_declarations
+from aexp.engine.declared import Declarations, noting_declarations
 from aexp.errors import InvalidTarget, UnknownScenario
 from aexp.model.scenario import Scenario
 from aexp.scenarios.bare import bare_scenario
@@ -27,7 +27,7 @@ __all__ = ["check_file", "is_path", "load_attribute", "load_object", "nearest", 
 
 _FOLDER = " in "
 # What modules gave to DBOS when they were imported, which happens once.
-_declared: WeakKeyDictionary[ModuleType, Declared] = WeakKeyDictionary()
+_declared: WeakKeyDictionary[ModuleType, Declarations] = WeakKeyDictionary()
 
 
 def is_path(target: str) -> bool:
@@ -110,7 +110,7 @@ def check_file(target: str) -> None:
         raise InvalidTarget(f"no file {Path(module_name).absolute()}")
 
 
-def _import(name: str, folder: str, learn: Callable[[], Declared]) -> ModuleType:
+def _import(name: str, folder: str, learn: Callable[[], Declarations]) -> ModuleType:
     try:
         if name.endswith(".py"):
             return _import_file(Path(name))

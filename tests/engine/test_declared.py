@@ -13,7 +13,7 @@ from dbos import error as dbos_error
 
 from aexp.engine import declared
 from aexp.engine.config import merge_config
-from aexp.engine.declared import Declared, noting_declarations
+from aexp.engine.declared import Declarations, noting_declarations
 from aexp.errors import InvalidTarget
 from aexp.scenarios import find_scenario
 from tests.support.log_lines import logging_as_before
@@ -31,7 +31,7 @@ SERIALIZER = object()
 
 @pytest.fixture(autouse=True)
 def _nothing_declared_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(declared, "_latest", Declared())
+    monkeypatch.setattr(declared, "_latest", Declarations())
     monkeypatch.setattr(sys, "path", sys.path[:])
     with logging_as_before():
         yield
