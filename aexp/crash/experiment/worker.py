@@ -62,7 +62,8 @@ def live(job: Mapping[str, Any]) -> int:
         write = FileWriter(job["bodies"])
         record_steps(write)
         report_effects(effect_reporter(write))
-        record_effects(write, own=own_addresses(DatabaseUrl.parse(job["url"])))
+        urls = map(DatabaseUrl.parse, [job["url"], *job["databases"]])
+        record_effects(write, own=[address for url in urls for address in own_addresses(url)])
         if job["instances"] is False:
             forget_instances()
         work = partial(_work, run, scenario, settings, job["url"], deadline)

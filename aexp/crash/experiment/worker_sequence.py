@@ -238,6 +238,7 @@ def make_job(
         deadline_s=terms.deadline_s,
         instances=instances,
         variables=setup.variables,
+        databases=list(setup.databases.values()),
         enclosure=None
         if terms.allow_outside
         else Enclosure.around(way, list(setup.databases.values()), setup.outside),

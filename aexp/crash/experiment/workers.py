@@ -33,8 +33,8 @@ class WorkerJob:
     ``folder`` takes what it writes, ``log`` its log lines, ``bodies`` a note of each step body that
     begins. Without ``instances`` it forgets every configured instance before it launches DBOS.
     It has ``deadline_s`` to come to the end of the run.
-    ``variables`` are added to its environment. With an ``enclosure`` it reaches no PostgreSQL
-    outside.
+    ``variables`` are added to its environment, ``databases`` are its own beside that of ``url``.
+    With an ``enclosure`` it reaches no PostgreSQL outside.
     """
 
     run: Run
@@ -46,6 +46,7 @@ class WorkerJob:
     deadline_s: float
     instances: bool = True
     variables: Mapping[str, str] = field(default_factory=dict)
+    databases: Sequence[DatabaseUrl] = ()
     enclosure: Enclosure | None = None
 
     def payload(self) -> dict[str, Any]:
@@ -58,6 +59,7 @@ class WorkerJob:
             # A file of log lines is read by people only.
             "settings": {**settings, "log_format": "console"},
             "url": self.url.libpq,
+            "databases": [database.libpq for database in self.databases],
             "bodies": str(self.bodies),
             "deadline_s": self.deadline_s,
             "instances": self.instances,
