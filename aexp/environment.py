@@ -37,7 +37,8 @@ def url_of_environment() -> str | None:
 
 def announce_url(url: str, variable: str = _DBOS_VARIABLE) -> None:
     """Let modules that are imported from now on find the database that is used in ``variable``,
-    unless given where DBOS looks for it, whatever stood there before."""
+    unless given where DBOS looks for it, whatever stood there before.
+    """
     os.environ[variable] = url
 
 

@@ -23,7 +23,8 @@ async def read_ending(
     url: DatabaseUrl, connection: Connection, run: Run, *, serializer: Serializer | None = None
 ) -> Ending:
     """Read how the root workflow stands; its result is deserialised by DBOS itself, by means of
-    ``serializer`` where the module that made it has one of its own."""
+    ``serializer`` where the module that made it has one of its own.
+    """
     processes = await list_processes(connection, run.run_id)
     found = await anyio.to_thread.run_sync(_root, url, run.run_id, serializer)
     if found is None:

@@ -161,7 +161,8 @@ class Explorer:
 
     async def _baseline(self, laboratory: Laboratory) -> tuple[Baseline, FaultFreeRuns, list[str]]:
         """Run without a fault: the first run is told, what differs among all is unsteady, and so
-        are the writes that not all of them made."""
+        are the writes that not all of them made.
+        """
         laboratory = replace(laboratory, terms=replace(laboratory.terms, show_logs=False))
         # What the schedules of a run started belongs to its time, which is over.
         schedules = self.request.scenario.schedules(self.request.parameters)
@@ -280,7 +281,8 @@ class Explorer:
         plan: tuple[Sequence[Point], int],
     ) -> None:
         """Add the plan to what was ``found``, and the results in its order, ``jobs`` experiments at
-        a time; nothing when an error has ended those before."""
+        a time; nothing when an error has ended those before.
+        """
         planned, possible = plan
         if not planned or found.failure is not None:
             return
@@ -364,7 +366,8 @@ def _has_ended(experiment: Experiment) -> bool:
 
 def _check_alone(experiment: Experiment) -> None:
     """Raise when the worker of a run without a fault failed, found that nothing can move any more,
-    or wrote past the proxy."""
+    or wrote past the proxy.
+    """
     life = experiment.evidence.lives[-1]
     if life.standstill is not None:
         raise Standstill(life.standstill)

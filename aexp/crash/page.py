@@ -1,5 +1,6 @@
 """What an exploration found as one offline page: the view of its baseline, with every write marked
-by what became of it when it was struck, and each broken point explained."""
+by what became of it when it was struck, and each broken point explained.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def render_exploration(exploration: Exploration) -> str:
 def exploration_data(exploration: Exploration) -> dict[str, Any]:
     """Return what the page draws: :func:`aexp.viewer.view_data` of the baseline,
     ``timeline.writes`` and ``crash``, the exploration as JSON with its verdict and a row for each
-    kind of write."""
+    kind of write.
+    """
     baseline = exploration.baseline
     data = view_data(baseline.report, baseline.timeline)
     told = exploration.as_json()

@@ -28,7 +28,8 @@ def locate_database(settings: Settings, *, only_known: bool = False) -> Database
 
 def running_database(settings: Settings) -> DatabaseUrl | None:
     """Return the URL that :func:`locate_database` would, but start nothing: None where no URL is
-    given and the embedded server does not run."""
+    given and the embedded server does not run.
+    """
     if settings.database_url is None and embedded.running_pid(settings.home) is None:
         return None
     return locate_database(settings)

@@ -58,7 +58,8 @@ _latest = Declarations()
 @contextmanager
 def noting_declarations() -> Iterator[Callable[[], Declarations]]:
     """Note what modules give to DBOS in the context, and launch nothing; call what is yielded to
-    learn it. A module that makes no DBOS shares that of one imported before."""
+    learn it. A module that makes no DBOS shares that of one imported before.
+    """
     config: dict[str, Any] = {}
     queues: dict[str, Mapping[str, Any]] = {}
     held_off: list[str] = []

@@ -85,7 +85,8 @@ def _imported_apart(
     others: Sequence[UserDatabase],
 ) -> Iterator[DatabaseUrl]:
     """Lead this process to databases of its own, where the module of ``target`` may do at its
-    import whatever it does, and may stay connected; yield the URL of DBOS's."""
+    import whatever it does, and may stay connected; yield the URL of DBOS's.
+    """
     if target in BUILT_IN:
         yield url
         return

@@ -91,7 +91,8 @@ async def read_changes(
 ) -> list[Change]:
     """Read all changes, in order. ``sessions`` are the executors by the names of their sessions,
     ``earlier`` the numbers of what was durable when the stopped executor went on, which was at
-    ``continued_at`` by the clock of the server."""
+    ``continued_at`` by the clock of the server.
+    """
     return [
         Change(
             executor_id=sessions.get(row["session"], ""),

@@ -114,7 +114,8 @@ class Watch:
 
     async def _outage(self) -> tuple[Outage, list[Write]]:
         """Let nothing pass until the server is there again and has been looked at; return the
-        writes of which nobody heard what became of them."""
+        writes of which nobody heard what became of them.
+        """
         assert self.stop_server is not None
         self._down = True
         outage = await self.stop_server()

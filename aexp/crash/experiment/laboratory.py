@@ -1,5 +1,6 @@
 """One experiment: a fresh database, a worker behind the proxy, the faults of a point, restarts
-until the run has ended, and the evidence that it leaves."""
+until the run has ended, and the evidence that it leaves.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ __all__ = ["Experiment", "Laboratory", "Replayed", "void_reason"]
 @dataclass(frozen=True, slots=True)
 class Replayed:
     """What the run came to when its root ran again from its own checkpoints; ``events`` are what
-    it then published."""
+    it then published.
+    """
 
     ended: bool
     status: str

@@ -42,7 +42,8 @@ class OutsideReached(UsageError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enclosure:
     """Where a worker may connect to: the socket in ``folder`` for the database ``name``, and the
-    ``copies``, whose names are nobody else's. ``note`` is the file that says where it tried to."""
+    ``copies``, whose names are nobody else's. ``note`` is the file that says where it tried to.
+    """
 
     folder: str
     name: str

@@ -106,7 +106,8 @@ async def _read_all_tables(
     connection: Connection, databases: Mapping[str, DatabaseUrl], ignored: Collection[str]
 ) -> Mapping[str, TableContent]:
     """Read the user's tables there, and those of other ``databases`` with the variable of each
-    before the name."""
+    before the name.
+    """
     tables = dict(await read_tables(connection, ignored=ignored))
     for variable, url in databases.items():
         async with connected(url) as other:

@@ -23,7 +23,8 @@ _ANY_RUN = "~"
 
 def make_relative(value: _T, run_id: str) -> _T:
     """Return ``value`` with ``~`` for the run's id in every text of it: in containers, dataclasses
-    and pydantic models at any depth. What has nothing to replace is returned as it is."""
+    and pydantic models at any depth. What has nothing to replace is returned as it is.
+    """
     pattern = re.compile(rf"(?<!\w){re.escape(run_id)}(?!\w)")
     replaced: _T = _Replacement(lambda text: pattern.sub(_ANY_RUN, text)).of(value)
     return replaced
@@ -64,7 +65,8 @@ class _Replacement:
 
     def _with(self, value: Any, names: list[str]) -> Any:
         """Return ``value``, or a copy with other attributes: without its own ``__init__``, which
-        may take something else."""
+        may take something else.
+        """
         known = {name: getattr(value, name) for name in names if hasattr(value, name)}
         new = {name: self.of(item) for name, item in known.items()}
         changed = [name for name in new if new[name] is not known[name]]

@@ -1,5 +1,6 @@
 """Two executors on one run: one is stopped at a write, the other takes its work over, and then the
-first goes on and knows nothing of it."""
+first goes on and knows nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -236,7 +237,8 @@ class TakeoverSequence:
 
     async def _until_idle(self, heir: Child) -> str | None:
         """Wait until the other can do no more; what kept it from the end of the run, None if it
-        came there."""
+        came there.
+        """
         began_at = time.monotonic()
         holder = self._session(self._executor_id)
         known, quiet_s = 0, 0.0

@@ -1,5 +1,6 @@
 """Databases of the user's that are not DBOS's: an environment variable names each of them, and each
-experiment gets copies, to which the variables lead in its workers."""
+experiment gets copies, to which the variables lead in its workers.
+"""
 
 from __future__ import annotations
 

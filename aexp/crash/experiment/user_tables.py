@@ -50,7 +50,8 @@ async def read_tables(
     connection: Connection, *, ignored: Collection[str] = ()
 ) -> Mapping[str, TableContent]:
     """Read every table of the user's, by ``schema.table``, but for those ``ignored``, which are
-    named with their schema or without."""
+    named with their schema or without.
+    """
     found = [
         row
         for row in await connection.fetch(_TABLES)

@@ -133,14 +133,16 @@ class WorkerSequence:
 
     async def one_more(self) -> LifeRecord:
         """Start one more worker on a run that has ended and was opened again; it is not on
-        record."""
+        record.
+        """
         await self._one_life(len(self.records), None)
         return self.records.pop()
 
     @asynccontextmanager
     async def _mistaken(self, wrong: Restart | None) -> AsyncIterator[None]:
         """Our runs pin their version to their id, so the rows get another one instead of the
-        process: to DBOS that is the same."""
+        process: to DBOS that is the same.
+        """
         if wrong is not Restart.VERSION:
             yield
             return
@@ -223,7 +225,8 @@ def make_job(
     instances: bool = True,
 ) -> WorkerJob:
     """Make the job of the worker of the ``life``-th life; unless told otherwise, for the settings'
-    executor and through the proxy of ``setup``."""
+    executor and through the proxy of ``setup``.
+    """
     settings = terms.settings
     way = url or setup.proxy.url
     if executor_id is not None:

@@ -1,5 +1,6 @@
 """Is the workflow right when it is left alone: does it end, and is it a function of its input and
-of what its steps returned? Pure."""
+of what its steps returned? Pure.
+"""
 
 from __future__ import annotations
 

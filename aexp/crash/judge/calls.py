@@ -31,7 +31,8 @@ class _Call:
 
 def same_call(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     """Check that each checkpoint answers the call that it was recorded for, and that a body which
-    begins again, all steps before it being durable, is asked with the same arguments."""
+    begins again, all steps before it being durable, is asked with the same arguments.
+    """
     found = comparison.found
     if not found.records:
         return None

@@ -74,7 +74,8 @@ def _strays(run: Evidence) -> list[WorkflowRecord]:
 
 def _missing(comparison: BaselineComparison) -> list[Anomaly]:
     """Find children that a step records and that are not there, unless that is so without a
-    fault."""
+    fault.
+    """
     absent = _absent(comparison.found)
     usual = max(len(_absent(run)) for run in comparison.baseline.runs)
     if len(absent) <= usual:
@@ -102,7 +103,8 @@ def _absent(run: Evidence) -> list[Mapping[str, Any]]:
 
 def _on_their_own(comparison: BaselineComparison) -> list[Anomaly]:
     """Find workflows that no workflow is the parent of, a step having started them by a client: as
-    many as without a fault, where all workflows took the same steps."""
+    many as without a fault, where all workflows took the same steps.
+    """
     if not comparison.same_path:
         return []
     counts = [_parentless(run) for run in comparison.baseline.runs]

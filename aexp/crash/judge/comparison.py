@@ -29,7 +29,8 @@ __all__ = ["BaselineComparison", "FaultFreeRuns", "ReplayedRun", "RunOutcome"]
 @dataclass(frozen=True)
 class RunOutcome:
     """What a run ended with: its status, and of its result or error what must be the same in every
-    run (``Scenario.comparable``)."""
+    run (``Scenario.comparable``).
+    """
 
     status: str
     value: Any
@@ -156,7 +157,8 @@ class BaselineComparison:
     @cached_property
     def changed_steps(self) -> Sequence[StepPlace]:
         """The steps that returned what they returned in no run without a fault, beyond what is
-        unsteady of them, the earliest first."""
+        unsteady of them, the earliest first.
+        """
         changed = []
         for place, step in self.steps.items():
             known = [steps[place] for steps in self.baseline.steps if place in steps]
@@ -171,7 +173,8 @@ class BaselineComparison:
     @property
     def cause_of_change(self) -> StepPlace | None:
         """The step on which the outcome may depend: one that returned something else, or one that
-        does so without any fault; None when all returned the same."""
+        does so without any fault; None when all returned the same.
+        """
         if self.changed_steps:
             return self.changed_steps[0]
         return min(self.baseline.unsteady_steps, default=None)

@@ -42,7 +42,8 @@ def effects_once(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
 
 def steps_once(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     """Check that no step that must run ``once`` has begun twice for one workflow and number, unless
-    DBOS itself tried it again in the same process; None where there is no such step."""
+    DBOS itself tried it again in the same process; None where there is no such step.
+    """
     once = comparison.once
     if not once:
         return None

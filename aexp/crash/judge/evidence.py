@@ -1,5 +1,6 @@
 """What one experiment leaves behind, as plain data: the rows of DBOS, what the proxy saw, and what
-the workers told."""
+the workers told.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ class WorkflowRecord:
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """A checkpoint that stands in the database at the end; ``failed`` when its outcome is an
-    error. ``child_id`` is the workflow that it started."""
+    error. ``child_id`` is the workflow that it started.
+    """
 
     workflow_id: str
     step_id: int
@@ -129,7 +131,8 @@ class Body:
 @dataclass(frozen=True, slots=True)
 class Stranded:
     """Work that a process could not take up: ``expected`` is how the process was made wrong,
-    ``causes`` are what the rows and its log say, each with the workflows that it keeps."""
+    ``causes`` are what the rows and its log say, each with the workflows that it keeps.
+    """
 
     expected: str
     causes: Mapping[str, Sequence[str]]

@@ -25,7 +25,8 @@ def find_causes(
 ) -> Mapping[str, Sequence[str]]:
     """Find what keeps each unfinished workflow from a process of this executor and version that has
     logged ``log``: a :class:`Restart`'s name → ids. One that nothing explains stands under
-    ``unknown``."""
+    ``unknown``.
+    """
     causes: defaultdict[str, list[str]] = defaultdict(list)
     for row in workflows:
         if row.status in UNFINISHED:

@@ -21,7 +21,8 @@ __all__ = ["Change", "Phase", "Takeover", "foreign_changes", "late_changes"]
 
 class Phase(StrEnum):
     """When a change was made, as seen by the stopped executor: durable before it went on, in a
-    transaction that it held open meanwhile, or in one that it began when it went on."""
+    transaction that it held open meanwhile, or in one that it began when it went on.
+    """
 
     EARLIER = "earlier"
     HELD_OPEN = "held-open"

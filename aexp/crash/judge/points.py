@@ -72,7 +72,8 @@ ZOMBIE_SIDES = (Side.ZOMBIE_BEFORE, Side.ZOMBIE_AFTER)
 
 class Restart(StrEnum):
     """How the process that follows a killed one is not the one that should: of another application
-    version, of another executor id, or without the configured instances."""
+    version, of another executor id, or without the configured instances.
+    """
 
     VERSION = "other-version"
     EXECUTOR = "other-executor"

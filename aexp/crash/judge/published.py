@@ -87,7 +87,8 @@ def _event(
 
 def same_streams(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     """Check that each step has written as many entries as without a fault, with the steady part of
-    their values."""
+    their values.
+    """
     baseline = comparison.baseline
     known = [
         _entries(run, places) for run, places in zip(baseline.runs, baseline.places, strict=True)
@@ -134,7 +135,8 @@ def _counts(
     found: Mapping[_Entry, StoredValue],
 ) -> list[Anomaly]:
     """Compare how many entries each step has written, where the same step wrote there in every run
-    without a fault."""
+    without a fault.
+    """
     usual = [_per_step(entries) for entries in known]
     anomalies = []
     for step, count in sorted(_per_step(found).items()):

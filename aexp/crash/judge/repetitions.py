@@ -39,7 +39,8 @@ class RepeatedStep:
 
 def repeated_bodies(found: Evidence) -> Mapping[tuple[str, int], str]:
     """Return the names of the steps, by workflow and number, whose body began in more than one
-    life."""
+    life.
+    """
     return {step: name for step, (name, lives) in _lives(found).items() if len(lives) > 1}
 
 
@@ -104,7 +105,8 @@ def _idempotent_steps(found: Evidence) -> set[tuple[str, int]]:
 
 def effects_in_steps(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     """Check that the body of no workflow has an effect of its own: it would happen again at each
-    recovery."""
+    recovery.
+    """
     found = comparison.found
     if not found.records:
         return None

@@ -184,7 +184,8 @@ class Exploration:
     @property
     def repeated_steps(self) -> Sequence[RepeatedStep]:
         """The steps that ran more than once at the points that were verified, those at most points
-        first."""
+        first.
+        """
         found: defaultdict[str, list[RepeatedStep]] = defaultdict(list)
         for result in self.verified:
             for step in result.repeated:

@@ -157,7 +157,8 @@ def _writes_to(write: str, schema: str, name: str) -> bool:
 
 def _spans(found: Evidence) -> Mapping[tuple[str, int], list[tuple[int, float, float]]]:
     """Return, by step, the life, begin and end of each of its bodies; without an end that was seen
-    it goes on for ever."""
+    it goes on for ever.
+    """
     spans: dict[tuple[str, int], list[tuple[int, float, float]]] = {}
     for recorded in sorted(found.records, key=lambda recorded: recorded.record.at):
         record = recorded.record

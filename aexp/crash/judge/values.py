@@ -37,7 +37,8 @@ _DEEPEST = 40
 @dataclass(frozen=True, slots=True)
 class StoredValue:
     """A value as DBOS stores it; its ``text`` is None where it is too large to be compared by its
-    parts, its ``digest`` where there is no value."""
+    parts, its ``digest`` where there is no value.
+    """
 
     digest: str | None
     text: str | None = None

@@ -44,7 +44,8 @@ log = structlog.stdlib.get_logger("aexp.crash.proxy.connection")
 
 class Observer(Protocol):
     """Decides what becomes of each durable write. Both may take their time: other connections go on
-    meanwhile, the one that writes stands still, even after its client has died."""
+    meanwhile, the one that writes stands still, even after its client has died.
+    """
 
     async def before(self, write: Write) -> bool:
         """``write`` has not reached the server. False: it never does, the connection is cut.
@@ -56,7 +57,8 @@ class Observer(Protocol):
 
     async def after(self, write: Write) -> bool:
         """``write`` is durable, its client has not heard of it. False: it never does, the
-        connection is cut."""
+        connection is cut.
+        """
         ...
 
 

@@ -73,7 +73,8 @@ FROM_SERVER = frozenset(int(kind) for kind in Reply)
 
 class Piece(NamedTuple):
     """Bytes to pass on. With a ``kind``, they are one message of it, header included, or the
-    beginning of one that is too long to hold."""
+    beginning of one that is too long to hold.
+    """
 
     data: bytes
     kind: int = 0

@@ -300,7 +300,8 @@ def _assigned(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
 
 def _where(node: exp.Expr) -> list[tuple[str, exp.Expr]]:
     """Return the columns that are compared with one value or a list of them, in conditions that
-    must all hold."""
+    must all hold.
+    """
     where = node.args.get("where")
     if where is None:
         return []

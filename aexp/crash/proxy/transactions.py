@@ -109,7 +109,8 @@ class ClientRequest:
 @dataclass(frozen=True, slots=True)
 class Settled:
     """What has become of requests: ``durable`` is what ``write`` (None if nobody announced it) made
-    durable, or nothing; ``undone`` are writes that were announced and are not durable."""
+    durable, or nothing; ``undone`` are writes that were announced and are not durable.
+    """
 
     write: Write | None = None
     durable: tuple[Effect, ...] = ()
