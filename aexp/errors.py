@@ -74,7 +74,7 @@ class UnknownScenario(UsageError):
 
 
 class InvalidTarget(UsageError):
-    """A user's module does not import, or its object is no scenario and no async workflow."""
+    """A user's module does not import, or its object is no scenario and no workflow."""
 
 
 class InvalidParameter(UsageError):

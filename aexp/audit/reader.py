@@ -11,6 +11,7 @@ from dbos import DBOSClient, Serializer
 from aexp.audit.history import History
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, psycopg_engine
+from aexp.engine.refusals import error_text
 from aexp.engine.tables import steps, workflows
 from aexp.model.promise import SAMPLE
 from aexp.model.run import Ending, Run
@@ -33,7 +34,7 @@ async def read_ending(
             run.run_id,
         )
         return Ending("CANCELLED" if cancelled else "NOT STARTED", None, None, processes)
-    error = f"{type(found.error).__name__}: {found.error}" if found.error is not None else None
+    error = error_text(found.error) if found.error is not None else None
     return Ending(found.status, found.output, error, processes)
 
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
 from aexp.crash.judge.evidence import Seen
 from aexp.crash.judge.results import Exploration, PointResult
 from aexp.log import masked
+from aexp.model.plain import plain
 from aexp.viewer import render_page, view_data
 
 __all__ = ["render_exploration"]
@@ -38,7 +37,7 @@ def exploration_data(exploration: Exploration) -> dict[str, Any]:
     told["ok"] = exploration.ok
     told["kinds"] = [asdict(row) for row in exploration.by_kind()]
     told["void_points"] = [{"point": r.name, "reason": r.void} for r in exploration.void]
-    data["crash"] = masked(to_jsonable_python(told, serialize_unknown=True, inf_nan_mode="strings"))
+    data["crash"] = masked(plain(told))
     of_write: defaultdict[str, list[PointResult]] = defaultdict(list)
     for result in exploration.results:
         if result.point is not None:

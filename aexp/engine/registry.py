@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dbos import DBOS
-from dbos._context import current_owner_xid
-from dbos._dbos import _get_or_create_dbos_registry
+from dbos._context import DBOSContext, current_owner_xid, get_local_dbos_context
+from dbos._core import start_workflow_async
+from dbos._dbos import _get_dbos_instance, _get_or_create_dbos_registry
 from dbos._registrations import (
     DBOSFuncType,
     get_class_info,
@@ -28,9 +29,13 @@ __all__ = [
     "active_workflows",
     "bind",
     "class_name",
+    "configured_instances",
     "current_execution",
+    "enqueue",
     "forget_instances",
+    "function_of",
     "is_workflow",
+    "lacks_class",
     "lacks_instance",
     "serves_queue",
     "stop_claiming",
@@ -51,12 +56,71 @@ def class_name(instance: object) -> str:
 
 
 def bind(workflow: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Bind ``arguments`` by position as far as the signature allows.
+    """Bind ``arguments``, which are named, by position as far as the signature allows.
 
-    DBOS takes a workflow's arguments beside its own, whose names they may share.
+    DBOS takes a workflow's arguments beside its own, whose names they may share. A variadic
+    argument is a sequence or a mapping under its own name; other names go to ``**kwargs``, if there
+    is one. Raises TypeError for an argument that is missing or unknown.
     """
-    bound = inspect.signature(workflow).bind(**arguments)
-    return bound.args, bound.kwargs
+    left = dict(arguments)
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    parameters = inspect.signature(workflow).parameters
+    # After one that is left to its default no other can be given by position, but for *args.
+    variadic = any(p.kind is p.VAR_POSITIONAL and left.get(p.name) for p in parameters.values())
+    by_position = True
+    for name, parameter in parameters.items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            positional += left.pop(name, ())
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            given = left.pop(name, {})
+            named |= given if isinstance(given, Mapping) else {name: given}
+            named |= left
+            left = {}
+        elif name in left and parameter.kind is not parameter.KEYWORD_ONLY and by_position:
+            positional.append(left.pop(name))
+        elif name in left:
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                raise TypeError(f"{name!r} is given, but one before it is not")
+            named[name] = left.pop(name)
+        elif parameter.default is parameter.empty:
+            raise TypeError(f"missing a required argument: {name!r}")
+        elif parameter.kind is not parameter.KEYWORD_ONLY and by_position:
+            if variadic or _positional_follows(parameters, name, left):
+                positional.append(parameter.default)
+            else:
+                by_position = False
+    if left:
+        raise TypeError(f"got an unexpected argument: {next(iter(left))!r}")
+    return tuple(positional), named
+
+
+def _positional_follows(
+    parameters: Mapping[str, inspect.Parameter], name: str, given: Mapping[str, Any]
+) -> bool:
+    """Return whether one of those after ``name`` is given that has a position only."""
+    following = list(parameters.values())[list(parameters).index(name) + 1 :]
+    return any(p.kind is p.POSITIONAL_ONLY and p.name in given for p in following)
+
+
+async def enqueue(
+    queue_name: str, workflow: Any, positional: tuple[Any, ...], named: Mapping[str, Any]
+) -> None:
+    """Enqueue ``workflow``, sync or async, as ``DBOS.enqueue_workflow_async`` does.
+
+    That one takes a workflow's arguments among its own, whose names they may share.
+    """
+    context = DBOSContext.create_start_workflow_child(get_local_dbos_context())
+    await DBOS._configure_asyncio_thread_pool()  # noqa: SLF001 - see above
+    await start_workflow_async(
+        _get_dbos_instance(),
+        context,
+        workflow,
+        positional,
+        dict(named),
+        queue_name=queue_name,
+        execute_workflow=False,
+    )
 
 
 def current_execution(workflow_id: str) -> tuple[str, str | None]:
@@ -74,6 +138,11 @@ def is_workflow(function: Any) -> bool:
     return registered is not None and inspect.unwrap(registered) is inspect.unwrap(function)
 
 
+def function_of(workflow: Any) -> Any:
+    """Return the function that DBOS calls for ``workflow``, with the decorators below DBOS's."""
+    return getattr(workflow, "__orig_func", workflow)
+
+
 def lacks_instance(workflow: Any) -> bool:
     """Return whether ``workflow`` is a method of a configured instance, taken from its class."""
     info = get_func_info(workflow)
@@ -82,6 +151,35 @@ def lacks_instance(workflow: Any) -> bool:
         and info.func_type is DBOSFuncType.Instance
         and not hasattr(workflow, "__self__")
     )
+
+
+def lacks_class(workflow: Any) -> bool:
+    """Return whether ``workflow`` is a method of a class, or of an object, unknown to DBOS."""
+    info = get_func_info(workflow)
+    if info is None or info.class_info is None:
+        return hasattr(workflow, "__self__") or next(
+            iter(inspect.signature(workflow).parameters), None
+        ) in {"self", "cls"}
+    owner = getattr(workflow, "__self__", None)
+    return (
+        info.func_type is DBOSFuncType.Instance
+        and owner is not None
+        and not hasattr(owner, "config_name")
+    )
+
+
+def configured_instances(workflow: Any) -> Mapping[str, object]:
+    """Return the configured instances of the class whose method ``workflow`` is, by their names."""
+    info = get_func_info(workflow)
+    if info is None or info.class_info is None:
+        return {}
+    prefix = f"{info.class_info.registered_name}/"
+    known = _get_or_create_dbos_registry().instance_info_map
+    return {
+        key.removeprefix(prefix): instance
+        for key, instance in known.items()
+        if key.startswith(prefix)
+    }
 
 
 def forget_instances() -> None:

@@ -27,8 +27,10 @@ from aexp.database.retry import retry_on_disconnect
 from aexp.engine.config import APPLICATION_NAME, make_config
 from aexp.engine.declared import Declarations
 from aexp.engine.log_records import expect_cancellations, watch_cancellations
+from aexp.engine.refusals import explain_refusals
 from aexp.engine.registry import active_workflows, stop_claiming
 from aexp.engine.tables.schedules import set_queue_poll
+from aexp.engine.threads import run_sync_workflows_apart
 from aexp.engine.tracing import flush_spans
 from aexp.engine.waiting import watch_waits
 from aexp.errors import DatabaseError
@@ -204,6 +206,7 @@ async def open_runtime(
     global _current  # noqa: PLW0603 - see current_runtime
     if _current is not None:
         raise RuntimeError("a runtime is already open in this process")
+    explain_refusals()
     application = _own_application(scope) if own_application else APPLICATION_NAME
     declared = declared or Declarations()
     async with AsyncExitStack() as stack:
@@ -249,6 +252,7 @@ async def open_runtime(
             watch_cancellations()
             watch_waits()
             DBOS.launch()
+            run_sync_workflows_apart(dbos)
         except (sqlalchemy.exc.DBAPIError, asyncpg.PostgresError, OSError) as error:
             reason = " ".join(str(getattr(error, "orig", error)).split())
             raise DatabaseError(f"cannot launch DBOS on {url}: {reason}") from error

@@ -7,7 +7,6 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Coroutine,
     Iterator,
     Mapping,
     Sequence,
@@ -73,12 +72,12 @@ class Scenario(Generic[_E]):
     Only ``name``, ``summary`` and ``workflow`` have to be given. Callables that take parameters get
     an instance of the model.
 
-    **The workflow.** ``workflow`` is an async DBOS workflow, a function or the bound method of a
-    configured instance. It is started under the run's id with the ``parameters`` by name: as JSON
-    values, unless ``arguments`` makes something else of the model. ``steps`` is about how many step
-    bodies run, from which ``--kills`` chooses its moments; None when nobody knows. ``reached``
-    tells from the database how many of the units that ``Progress.advance`` counts are done; None
-    when nobody can tell.
+    **The workflow.** ``workflow`` is a DBOS workflow, async or sync: a function, the method of a
+    class or the bound method of a configured instance. It is started under the run's id with the
+    ``parameters`` by name: as JSON values, unless ``arguments`` makes something else of the model.
+    ``steps`` is about how many step bodies run, from which ``--kills`` chooses its moments; None
+    when nobody knows. ``reached`` tells from the database how many of the units that
+    ``Progress.advance`` counts are done; None when nobody can tell.
 
     **What it needs.** ``queues`` are polled, and no others unless it ``listens_to_all_queues``;
     ``schedules`` are those of the run. ``resources`` is an async generator with one ``yield``,
@@ -97,7 +96,7 @@ class Scenario(Generic[_E]):
     # The workflow.
     name: str
     summary: str
-    workflow: Callable[..., Coroutine[Any, Any, Any]]
+    workflow: Callable[..., Any]
     parameters: type[BaseModel] = Parameters
     arguments: Callable[[Any], Mapping[str, Any]] = json_arguments
     steps: Callable[[Any, Mapping[str, Any]], int | None] = field(
@@ -141,7 +140,9 @@ def _read_text(model: type[BaseModel], key: str, text: str) -> Any:
     """Read ``text`` as JSON, if the field takes that; else as the text, of which pydantic makes
     numbers and booleans.
     """
-    field_info = model.model_fields.get(key)
+    field_info = model.model_fields.get(key) or next(
+        (known for known in model.model_fields.values() if known.alias == key), None
+    )
     if field_info is None or field_info.annotation is None or field_info.annotation is str:
         return text
     try:
@@ -155,8 +156,10 @@ def _read_text(model: type[BaseModel], key: str, text: str) -> Any:
 def _problem(model: type[BaseModel], item: Any) -> str:
     name = ".".join(str(part) for part in item["loc"]) or "parameters"
     if item["type"] == "extra_forbidden":
-        known = ", ".join(model.model_fields) or "none"
-        return f"unknown parameter {name!r}: it takes {known}"
+        known = ", ".join(
+            known.alias or field_name for field_name, known in model.model_fields.items()
+        )
+        return f"unknown parameter {name!r}: it takes {known or 'none'}"
     if item["type"] == "missing":
         return f"parameter {name!r} is missing: give --set {name}=VALUE"
     message = item["msg"].removeprefix("Value error, ")

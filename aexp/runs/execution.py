@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 import anyio
 import structlog
-from dbos import DBOS, SetWorkflowID
+from dbos import SetWorkflowID
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.database.retry import is_connection_error
 from aexp.durable.schedules import Schedule, apply_schedules, retire
-from aexp.engine.registry import UNFINISHED, bind
+from aexp.engine.registry import UNFINISHED, bind, enqueue
 from aexp.engine.runtime import ROOT_QUEUE, Queue, Runtime, open_runtime, poll_rarely, remove_queues
 from aexp.engine.statuses import UNBEGUN
 from aexp.engine.tables.schedules import any_schedule_of
@@ -303,9 +303,7 @@ class _Work:
         arguments = self.scenario.arguments(self.parameters)
         positional, named = bind(self.scenario.workflow, arguments)
         with SetWorkflowID(self.run.run_id), start_span(self.run.run_id):
-            await DBOS.enqueue_workflow_async(
-                runtime.queue_name(ROOT_QUEUE), self.scenario.workflow, *positional, **named
-            )
+            await enqueue(runtime.queue_name(ROOT_QUEUE), self.scenario.workflow, positional, named)
         log.info("run.started", parameters=dict(self.run.parameters))
 
     async def _await(

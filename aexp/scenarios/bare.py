@@ -2,100 +2,92 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-import types
-import typing
-import warnings
-from collections.abc import (
-    Mapping,
-    Sequence,
-)
+from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, PydanticUserError, create_model
-
-from aexp.engine.registry import is_workflow, lacks_instance, workflow_name
+from aexp.engine.registry import (
+    configured_instances,
+    function_of,
+    is_workflow,
+    lacks_class,
+    lacks_instance,
+    workflow_name,
+)
 from aexp.errors import InvalidTarget
-from aexp.model.parameters import Parameters
 from aexp.model.scenario import Scenario
+from aexp.scenarios.arguments import arguments_model, given_arguments
 
 __all__ = ["bare_scenario"]
 
 
-def typed_arguments(parameters: BaseModel) -> Mapping[str, Any]:
-    """Return the parameters as the values that their types say, by name."""
-    return {name: getattr(parameters, name) for name in type(parameters).model_fields}
-
-
 def bare_scenario(name: str, workflow: Any) -> Scenario[Any]:
-    """Make a scenario from nothing but an async DBOS workflow; its parameters are its arguments.
+    """Make a scenario from nothing but a DBOS workflow; its parameters are its arguments.
 
-    Raises InvalidTarget when ``workflow`` is not one.
+    Of a method of a configured instance the class will do, if it has one instance. Raises
+    InvalidTarget when ``workflow`` is no workflow.
     """
-    if not callable(workflow) or isinstance(workflow, type):
-        raise InvalidTarget(
-            f"{name} is {type(workflow).__name__}: name an aexp Scenario or an async function"
-            " decorated with @DBOS.workflow()"
-        )
-    if not inspect.iscoroutinefunction(inspect.unwrap(workflow)):
-        raise InvalidTarget(f"{name} is not async: write it as `async def`")
-    if not is_workflow(workflow):
-        raise InvalidTarget(f"{name} is no DBOS workflow: decorate it with @DBOS.workflow()")
+    _check(name, workflow)
+    if lacks_instance(workflow):
+        workflow = _on_its_instance(name, workflow)
     summary = (inspect.getdoc(workflow) or "").partition("\n")[0]
     return Scenario(
         name=name,
         summary=summary or f"The workflow {workflow_name(workflow)}.",
         workflow=workflow,
-        parameters=_model_of(name, workflow),
+        parameters=arguments_model(name, workflow),
         # Its arguments have the types that its author gave them.
-        arguments=typed_arguments,
+        arguments=given_arguments,
         listens_to_all_queues=True,
     )
 
 
-def _model_of(name: str, workflow: Any) -> type[BaseModel]:
-    """Make a model of parameters of the arguments of ``workflow``."""
-    if lacks_instance(workflow):
-        raise InvalidTarget(f"{name} is a method without its instance: name it on a configured one")
-    fields: dict[str, Any] = {}
-    given = inspect.signature(workflow).parameters.values()
-    named = [parameter for parameter in given if parameter.kind is not parameter.VAR_KEYWORD]
-    annotations = _annotations(name, workflow, named)
-    for parameter in named:
-        if parameter.kind in {parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY}:
+def _check(name: str, workflow: Any) -> None:
+    """Raise InvalidTarget unless ``workflow`` is a workflow that DBOS can run."""
+    if isinstance(workflow, functools.partial | functools.partialmethod):
+        wrapped = getattr(workflow.func, "__qualname__", repr(workflow.func))
+        raise InvalidTarget(
+            f"{name} is a functools.partial, which DBOS cannot find again: name {wrapped} itself"
+            " and give its arguments by --set"
+        )
+    if not callable(workflow) or isinstance(workflow, type):
+        raise InvalidTarget(
+            f"{name} is {type(workflow).__name__}: name an aexp Scenario or a function decorated"
+            " with @DBOS.workflow()"
+        )
+    if not is_workflow(workflow):
+        raise InvalidTarget(f"{name} is no DBOS workflow: decorate it with @DBOS.workflow()")
+    function = function_of(workflow)
+    for is_one, word in (
+        (inspect.isasyncgenfunction, "an async generator"),
+        (inspect.isgeneratorfunction, "a generator"),
+    ):
+        if is_one(function):
             raise InvalidTarget(
-                f"{name} takes {parameter} by position, but a run's parameters are named:"
-                " give its arguments names and defaults"
+                f"{name} is {word}, whose values no checkpoint can hold: return one value, and"
+                " write what comes before it to a stream (DBOS.write_stream)"
             )
-        if parameter.name.startswith("_") or parameter.name == "model_config":
-            raise InvalidTarget(
-                f"{name} takes {parameter.name!r}, which cannot be the name of a parameter"
-            )
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (annotations.get(parameter.name, Any), default)
-    try:
-        with warnings.catch_warnings():
-            # An argument may be named as a method of the model that nobody calls on this one.
-            warnings.simplefilter("ignore", UserWarning)
-            return create_model(f"{name}_parameters", __base__=Parameters, **fields)
-    except PydanticUserError as error:
-        raise InvalidTarget(f"{name}: {error.message.splitlines()[0]}") from error
+    if lacks_class(workflow):
+        raise InvalidTarget(
+            f"{name} is a method of a class that DBOS does not know: decorate the class with"
+            " @DBOS.dbos_class(), and derive it from DBOSConfiguredInstance if it has instances"
+        )
 
 
-def _annotations(
-    name: str, workflow: Any, parameters: Sequence[inspect.Parameter]
-) -> Mapping[str, Any]:
-    """Return the types of ``parameters``; look up those written as text one by one."""
-    scope = getattr(inspect.unwrap(workflow), "__globals__", {})
-    found: dict[str, Any] = {}
-    for parameter in parameters:
-        if parameter.annotation is parameter.empty:
-            continue
-        holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-        try:
-            found |= typing.get_type_hints(holder, globalns=scope, include_extras=True)
-        except Exception as error:
-            raise InvalidTarget(
-                f"{name} takes {parameter}, whose type is unknown: {error}"
-            ) from error
-    return found
+def _on_its_instance(name: str, workflow: Any) -> Any:
+    """Return the method on the one instance that there is. Raises InvalidTarget otherwise."""
+    instances = configured_instances(workflow)
+    if len(instances) == 1:
+        (instance,) = instances.values()
+        return workflow.__get__(instance)
+    raise InvalidTarget(
+        f"{name} is a method without its instance: name it on a configured one,"
+        f" FILE.py:INSTANCE.{name}; {_listed(sorted(instances))}"
+    )
+
+
+def _listed(instances: Sequence[str]) -> str:
+    if not instances:
+        return "the module makes none when it is imported"
+    return f"there are {', '.join(map(repr, instances))}"

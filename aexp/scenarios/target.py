@@ -18,14 +18,17 @@ from weakref import WeakKeyDictionary
 from dbos import error as dbos_error
 
 from aexp.engine.declared import Declarations, noting_declarations
+from aexp.engine.refusals import explain_old_code
 from aexp.errors import InvalidTarget, UnknownScenario
 from aexp.model.scenario import Scenario
 from aexp.scenarios.bare import bare_scenario
 
 __all__ = ["check_file", "is_path", "load_attribute", "load_object", "nearest", "normalise"]
 
-
 _FOLDER = " in "
+_NO_PARENT = "attempted relative import with no known parent package"
+# What lies at the root of a project.
+_PROJECT = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 # What modules gave to DBOS when they were imported, which happens once.
 _declared: WeakKeyDictionary[ModuleType, Declarations] = WeakKeyDictionary()
 
@@ -126,20 +129,32 @@ def _import(name: str, folder: str, learn: Callable[[], Declarations]) -> Module
                 ' DBOS.launch() below `if __name__ == "__main__":`'
             ) from error
         reason = " ".join(str(error).split()) or "no reason given"
+        if _NO_PARENT in reason:
+            reason += ": its folder has no __init__.py; add one, or name it as PACKAGE.MODULE:NAME"
+        if (advice := explain_old_code(error)) is not None:
+            reason = f"{reason.rstrip('.')}: {advice}"
         raise InvalidTarget(f"{name} does not import: {type(error).__name__}: {reason}") from error
 
 
 def _import_file(path: Path) -> ModuleType:
+    path = path.absolute()
     # Under its own name, so that what the workflows pickle is found again by the next process.
-    name = path.stem
+    name, root = _module_name(path)
     known = sys.modules.get(name)
     if known is not None:
-        if getattr(known, "__file__", None) == str(path):
-            return known
-        raise InvalidTarget(
-            f"{path} would be imported as {name!r}, a module that is in use: rename the file"
-        )
-    sys.path.insert(0, str(path.parent))
+        return _same_module(known, name, path)
+    _add_paths(path, root)
+    if root != path.parent:
+        # Beside its neighbours, which it may import relatively.
+        parent = name.rpartition(".")[0]
+        package = importlib.import_module(parent)
+        if not _holds(package, path):
+            raise InvalidTarget(
+                f"{path} would be imported as {name!r}, but {parent!r} is another package,"
+                f" {getattr(package, '__file__', None)}: rename the folder"
+            )
+        if (known := sys.modules.get(name)) is not None:
+            return _same_module(known, name, path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise InvalidTarget(f"{path} is no Python file")
@@ -151,3 +166,46 @@ def _import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _module_name(path: Path) -> tuple[str, Path]:
+    """Return the name under which other modules import ``path``, and the folder to find it in."""
+    # A dot in it would make a package of what comes before.
+    parts = [] if path.name == "__init__.py" else [path.stem.replace(".", "_")]
+    folder = path.parent
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        parts.append(folder.name)
+        folder = folder.parent
+    if not parts:
+        # A package whose folder no import statement can name.
+        return path.parent.name, path.parent
+    return ".".join(reversed(parts)), folder
+
+
+def _same_module(known: ModuleType, name: str, path: Path) -> ModuleType:
+    """Return ``known``, if it is the module of ``path``; raises InvalidTarget otherwise."""
+    file = getattr(known, "__file__", None)
+    if file is not None and Path(file).absolute() == path:
+        return known
+    raise InvalidTarget(
+        f"{path} would be imported as {name!r}, a module that is in use: rename the file"
+    )
+
+
+def _holds(package: ModuleType, path: Path) -> bool:
+    return any(Path(folder).absolute() == path.parent for folder in package.__path__)
+
+
+def _add_paths(path: Path, root: Path) -> None:
+    """Let the module of ``path`` import as it does where it is at home.
+
+    What lies beside it and, last, from the root of its project, as where the project is installed.
+    """
+    sys.path.insert(0, str(root))
+    last = [path.parent]
+    project = next(
+        (folder for folder in path.parents if any((folder / m).exists() for m in _PROJECT)), None
+    )
+    if project is not None:
+        last += [project / "src", project]
+    sys.path += [str(folder) for folder in last if folder.is_dir() and str(folder) not in sys.path]

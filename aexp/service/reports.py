@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
-
-from pydantic_core import to_json
 
 from aexp.audit import Report, audit_run
 from aexp.database.connect import Connection, borrowed
 from aexp.log import masked
+from aexp.model.plain import plain
 from aexp.model.run import Run
 from aexp.runs.execution import absent_executors
 from aexp.runs.host import may_be_forked
@@ -89,9 +87,8 @@ async def _report(service: Service, run: Run) -> tuple[Any, bool | None]:
         report = await audit(service, connection, run)
     if report is None:
         return None, None
-    document = to_json(report.as_json(), serialize_unknown=True, inf_nan_mode="strings")
     # What an error says may hold a password.
-    return masked(json.loads(document)), report.ok
+    return masked(plain(report.as_json())), report.ok
 
 
 async def audit(service: Service, connection: Connection, run: Run) -> Report | None:

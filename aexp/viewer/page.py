@@ -5,16 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
-
 from aexp.audit import Report
 from aexp.log import masked
+from aexp.model.plain import plain, to_text
 from aexp.viewer.timeline import Timeline
 
 __all__ = ["ASSETS", "asset", "render_page", "view_data", "view_json"]
@@ -62,8 +60,7 @@ def view_data(report: Report, timeline: Timeline) -> dict[str, Any]:
         "target": report.run.target,
         "facts": dict(report.run.facts),
     }
-    plain = to_jsonable_python(content, serialize_unknown=True, inf_nan_mode="strings")
-    return {"version": VERSION, "report": masked(plain), "timeline": timeline.as_json()}
+    return {"version": VERSION, "report": masked(plain(content)), "timeline": timeline.as_json()}
 
 
 def view_json(data: Mapping[str, Any]) -> str:
@@ -71,12 +68,7 @@ def view_json(data: Mapping[str, Any]) -> str:
 
     What JSON does not know stands there as text.
     """
-    try:
-        text = to_json(data, serialize_unknown=True, inf_nan_mode="strings").decode()
-    except (PydanticSerializationError, UnicodeError):
-        # Half of a surrogate pair, which UTF-8 does not know and JSON escapes.
-        plain = to_jsonable_python(data, serialize_unknown=True, inf_nan_mode="strings")
-        text = json.dumps(plain, separators=(",", ":"))
+    text = to_text(data)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

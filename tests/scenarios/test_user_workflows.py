@@ -118,8 +118,7 @@ def test_a_schedule_lives_as_long_as_its_run(flows: Cli) -> None:
     ("target", "reason"),
     [
         ("flows.py:plain", "decorate it with @DBOS.workflow()"),
-        ("flows.py:blocking", "is not async"),
-        ("flows.py:Orders", "name an aexp Scenario or an async function"),
+        ("flows.py:Orders", "name an aexp Scenario or a function"),
         ("flows.py:chekout", "did you mean 'checkout'"),
         ("flows.py", "write flows.py:NAME"),
         ("nowhere.py:checkout", "no file"),

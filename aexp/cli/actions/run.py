@@ -68,7 +68,7 @@ def run(
     # A module that makes a DBOS of its own has given its logger a handler of its own.
     configure_logging(settings.log_format, settings.log_level)
     parameters = scenario.from_text(given)
-    explicit = parameters.model_dump(mode="json", include=set(given))
+    explicit = parameters.model_dump(mode="json", exclude_unset=True)
     run_id = check_run_id(run_id) if run_id is not None else new_run_id(scenario.name)
     wanted = Run(
         run_id=run_id,

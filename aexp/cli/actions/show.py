@@ -61,9 +61,11 @@ def describe(settings: Settings, target: str, *, as_json: bool) -> int:
         ["parameter", "takes", "default", "what it is"],
         [
             (
-                name,
-                _takes(schema, schema["properties"][name]),
-                "(required)" if field.is_required() else _default(field.default),
+                field.alias or name,
+                _takes(schema, schema["properties"][field.alias or name]),
+                "(required)"
+                if field.is_required()
+                else _default(field.get_default(call_default_factory=True)),
                 field.description,
             )
             for name, field in scenario.parameters.model_fields.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic_core import to_json
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +14,7 @@ from aexp.audit import Report
 from aexp.audit.overview import RunVerdict
 from aexp.cli.terminal.output import out
 from aexp.errors import NoRuns
+from aexp.model.plain import to_text
 
 __all__ = [
     "SHOWN",
@@ -40,8 +40,7 @@ _OUTCOMES: Mapping[bool | None, RunVerdict] = {True: "held", False: "broken", No
 
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout. What JSON does not know stands there as text."""
-    document = to_json(value, indent=2, serialize_unknown=True, inf_nan_mode="strings")
-    out().write(document.decode() + "\n")
+    out().write(to_text(value, indent=2) + "\n")
     out().flush()
 
 
@@ -97,7 +96,7 @@ def print_report(report: Report, *, as_json: bool) -> None:
         for anomaly in verdict.anomalies or ():
             screen.print(Text(f"\n{verdict.name}: {anomaly.summary}", style="red"))
             for row in anomaly.rows[:SHOWN]:
-                screen.print(Text("  " + to_json(dict(row), serialize_unknown=True).decode()))
+                screen.print(Text("  " + to_text(dict(row))))
             if len(anomaly.rows) > SHOWN:
                 screen.print(f"  … {len(anomaly.rows) - SHOWN} more with --json")
 

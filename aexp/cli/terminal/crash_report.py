@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +12,7 @@ from rich.text import Text
 from aexp.cli.terminal.account import SHOWN, console, print_json
 from aexp.crash.judge.ownership import Takeover, late_changes
 from aexp.crash.judge.results import Exploration, PointResult
+from aexp.model.plain import to_text
 
 __all__ = ["print_exploration"]
 
@@ -128,7 +128,7 @@ def _explain(screen: Console, exploration: Exploration, result: PointResult) -> 
         for anomaly in verdict.anomalies or ():
             screen.print(Text(f"    {anomaly.summary}", style="red"))
             for row in anomaly.rows[:SHOWN]:
-                screen.print(Text("      " + to_json(dict(row), serialize_unknown=True).decode()))
+                screen.print(Text("      " + to_text(dict(row))))
             if len(anomaly.rows) > SHOWN:
                 screen.print(f"      … {len(anomaly.rows) - SHOWN} more with --json")
     for line in result.log[-_LOG_LINES:]:

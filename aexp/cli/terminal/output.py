@@ -68,7 +68,10 @@ def reserve_stdout() -> None:
         sys.stdout.flush()
         raw = _Stdout(os.dup(1), "w")
         _reserved = io.TextIOWrapper(
-            io.BufferedWriter(raw), encoding="utf-8", line_buffering=raw.isatty()
+            io.BufferedWriter(raw),
+            encoding="utf-8",
+            errors="backslashreplace",
+            line_buffering=raw.isatty(),
         )
         os.dup2(2, 1)
 
