@@ -73,17 +73,18 @@ def explain_old_code(error: BaseException) -> str | None:
 
 def explain_refusals() -> None:
     """Have DBOS say, in this process, what it refuses and where."""
-    if hasattr(_core.serialize_value, "__wrapped__"):
+    names = ("serialize_value", "serialize_value_as")
+    if any(hasattr(getattr(_core, name), "__wrapped__") for name in names):
         return
-    _core.serialize_value = _explaining(_core.serialize_value)
-    _core.serialize_value_as = _explaining(_core.serialize_value_as)
+    for name in names:
+        setattr(_core, name, _explaining(getattr(_core, name)))
     create_child = DBOSContext.create_start_workflow_child
     start_step = DBOSContext.start_step
-    names: WeakKeyDictionary[DBOSContext, str] = WeakKeyDictionary()
+    steps: WeakKeyDictionary[DBOSContext, str] = WeakKeyDictionary()
 
     @functools.wraps(start_step)
     def start(context: DBOSContext, step_id: int, attributes: TracedAttributes) -> None:
-        names[context] = attributes["name"]
+        steps[context] = attributes["name"]
         start_step(context, step_id, attributes)
 
     @functools.wraps(create_child)
@@ -91,13 +92,16 @@ def explain_refusals() -> None:
         if context is not None and context.is_within_workflow() and not context.is_workflow():
             # The kind of error that DBOS raises without a word.
             raise AssertionError(
-                f"a workflow was started inside step {names.get(context, '')!r}: a step cannot"
+                f"a workflow was started inside step {steps.get(context, '')!r}: a step cannot"
                 " start one; start it in the workflow that calls the step"
             )
         return create_child(context)
 
-    DBOSContext.create_start_workflow_child = staticmethod(create)  # type: ignore[method-assign]
-    DBOSContext.start_step = start  # type: ignore[method-assign]
+    for name, method in (
+        ("create_start_workflow_child", staticmethod(create)),
+        ("start_step", start),
+    ):
+        setattr(DBOSContext, name, method)
 
 
 def _explaining(serialize: Any) -> Any:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 __all__ = ["plain", "to_text"]
 
 # Python writes no whole number of more digits than this in decimals.
 _MOST_BITS = 14_000
+_LONG_NUMBER = re.compile(rb"\d{4200}")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def plain(value: Any) -> Any:
@@ -33,23 +37,18 @@ def plain(value: Any) -> Any:
 
 
 def to_text(value: Any, *, indent: int | None = None) -> str:
-    """Return ``value`` as a JSON document, which any encoding can hold. Never fails."""
+    """Return ``value`` as a JSON document in valid UTF-8, as :func:`plain` has it. Never fails."""
+    # Many times as fast, and right for nearly all values.
+    with suppress(ValueError, RecursionError):
+        text = to_json(value, indent=indent, serialize_unknown=True, inf_nan_mode="strings")
+        if _LONG_NUMBER.search(text) is None:
+            return text.decode()
     separators = (",", ":") if indent is None else None
-    return json.dumps(
+    written = json.dumps(
         plain(value), indent=indent, separators=separators, ensure_ascii=False, allow_nan=False
-    ).translate(_ESCAPED)
-
-
-class _Escapes(dict[int, str]):
-    """Escapes what UTF-8 does not know."""
-
-    def __missing__(self, letter: int) -> str:
-        if 0xD800 <= letter <= 0xDFFF:
-            return f"\\u{letter:04x}"
-        raise LookupError(letter)
-
-
-_ESCAPED = _Escapes()
+    )
+    # UTF-8 knows no halves of surrogate pairs.
+    return _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", written)
 
 
 def _plain(value: Any) -> Any:
