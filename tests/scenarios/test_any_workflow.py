@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import pickle
 import shutil
 import signal
 import time
@@ -54,7 +52,7 @@ def test_a_sync_workflow_that_sleeps_keeps_no_process_from_its_end(flows: Cli) -
     # As if the time had passed.
     flows.query(
         "UPDATE dbos.operation_outputs SET output = %s WHERE function_name = 'DBOS.sleep'",
-        [base64.b64encode(pickle.dumps(time.time())).decode()],
+        [json.dumps(time.time())],
     )
     assert flows("resume", "s", "--json").json["result"] == "awake"
 
