@@ -145,7 +145,8 @@ def _reason(whose: str, value: Any, error: Exception) -> str:
 
 def error_text(error: BaseException) -> str:
     """Return ``error`` as it is told: its type, what it says, and what to do about code that is
-    written for an older DBOS. Of a statement that failed only what the server said."""
+    written for an older DBOS. Of a statement that failed only what the server said.
+    """
     said = getattr(error, "orig", None) if isinstance(error, DBAPIError) else None
     text = f"{type(error).__name__}: {error if said is None else ' '.join(str(said).split())}"
     advice = explain_old_code(error)
