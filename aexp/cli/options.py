@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 __all__ = [
-    "DEADLINE_S",
     "TARGET",
     "complete_run_id",
     "json_option",
@@ -27,7 +26,6 @@ __all__ = [
 ]
 
 # In which each worker of an exploration must have come to the end of the run, unless told.
-DEADLINE_S = 30.0
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

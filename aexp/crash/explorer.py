@@ -9,19 +9,24 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import anyio
 
-from aexp.crash.experiment.laboratory import Experiment, Laboratory, void_reason
+from aexp.crash.baseline import (
+    DEADLINE_S,
+    LONGEST_BASELINE_S,
+    is_point,
+    make_baseline,
+    outcome_of,
+)
+from aexp.crash.experiment.laboratory import Laboratory, void_reason
 from aexp.crash.experiment.outages import open_stoppable
 from aexp.crash.experiment.private_server import require_private_server
 from aexp.crash.experiment.user_databases import open_user_databases
 from aexp.crash.experiment.worker_sequence import Terms
 from aexp.crash.experiment.workers import open_workers
-from aexp.crash.judge.alone import describe_unsteady, judge_alone
-from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns, ReplayedRun, RunOutcome
-from aexp.crash.judge.evidence import Evidence
+from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns
+from aexp.crash.judge.evidence import Evidence, Seen
 from aexp.crash.judge.notes import describe_point
 from aexp.crash.judge.points import (
     STOPS,
@@ -40,7 +45,7 @@ from aexp.crash.request import ExplorationProgress, ExplorationRequest, NothingT
 from aexp.database import DatabaseUrl
 from aexp.database.copies import open_copies
 from aexp.engine.runtime import application_version
-from aexp.errors import AexpError, Standstill, WorkerFailed, first_of_ours
+from aexp.errors import AexpError, first_of_ours
 from aexp.model.run import Run
 from aexp.model.scenario import scenario_code
 from aexp.processes.signals import Stop, until_stopped
@@ -50,8 +55,8 @@ __all__ = ["Explorer"]
 
 _TOKEN_BYTES = 4
 ATTEMPTS = 3
-# Runs without a fault: the second is forked by a process that hashes otherwise.
-_BASELINES = 3
+# A run that was killed has to begin again, and may have to wait for what was lost.
+_MOST_TIMES_LONGER = 3
 # DBOS waits for a second or so before it tries again what failed with its connection.
 LEAST_PATIENCE_S = 5.0
 
@@ -78,8 +83,7 @@ class Explorer:
     async def explore(self, stop: Stop) -> Exploration:
         """Make every experiment, or as many as there is time for until ``stop`` is asked for.
 
-        Raises what ends the baseline: WorkerFailed, Standstill, NothingToExplore, DatabaseError,
-        UsageError.
+        Raises what ends the baseline: WorkerFailed, NothingToExplore, DatabaseError, UsageError.
         An error that ends the experiments after it is the ``failure`` of what was found until then.
         """
         if self.request.stops_server:
@@ -88,15 +92,24 @@ class Explorer:
         async with self._laboratory() as laboratory:
             self.tally.doing = "baseline"
             async with until_stopped(stop) as cut:
-                baseline, runs, unsteady = await self._baseline(laboratory)
+                baseline, runs, unsteady = await make_baseline(self.request, laboratory)
             if cut.cancelled_caught:
                 raise Unexplored("interrupted before the first point")
             exploring_from = self.tally.began_at = time.monotonic()
-            terms = replace(laboratory.terms, patience_s=_patience_s(baseline))
+            terms = replace(
+                laboratory.terms,
+                patience_s=_patience_s(baseline),
+                deadline_s=self.request.deadline_s
+                or max(DEADLINE_S, _MOST_TIMES_LONGER * baseline.seconds),
+            )
             patient = replace(laboratory, terms=terms)
             found = _Found()
             if baseline.ends_as_expected:
-                writes = [write for write in self._writes(baseline) if write not in unsteady]
+                writes = [
+                    seen.write.point
+                    for seen in baseline.writes
+                    if self._counts(seen) and seen.write.point not in unsteady
+                ]
                 explore = partial(self._explore_points, found, patient, runs, stop)
                 await explore(self._plan(writes, runs.first))
                 await explore(self._pairs(found.results))
@@ -146,7 +159,7 @@ class Explorer:
                 run=run,
                 settings=self.settings,
                 workers=workers,
-                deadline_s=request.deadline_s,
+                deadline_s=request.deadline_s or LONGEST_BASELINE_S,
                 show_logs=request.replay is not None,
                 ignored_tables=request.ignored_tables,
                 allow_outside=request.allow_outside,
@@ -159,71 +172,8 @@ class Explorer:
                 others=others,
             )
 
-    async def _baseline(self, laboratory: Laboratory) -> tuple[Baseline, FaultFreeRuns, list[str]]:
-        """Run without a fault: the first run is told, what differs among all is unsteady, and so
-        are the writes that not all of them made.
-        """
-        laboratory = replace(laboratory, terms=replace(laboratory.terms, show_logs=False))
-        # What the schedules of a run started belongs to its time, which is over.
-        schedules = self.request.scenario.schedules(self.request.parameters)
-        first = await laboratory.experiment(keep_timeline=True, replay=not schedules)
-        _check_alone(first)
-        experiments = [first]
-        if _has_ended(first):
-            experiments += [
-                await laboratory.experiment(first_life=number) for number in range(1, _BASELINES)
-            ]
-        runs = FaultFreeRuns(
-            runs=[each.evidence for each in experiments],
-            outcomes=[self._outcome(each.evidence) for each in experiments],
-            replayed=self._replayed(first),
-        )
-        timeline = first.timeline
-        assert timeline is not None
-        request = self.request
-        baseline = Baseline(
-            writes=first.writes,
-            clock_offset_s=time.time() - time.monotonic(),
-            seconds=first.seconds,
-            verdicts=judge_alone(
-                runs, expects_error=request.expect_error or request.scenario.expect_error
-            ),
-            report=first.report,
-            timeline=timeline,
-            status=first.evidence.status,
-            outcome=first.evidence.outcome,
-            notes=describe_unsteady(runs),
-        )
-        in_all = set.intersection(
-            *({seen.write.point for seen in each.writes} for each in experiments)
-        )
-        unsteady = [
-            seen.write.point
-            for seen in first.writes
-            if seen.write.point not in in_all and self._counts(seen.write.bookkeeping)
-        ]
-        return baseline, runs, unsteady
-
-    def _outcome(self, evidence: Evidence) -> RunOutcome:
-        return self._comparable(evidence.status, evidence.outcome)
-
-    def _comparable(self, status: str, value: Any) -> RunOutcome:
-        if status != "SUCCESS":
-            return RunOutcome(status, value)
-        with scenario_code(self.request.scenario, "comparable"):
-            return RunOutcome(status, self.request.scenario.comparable(value))
-
-    def _replayed(self, experiment: Experiment) -> ReplayedRun | None:
-        found = experiment.replayed
-        if found is None:
-            return None
-        return ReplayedRun(found.ended, self._comparable(found.status, found.outcome), found.events)
-
-    def _counts(self, bookkeeping: bool) -> bool:  # noqa: FBT001
-        return self.request.all_writes or not bookkeeping
-
-    def _writes(self, baseline: Baseline) -> list[str]:
-        return [s.write.point for s in baseline.writes if self._counts(s.write.bookkeeping)]
+    def _counts(self, seen: Seen) -> bool:
+        return is_point(seen.write, all_writes=self.request.all_writes)
 
     def _plan(self, writes: Sequence[str], evidence: Evidence) -> tuple[list[Point], int]:
         """Plan the points of single faults and wrong restarts, and count all possible ones."""
@@ -326,7 +276,7 @@ class Explorer:
         comparison = BaselineComparison(
             baseline,
             found,
-            self._outcome(found),
+            outcome_of(self.request.scenario, found.status, found.outcome),
             experiment.doubted,
             frozenset(self.request.once),
         )
@@ -342,7 +292,7 @@ class Explorer:
             recovery=[
                 seen.write.point
                 for seen in experiment.writes
-                if seen.life > experiment.landed[-1].life and self._counts(seen.write.bookkeeping)
+                if seen.life > experiment.landed[-1].life and self._counts(seen)
             ]
             if void is None
             else (),
@@ -358,23 +308,3 @@ def _patience_s(baseline: Baseline) -> float:
     times = [seen.at for seen in baseline.writes if not seen.write.bookkeeping]
     gaps = [later - earlier for earlier, later in pairwise(times)]
     return max(LEAST_PATIENCE_S, 5 * max(gaps, default=0.0))
-
-
-def _has_ended(experiment: Experiment) -> bool:
-    return experiment.evidence.lives[-1].code == 0
-
-
-def _check_alone(experiment: Experiment) -> None:
-    """Raise when the worker of a run without a fault failed, found that nothing can move any more,
-    or wrote past the proxy.
-    """
-    life = experiment.evidence.lives[-1]
-    if life.standstill is not None:
-        raise Standstill(life.standstill)
-    if life.code not in {0, None}:
-        raise WorkerFailed(life.pid, life.code, life.last_words.removeprefix("aexp: error: "))
-    if not experiment.connections:
-        raise NothingToExplore(
-            "the worker made no connection to the database that it was told to use: what it writes"
-            " elsewhere cannot be seen"
-        )

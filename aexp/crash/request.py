@@ -30,6 +30,8 @@ class Unexplored(AexpError):
 class ExplorationRequest:
     """What is to be explored. ``points`` None means all of them; ``replay`` is the only one.
 
+    ``deadline_s`` is how long each worker may take, None as long as seems fit for the run.
+
     ``double`` is how many pairs of kills there are at most, None for all, ``postgres`` how many
     points at which the server is stopped, and ``zombie`` how many at which the executor is stopped
     and another one takes over. With ``stranded`` the wrong process is started, too, after a kill.
@@ -48,7 +50,7 @@ class ExplorationRequest:
     seed: int = 0
     jobs: int = 2
     all_writes: bool = False
-    deadline_s: float = 30.0
+    deadline_s: float | None = None
     double: int | None = 0
     postgres: int | None = 0
     stranded: bool = False

@@ -56,6 +56,7 @@ class _NoCancellations(logging.Filter):
 # What DBOS says when a CancelledError leaves a step or a workflow (dbos 3.4, _outcome.py).
 _CANCELLED = "Asyncio task cancelled"
 _LIBRARIES = ("dbos", "asyncio", "concurrent", "anyio")
+_RECORDER = "aexp.engine.recorder."
 _cancelled: dict[str, str | None] = {}
 
 
@@ -75,7 +76,7 @@ def _left_by(error: BaseException | None) -> str | None:
     trace = error.__traceback__ if error is not None else None
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] not in _LIBRARIES:
+        if module.partition(".")[0] not in _LIBRARIES and not module.startswith(_RECORDER):
             return trace.tb_frame.f_code.co_name
         trace = trace.tb_next
     return None

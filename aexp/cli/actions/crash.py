@@ -13,7 +13,6 @@ from anyio.from_thread import start_blocking_portal
 
 from aexp.cli.ending import UNWIND_S, end_with_databases
 from aexp.cli.files import check_place, write_whole
-from aexp.cli.options import DEADLINE_S
 from aexp.crash.experiment.user_databases import (
     UserDatabase,
     find_user_databases,
@@ -153,7 +152,7 @@ def _command(
     command += ["--expect-error"] if chosen["expect_error"] else []
     for option, names in (("--once", "once"), ("--ignore-table", "ignored_tables")):
         command += [part for name in chosen[names] for part in (option, name)]
-    if chosen["deadline_s"] != DEADLINE_S:
+    if chosen["deadline_s"] is not None:
         command += ["--deadline", f"{chosen['deadline_s']:g}"]
     for name in ("executor_id", "loop"):
         value = getattr(settings, name)

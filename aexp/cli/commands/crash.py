@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aexp.cli.options import DEADLINE_S, json_option, with_settings, with_target
+from aexp.cli.options import json_option, with_settings, with_target
 from aexp.crash.judge.points import SIDES, Side
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ def _points(_context: click.Context, parameter: click.Parameter, value: str) -> 
     "--deadline",
     "deadline_s",
     type=click.FloatRange(0.1, 86_400),
-    default=DEADLINE_S,
     metavar="S",
-    help=f"Seconds in which a process must come to the end of the run ({DEADLINE_S:g}).",
+    help="Seconds in which a process must come to the end of the run (30, or three times what the"
+    " run takes without a fault, which may take 120).",
 )
 @click.option(
     "--template",

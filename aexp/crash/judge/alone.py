@@ -39,14 +39,14 @@ def judge_alone(runs: FaultFreeRuns, *, expects_error: bool) -> list[Verdict]:
 
 
 def _comes_to_an_end(runs: FaultFreeRuns) -> Sequence[Anomaly]:
-    return [
-        Anomaly(
-            f"without any fault the run did not end: its workflow is {outcome.status}",
-            kind="baseline_not_ended",
-        )
-        for outcome in runs.outcomes
-        if outcome.status in UNFINISHED
-    ][:1]
+    for run, outcome in zip(runs.runs, runs.outcomes, strict=True):
+        reason = run.lives[-1].standstill
+        if reason is not None:
+            return [Anomaly(f"without any fault, {reason}", kind="standstill")]
+        if outcome.status in UNFINISHED:
+            what = f"without any fault the run did not end: its workflow is {outcome.status}"
+            return [Anomaly(what, kind="baseline_not_ended")]
+    return ()
 
 
 def _ends(runs: FaultFreeRuns) -> Sequence[Anomaly]:

@@ -1,0 +1,135 @@
+"""Run without a fault, more than once: what these runs have in common is what others are compared
+with, and whether the workflow is right when it is left alone comes first.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import anyio
+
+from aexp.crash.experiment.laboratory import Experiment, Laboratory
+from aexp.crash.judge.alone import describe_unsteady, judge_alone
+from aexp.crash.judge.comparison import FaultFreeRuns, ReplayedRun, RunOutcome
+from aexp.crash.judge.results import Baseline
+from aexp.crash.proxy.writes import Write
+from aexp.crash.request import ExplorationRequest, NothingToExplore
+from aexp.engine.tables.names import WORKFLOW_STATUS
+from aexp.errors import WorkerFailed
+from aexp.model.scenario import Scenario, scenario_code
+
+__all__ = ["DEADLINE_S", "LONGEST_BASELINE_S", "is_point", "make_baseline", "outcome_of"]
+
+# Unless the user gives a deadline: at least so long for a point, and so long for a baseline, of
+# which nobody knows yet how long it takes.
+DEADLINE_S = 30.0
+LONGEST_BASELINE_S = 120.0
+# The second is forked by a process that hashes otherwise.
+_RUNS = 3
+
+
+async def make_baseline(
+    request: ExplorationRequest, laboratory: Laboratory
+) -> tuple[Baseline, FaultFreeRuns, list[str]]:
+    """Run without a fault: the first run is told, what differs among all is unsteady, and so are
+    the writes that not all of them made.
+
+    Raises WorkerFailed when a worker fails on its own, NothingToExplore when it writes past the
+    proxy.
+    """
+    laboratory = replace(laboratory, terms=replace(laboratory.terms, show_logs=False))
+    # What the schedules of a run started belongs to its time, which is over.
+    schedules = request.scenario.schedules(request.parameters)
+    first = await laboratory.experiment(keep_timeline=True, replay=not schedules)
+    _check(first)
+    experiments = [first]
+    if first.evidence.lives[-1].code == 0:
+        experiments += await _again(laboratory, jobs=request.jobs)
+    runs = FaultFreeRuns(
+        runs=[each.evidence for each in experiments],
+        outcomes=[
+            outcome_of(request.scenario, each.evidence.status, each.evidence.outcome)
+            for each in experiments
+        ],
+        replayed=_replayed(request.scenario, first),
+    )
+    timeline = first.timeline
+    assert timeline is not None
+    expects_error = request.expect_error or request.scenario.expect_error
+    baseline = Baseline(
+        writes=first.writes,
+        clock_offset_s=time.time() - time.monotonic(),
+        seconds=first.seconds,
+        verdicts=judge_alone(runs, expects_error=expects_error),
+        report=first.report,
+        timeline=timeline,
+        status=first.evidence.status,
+        outcome=first.evidence.outcome,
+        notes=describe_unsteady(runs),
+    )
+    in_all = set.intersection(*({seen.write.point for seen in each.writes} for each in experiments))
+    unsteady = [
+        seen.write.point
+        for seen in first.writes
+        if seen.write.point not in in_all and is_point(seen.write, all_writes=request.all_writes)
+    ]
+    return baseline, runs, unsteady
+
+
+async def _again(laboratory: Laboratory, *, jobs: int) -> list[Experiment]:
+    """Make the runs after the first, side by side where there is more than one job."""
+    found: dict[int, Experiment] = {}
+    limiter = anyio.CapacityLimiter(jobs)
+
+    async def run(number: int) -> None:
+        async with limiter:
+            found[number] = await laboratory.experiment(first_life=number)
+
+    async with anyio.create_task_group() as group:
+        for number in range(1, _RUNS):
+            group.start_soon(run, number)
+    for experiment in found.values():
+        _check(experiment)
+    return [found[number] for number in sorted(found)]
+
+
+def is_point(write: Write, *, all_writes: bool) -> bool:
+    """Return whether a fault is to strike at ``write``: at what workflows do, and with
+    ``all_writes`` at bookkeeping, too. That aexp enqueues the root is its own doing.
+    """
+    if write.bookkeeping:
+        return all_writes
+    enqueues = write.name.startswith(f"insert {WORKFLOW_STATUS} ENQUEUED")
+    return not (enqueues and write.key.endswith(" [~]"))
+
+
+def outcome_of(scenario: Scenario[Any], status: str, value: Any) -> RunOutcome:
+    """Return what a run ended with, as the scenario compares it."""
+    if status != "SUCCESS":
+        return RunOutcome(status, value)
+    with scenario_code(scenario, "comparable"):
+        return RunOutcome(status, scenario.comparable(value))
+
+
+def _replayed(scenario: Scenario[Any], experiment: Experiment) -> ReplayedRun | None:
+    found = experiment.replayed
+    if found is None:
+        return None
+    return ReplayedRun(found.ended, outcome_of(scenario, found.status, found.outcome), found.events)
+
+
+def _check(experiment: Experiment) -> None:
+    """Raise when the worker of a run without a fault failed, or wrote past the proxy.
+
+    One that does not end, or finds that nothing can move any more, is judged.
+    """
+    life = experiment.evidence.lives[-1]
+    if life.standstill is None and life.code not in {0, None}:
+        raise WorkerFailed(life.pid, life.code, life.last_words.removeprefix("aexp: error: "))
+    if not experiment.connections:
+        raise NothingToExplore(
+            "the worker made no connection to the database that it was told to use: what it writes"
+            " elsewhere cannot be seen"
+        )
