@@ -7,6 +7,8 @@ import pytest
 from aexp.crash.judge.points import Side
 from aexp.crash.judge.results import Exploration
 from aexp.database import DatabaseUrl
+from tests.conftest import TEMPLATE
+from tests.support.cli import Cli
 from tests.support.explorations import PLANTED, explore
 
 PAIRS = f"{PLANTED}/pairs.py"
@@ -17,6 +19,10 @@ WRONG = {
     "wrong_insert": "rows_repeated",
     "wrong_update": "rows_differ",
     "wrong_body": "effect_in_body",
+    "wrong_sync": "rows_repeated",
+    "wrong_effect": "effect_repeated",
+    "wrong_clock": "replay_differs",
+    "wrong_alone": "baseline_error",
     "wrong_event": "event_differs",
     "wrong_event_beside_an_id": "event_differs",
     "wrong_stream": "stream_repeated",
@@ -30,10 +36,13 @@ RIGHT = [
     "right_insert",
     "right_update",
     "right_body",
+    "right_effect",
+    "right_clock",
     "right_event",
     "right_event_beside_an_id",
     "right_stream",
     "right_child",
+    "right_enqueuing",
     "right_timeout",
     "right_awaiting",
     "right_order",
@@ -67,3 +76,33 @@ def test_the_right_one_is_not_accused(server: DatabaseUrl, workflow: str) -> Non
     found = explore(server, f"{PAIRS}:{workflow}", sides=KILLS)
     assert found.broken == [], found.as_json()["broken"]
     assert found.ok, found.as_json()
+
+
+def test_a_gap_in_a_sequence_is_no_loss(cli: Cli) -> None:
+    done = cli(
+        "crash", f"{PLANTED}/sequence.py:order", "--sides", "before,after", "--json",
+        "--template", TEMPLATE,
+    )  # fmt: skip
+    assert done.code == 0, done.stdout
+    repeated = {step["name"]: step["transactional"] for step in done.json["repeated_steps"]}
+    assert repeated == {"create": True, "sell": True}
+
+
+def test_an_error_that_is_expected_is_explored(server: DatabaseUrl) -> None:
+    found = explore(server, f"{PAIRS}:wrong_alone", sides=KILLS, expect_error=True)
+    assert found.ok, found.as_json()
+    assert len(found.planned) > 0
+
+
+def test_a_step_that_must_run_once_is_found(server: DatabaseUrl) -> None:
+    found = explore(server, f"{PAIRS}:right_key", sides=KILLS, once=["publish"])
+    assert kinds(found) == {"effect_repeated"}
+    (step,) = [step for step in found.repeated_steps if step.name == "publish"]
+    assert step.most == 2
+
+
+def test_a_table_that_is_ignored_is_compared_with_nothing(server: DatabaseUrl) -> None:
+    found = explore(
+        server, f"{PAIRS}:wrong_insert", sides=KILLS, ignored_tables=["letters"], points=8
+    )
+    assert found.ok, found.as_json()["broken"]

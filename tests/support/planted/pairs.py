@@ -14,7 +14,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import psycopg
-from dbos import DBOS, SetWorkflowID, SetWorkflowTimeout
+from dbos import (
+    DBOS,
+    DBOSClient,
+    EnqueueOptions,
+    SetWorkflowID,
+    SetWorkflowTimeout,
+)
+
+from aexp import effect
 
 NOTES = Path(tempfile.gettempdir(), "planted-notes.txt")
 seen = 0
@@ -188,11 +196,38 @@ async def child(item: object) -> object:
     return await fetch(item)
 
 
+async def enqueue(workflow_id: str | None) -> None:
+    options: EnqueueOptions = {"queue_name": "letters", "workflow_name": "child"}
+    if workflow_id is not None:
+        options["workflow_id"] = workflow_id
+    client = DBOSClient(system_database_url=os.environ["DBOS_SYSTEM_DATABASE_URL"])
+    try:
+        await client.enqueue_async(options, "a")
+    finally:
+        await asyncio.to_thread(client.destroy)
+
+
+@DBOS.step()
+async def order_child() -> None:
+    await enqueue(None)
+
+
 @DBOS.workflow()
-async def wrong_child() -> object:
-    with SetWorkflowID(str(uuid.uuid4())):
-        handle = await DBOS.start_workflow_async(child, "a")
-    return await handle.get_result(polling_interval_sec=0.05)
+async def wrong_child() -> str:
+    """A step that runs twice starts another one, whose id nobody knows."""
+    await order_child()
+    return "ordered"
+
+
+@DBOS.step()
+async def order_child_once(order_id: str) -> None:
+    await enqueue(order_id)
+
+
+@DBOS.workflow()
+async def right_enqueuing() -> str:
+    await order_child_once(f"{DBOS.workflow_id}-letter")
+    return "ordered"
 
 
 @DBOS.workflow()
@@ -204,7 +239,7 @@ async def right_child() -> object:
 
 @DBOS.workflow()
 async def waiting() -> None:
-    await DBOS.recv_async("never", timeout_seconds=60)
+    await DBOS.recv_async("never", timeout_seconds=3)
 
 
 @DBOS.workflow()
@@ -348,3 +383,70 @@ def right_sync() -> list[object]:
         DBOS.set_event("done", item)
         done.append(item)
     return list(done)
+
+
+@DBOS.step()
+def insert_letter() -> None:
+    with psycopg.connect(os.environ["DBOS_SYSTEM_DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS letters (text text)")
+        connection.execute("INSERT INTO letters VALUES ('Dear Ada')")
+
+
+@DBOS.workflow()
+def wrong_sync() -> str:
+    insert_letter()
+    return "sent"
+
+
+# --- how it ends when it is left alone
+
+
+@DBOS.step()
+async def need_a_key() -> str:
+    return os.environ["A_KEY_THAT_NOBODY_SET"]
+
+
+@DBOS.workflow()
+async def wrong_alone() -> str:
+    return await need_a_key()
+
+
+@DBOS.workflow()
+async def wrong_clock() -> float:
+    await fetch(1)
+    return time.time()
+
+
+@DBOS.step()
+async def read_clock() -> float:
+    return time.time()
+
+
+@DBOS.workflow()
+async def right_clock() -> float:
+    return await read_clock()
+
+
+# --- effects that are declared
+
+
+@DBOS.step()
+async def charge(order: str) -> None:
+    await effect("charge", key=order)
+
+
+@DBOS.workflow()
+async def wrong_effect() -> str:
+    await charge("A17")
+    return "charged"
+
+
+@DBOS.step()
+async def charge_by_key(order: str) -> None:
+    await effect("charge", key=order, idempotent=True)
+
+
+@DBOS.workflow()
+async def right_effect() -> str:
+    await charge_by_key("A17")
+    return "charged"
