@@ -16,7 +16,6 @@ from aexp.crash.judge.comparison import FaultFreeRuns, ReplayedRun, RunOutcome
 from aexp.crash.judge.results import Baseline
 from aexp.crash.proxy.writes import Write
 from aexp.crash.request import ExplorationRequest, NothingToExplore
-from aexp.engine.tables.names import WORKFLOW_STATUS
 from aexp.errors import WorkerFailed
 from aexp.model.scenario import Scenario, scenario_code
 
@@ -97,12 +96,9 @@ async def _again(laboratory: Laboratory, *, jobs: int) -> list[Experiment]:
 
 def is_point(write: Write, *, all_writes: bool) -> bool:
     """Return whether a fault is to strike at ``write``: at what workflows do, and with
-    ``all_writes`` at bookkeeping, too. That aexp enqueues the root is its own doing.
+    ``all_writes`` at bookkeeping, too.
     """
-    if write.bookkeeping:
-        return all_writes
-    enqueues = write.name.startswith(f"insert {WORKFLOW_STATUS} ENQUEUED")
-    return not (enqueues and write.key.endswith(" [~]"))
+    return all_writes or not write.bookkeeping
 
 
 def outcome_of(scenario: Scenario[Any], status: str, value: Any) -> RunOutcome:

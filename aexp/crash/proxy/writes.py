@@ -16,10 +16,12 @@ from dataclasses import dataclass
 
 from aexp.crash.proxy.frames import Value
 from aexp.crash.proxy.statements import Action, Slot, Statement
+from aexp.engine.tables.names import WORKFLOW_STATUS
 
 __all__ = ["Effect", "Ordinals", "Write", "effects_of"]
 
 _LONGEST_NAME = 6
+_ENQUEUED = f"insert {WORKFLOW_STATUS} ENQUEUED"
 _ANY_RUN = re.compile(
     r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
     r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
@@ -131,6 +133,7 @@ class Ordinals:
     """
 
     def __init__(self, run_id: str | None) -> None:
+        self._run_id = run_id
         self._run = None if run_id is None else re.compile(rf"(?<!\w){re.escape(run_id)}(?!\w)")
         self._taken: Counter[str] = Counter()
 
@@ -149,7 +152,9 @@ class Ordinals:
             ordinal=self._taken[key],
             workflow_id=whose.workflow_id,
             step_id=whose.step_id,
-            bookkeeping=all(effect.bookkeeping for effect in effects),
+            # That aexp enqueues the root is its own doing.
+            bookkeeping=all(effect.bookkeeping for effect in effects)
+            or (name.startswith(_ENQUEUED) and whose.workflow_id == self._run_id),
         )
 
     def take_back(self, write: Write) -> None:

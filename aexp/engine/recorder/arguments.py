@@ -22,6 +22,8 @@ from pydantic import BaseModel
 __all__ = ["describe_arguments"]
 
 _LONGEST = 200
+# Before what is no data; a text has it as an escape.
+_OPAQUE = "\0"
 _DEEPEST = 20
 # A value with more parts counts by as many, and by how many it has.
 _MOST_PARTS = 10_000
@@ -38,7 +40,8 @@ def describe_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[
     digest = hashlib.blake2b(digest_size=12)
     shown: list[str] = []
     length = 0
-    for piece in _pieces(args, kwargs):
+    for marked in _pieces(args, kwargs):
+        piece = marked.replace(_OPAQUE, "")
         digest.update(piece.encode(errors="surrogatepass"))
         if length <= _LONGEST:
             shown.append(piece)
@@ -71,7 +74,7 @@ def _value(value: Any, depth: int) -> Iterator[str]:
     elif kind in _PLAIN or (isinstance(value, _PLAIN) and kind.__module__ != "__main__"):
         yield repr(value)
     elif depth > _DEEPEST:
-        yield f"<{kind.__qualname__}>"
+        yield f"{_OPAQUE}<{kind.__qualname__}>"
     else:
         yield from _composed(value, depth)
 
@@ -107,7 +110,7 @@ def _composed(value: Any, depth: int) -> Iterator[str]:
     else:
         name = getattr(value, "config_name", None)
         named = f" {name}" if isinstance(name, str) else ""
-        yield f"<{type(value).__qualname__}{named}>"
+        yield f"{_OPAQUE}<{type(value).__qualname__}{named}>"
 
 
 def _fields(value: Any) -> Mapping[str, Any] | None:
@@ -123,8 +126,13 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
 
 
 def _named(value: Any, fields: Mapping[str, Any], depth: int) -> Iterator[str]:
-    texts = ("".join((name, "=", *_value(each, depth + 1))) for name, each in fields.items())
-    yield from _joined(f"{type(value).__qualname__}(", texts, ")")
+    """Show a record by its fields, unless one of them is no data: then it is none either."""
+    name = type(value).__qualname__
+    texts = ["".join((key, "=", *_value(each, depth + 1))) for key, each in fields.items()]
+    if any(_OPAQUE in text for text in texts):
+        yield f"{_OPAQUE}<{name}>"
+    else:
+        yield from _joined(f"{name}(", texts, ")")
 
 
 def _joined(begin: str, parts: Any, end: str) -> Iterator[str]:

@@ -48,6 +48,14 @@ class Client:
         self.lock = threading.Lock()
 
 
+@dataclass
+class Session:
+    """A record of things that are no data."""
+
+    user: str
+    client: Client
+
+
 class Spiteful:
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
@@ -70,6 +78,7 @@ def digest(*args: Any, **kwargs: Any) -> str:
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
         ({"a": 1}, OrderedDict(a=1)),
         (Client(), Client()),
+        (Session("Ada", Client()), Session("Eve", Client())),
         (Spiteful(), Spiteful()),
         (Line(Order(number=1), Decimal("1.0")), Line(Order(number=1), Decimal("1.0"))),
         (ValueError("x"), ValueError("x")),
