@@ -66,6 +66,8 @@ def run_ids(given: Mapping[str, Any], incomplete: str) -> list[CompletionItem[st
 async def _read_run_ids(given: Mapping[str, Any], incomplete: str) -> Sequence[str]:
     import asyncio  # noqa: PLC0415 - only here
 
+    import asyncpg  # noqa: F401, PLC0415 - before the time of the server begins
+
     async with asyncio.timeout(_TIMEOUT_S):
         connection = await _connect(given)
         try:

@@ -15,7 +15,7 @@ import aexp
 from aexp.cli.groups import Group
 from aexp.cli.state import State
 from aexp.cli.terminal.output import give_up_stdout, is_reserved, open_missing_streams, out
-from aexp.errors import OutputClosed, first_of_ours
+from aexp.errors import DatabaseError, OutputClosed, first_of_ours
 
 __all__ = ["cli", "main"]
 
@@ -126,13 +126,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _fail(_one_line(error.format_message()), error.exit_code)
     except Exception as error:
         code = _explain(error, state)
-    if "obstore" in sys.modules:
-        # A thread of its may still wait for a store that hangs. Were Python taken down under it, it
-        # would print a backtrace that tells nobody anything.
-        out().flush()
-        sys.stderr.flush()
-        os._exit(code or 0)
+    if code == DatabaseError.exit_code or "obstore" in sys.modules:
+        _end_at_once(code or 0)
     sys.exit(code)
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End without waiting for threads, as Python else does at its end.
+
+    DBOS's may wait for a database that does not come back, again and again for ever. One of
+    obstore's may wait for a store that hangs, and would print a backtrace that tells nobody
+    anything were Python taken down under it.
+    """
+    out().flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _run(arguments: Sequence[str], state: State) -> int:

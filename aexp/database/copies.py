@@ -27,6 +27,11 @@ from aexp.errors import DatabaseError
 __all__ = ["Copies", "open_copies", "refusals_told"]
 
 _TOKEN_BYTES = 6
+_END_OUR_SESSIONS = (
+    "SELECT count(pg_terminate_backend(pid, $2)) FROM pg_stat_activity"
+    " WHERE datname = $1 AND usename = current_user"
+)
+_SESSIONS_END_MS = 5000
 log = structlog.stdlib.get_logger("aexp.database.copies")
 
 
@@ -110,8 +115,17 @@ class Copies:
         return [(match["token"], match[0]) for match in matches]
 
     async def _drop(self, name: str) -> None:
+        """Drop a database, if it is there, whoever is connected to it."""
         # By force: a process that was killed leaves sessions that the server has yet to notice.
-        await self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        try:
+            await self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        except DatabaseError as error:
+            if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+                raise
+            # A common user may not end the server's autovacuum. Without force, that is ended by the
+            # server itself, which refuses because of sessions instead: they are ours.
+            await self._execute(_END_OUR_SESSIONS, name, _SESSIONS_END_MS)
+            await self._execute(f"DROP DATABASE IF EXISTS {name}")
 
     async def _execute(self, statement: str, *values: object) -> Any:
         """Execute ``statement`` and return the first column of its first row, if any."""

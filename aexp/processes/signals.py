@@ -7,11 +7,10 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import anyio
 import structlog
-
-from aexp.errors import Interrupted
 
 __all__ = ["Stop", "stop_on_signals", "until_stopped", "unwind_on_signals"]
 
@@ -53,30 +52,34 @@ async def stop_on_signals(at_once: Callable[[], None]) -> AsyncIterator[Stop]:
 
 
 @asynccontextmanager
-async def unwind_on_signals(give_up: Callable[[], None], limit_s: float) -> AsyncIterator[Stop]:
+async def unwind_on_signals(
+    end: Callable[[], NoReturn], give_up: Callable[[], None], limit_s: float
+) -> AsyncIterator[Stop]:
     """Turn signals into a Stop while the context lives; a second one cuts short what is done there.
 
     What was opened is closed then: databases are dropped, processes end. Further signals change
-    nothing, since somebody impatient sends several. When it takes longer than ``limit_s``,
-    ``give_up`` is called in a thread. Raises Interrupted at the end, which is to be that of the
-    process: it hears no signal any more.
+    nothing, since somebody impatient sends several. ``end`` is called when all is closed: it ends
+    this process, or raises. When that takes longer than ``limit_s``, ``give_up`` is called in a
+    thread.
     """
     last_resort = threading.Timer(limit_s, give_up)
     last_resort.daemon = True
-    with anyio.CancelScope() as cut:
+    cut = anyio.CancelScope()
 
-        def unwind() -> None:
-            if not cut.cancel_called:
-                last_resort.start()
-                cut.cancel()
+    def unwind() -> None:
+        if not cut.cancel_called:
+            last_resort.start()
+            cut.cancel()
 
-        async with stop_on_signals(unwind) as stop:
+    async with stop_on_signals(unwind) as stop:
+        with cut:
             yield stop
-    if cut.cancel_called:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        last_resort.cancel()
-        raise Interrupted
+        if cut.cancel_called:
+            # Before signals are heard as usual: one more would end this process in its own way.
+            try:
+                end()
+            finally:
+                last_resort.cancel()
 
 
 @asynccontextmanager

@@ -42,7 +42,7 @@ def test_what_a_server_loses_that_crashes_is_found_and_nothing_else(server: Data
     # Before the effect nothing can be lost; after its checkpoint nobody makes it again.
     assert claimed.held
     assert shipped.void is None
-    assert promises(shipped) == {"shipped_once"}
+    assert promises(shipped) == {"shipped_once", "same_rows"}
     judged = [{v.name: v.held for v in result.verdicts}["survived"] for result in found.results]
     assert judged == [None, True, True]
 

@@ -16,7 +16,7 @@ from rich.progress import TextColumn, TimeRemainingColumn
 from aexp.bench.analysis.result import Result
 from aexp.bench.rounds import OnProgress, Plan, RoundsProgress, measure
 from aexp.bench.workloads.lookup import find_workload, growth_workloads, known_workloads
-from aexp.cli.ending import UNWIND_S, end_with_databases
+from aexp.cli.ending import UNWIND_S, end_at_once, end_with_databases
 from aexp.cli.files import check_place, write_whole
 from aexp.cli.terminal.bar import make_bar
 from aexp.cli.terminal.bench_table import print_result
@@ -101,9 +101,9 @@ def _write(path: Path, text: str) -> None:
 
 def _measure(plan: Plan, settings: Settings, server: DatabaseUrl) -> Result:
     async def main() -> Result:
-        with _bar() as tell:
-            give_up = partial(end_with_databases, "bench")
-            async with unwind_on_signals(give_up, UNWIND_S) as stop:
+        give_up = partial(end_with_databases, "bench")
+        async with unwind_on_signals(end_at_once, give_up, UNWIND_S) as stop:
+            with _bar() as tell:
                 return await measure(plan, settings, server, tell, stop)
 
     return run_on_loop(settings.loop, main)

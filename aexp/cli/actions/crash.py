@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from anyio.from_thread import start_blocking_portal
 
-from aexp.cli.ending import UNWIND_S, end_with_databases
+from aexp.cli.ending import UNWIND_S, end_at_once, end_with_databases
 from aexp.cli.files import check_place, write_whole
 from aexp.crash.experiment.user_databases import (
     UserDatabase,
@@ -57,12 +57,14 @@ def crash(
     check_target(target)
     others = find_user_databases(options["variables"])
     url = locate_database(settings)
-    with _imported_apart(settings, target, url, options["template"], others) as imported_on:
+    with ExitStack() as stack:
+        apart = _imported_apart(settings, target, url, options["template"], others)
+        imported_on = stack.enter_context(apart)
         request = _request(settings, target, given, options, others)
         configure_logging(settings.log_format, settings.log_level)
         warn_of_overridden(settings, imported_on, request.scenario.declared)
         explorer = Explorer(request, settings, url)
-        exploration = _explore(explorer)
+        exploration = _explore(explorer, stack)
     print_exploration(exploration, as_json=as_json)
     if page is not None:
         from aexp.crash.page import render_exploration  # noqa: PLC0415
@@ -102,12 +104,17 @@ def _imported_apart(
             yield own.template
 
 
-def _explore(explorer: Explorer) -> Exploration:
+def _explore(explorer: Explorer, opened: ExitStack) -> Exploration:
+    """Explore; two signals end this process once all is dropped, what was ``opened`` before too."""
     from aexp.cli.terminal.crash_progress import show_tally  # noqa: PLC0415 - see above
+
+    def end() -> NoReturn:
+        opened.close()
+        end_at_once()
 
     async def main() -> Exploration:
         give_up = partial(end_with_databases, "crash")
-        async with unwind_on_signals(give_up, UNWIND_S) as stop, show_tally(explorer):
+        async with unwind_on_signals(end, give_up, UNWIND_S) as stop, show_tally(explorer):
             return await explorer.explore(stop)
 
     return run_on_loop(explorer.settings.loop, main)
