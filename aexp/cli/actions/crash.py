@@ -13,6 +13,8 @@ from anyio.from_thread import start_blocking_portal
 
 from aexp.cli.ending import UNWIND_S, end_at_once, end_with_databases
 from aexp.cli.files import check_place, write_whole
+from aexp.cli.terminal.account import print_json
+from aexp.cli.terminal.output import out
 from aexp.crash.experiment.user_databases import (
     UserDatabase,
     find_user_databases,
@@ -45,11 +47,10 @@ def crash(
     page: Path | None,
     options: Mapping[str, Any],
     *,
-    as_json: bool,
+    form: str,
 ) -> int:
-    """Explore, print, and write the page; the exit code."""
+    """Explore, print in that form, and write the page; the exit code."""
     # It brings the proxy and all that explores, which no other command needs.
-    from aexp.cli.terminal.crash_report import print_exploration  # noqa: PLC0415
     from aexp.crash.explorer import Explorer  # noqa: PLC0415
 
     if page is not None:
@@ -65,7 +66,7 @@ def crash(
         warn_of_overridden(settings, imported_on, request.scenario.declared)
         explorer = Explorer(request, settings, url)
         exploration = _explore(explorer, stack)
-    print_exploration(exploration, as_json=as_json)
+    _print(exploration, form)
     if page is not None:
         from aexp.crash.page import render_exploration  # noqa: PLC0415
 
@@ -75,6 +76,23 @@ def crash(
     if exploration.interrupted:
         return Interrupted.exit_code
     return 0 if exploration.ok else 1
+
+
+def _print(exploration: Exploration, form: str) -> None:
+    from aexp.cli import formats  # noqa: PLC0415 - see above
+    from aexp.cli.terminal.crash_report import print_exploration  # noqa: PLC0415
+
+    if form == "json":
+        print_json(exploration.as_json())
+    elif form == "sarif":
+        out().write(formats.render_sarif(exploration) + "\n")
+    elif form == "junit":
+        out().write(formats.render_junit(exploration))
+    else:
+        print_exploration(exploration)
+        if form == "github":
+            out().write(formats.render_github(exploration))
+    out().flush()
 
 
 @contextmanager

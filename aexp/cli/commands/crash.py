@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["crash"]
 
+FORMATS = ("text", "json", "github", "sarif", "junit")
+
 
 def _sides(_context: click.Context, _parameter: click.Parameter, value: str) -> Sequence[Side]:
     sides = [side.strip() for side in value.split(",")]
@@ -138,13 +140,21 @@ def _points(_context: click.Context, parameter: click.Parameter, value: str) -> 
     metavar="FILE.html",
     help="Write what was found as one page, to be opened offline.",
 )
-@json_option("One JSON object on stdout.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="What is written on stdout: text, one JSON object, text with workflow commands of GitHub"
+    " Actions, SARIF 2.1.0, or JUnit's XML (text).",
+)
+@json_option("One JSON object on stdout: --format json.")
 @with_settings
 def crash(
     settings: Settings,
     target: str,
     given: Mapping[str, str],
     page: Path | None,
+    form: str | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -156,4 +166,7 @@ def crash(
     """
     from aexp.cli.actions import crash
 
-    return crash.crash(settings, target, given, page, options, as_json=as_json)
+    if as_json and form not in {None, "json"}:
+        raise click.UsageError(f"--json is --format json, and not {form}: leave one out")
+    form = "json" if as_json else form or "text"
+    return crash.crash(settings, target, given, page, options, form=form)

@@ -1,4 +1,4 @@
-"""What an exploration found, for people (rich, on stdout) and for programs (JSON, on stdout)."""
+"""What an exploration found, for people (rich, on stdout)."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aexp.cli.terminal.account import SHOWN, console, print_json
+from aexp.cli.terminal.account import SHOWN, console
+from aexp.crash.judge.findings import Finding
 from aexp.crash.judge.ownership import Takeover, late_changes
-from aexp.crash.judge.results import Exploration, PointResult
+from aexp.crash.judge.results import BASELINE, Exploration
 from aexp.model.plain import to_text
 
 __all__ = ["print_exploration"]
 
-# Broken points that the terminal explains; --json and --report have all of them.
-_EXPLAINED = 10
 _LOG_LINES = 5
+_LONGEST_OUTCOME = 100
 
 
-def print_exploration(exploration: Exploration, *, as_json: bool) -> None:
-    """Print the verdict, a table by kind of write, and each broken point explained."""
-    if as_json:
-        print_json(exploration.as_json())
-        return
+def print_exploration(exploration: Exploration) -> None:
+    """Print the verdict, what was found by its causes, and tables of steps and writes."""
     screen = console()
     screen.print(_heading(exploration))
+    screen.print(_counts(exploration))
     screen.print(_pace(exploration))
-    screen.print()
-    screen.print(_kinds(exploration))
-    for result in exploration.broken[:_EXPLAINED]:
-        _explain(screen, exploration, result)
-    if len(exploration.broken) > _EXPLAINED:
-        more = len(exploration.broken) - _EXPLAINED
-        screen.print(f"\n{more} more broken points with --json or --report")
+    findings = exploration.findings
+    for finding in findings:
+        _explain(screen, exploration, finding)
+    if exploration.repeated_steps:
+        screen.print("\nsteps that ran more than once", style="bold")
+        screen.print(_steps(exploration))
+    if exploration.planned:
+        screen.print()
+        screen.print(_kinds(exploration))
     if restarted := [result for result in exploration.verified if result.restarted]:
         screen.print(
             "\nEnded only when the process, which had lost an acknowledgement or its server and"
@@ -75,6 +75,7 @@ def _taken_over(zombies: Sequence[Takeover]) -> str:
 
 
 def _heading(exploration: Exploration) -> Text:
+    """Say the verdict, and how the run ends when it is left alone."""
     verdict, style = "HELD", "bold green"
     if exploration.broken:
         verdict, style = "BROKEN", "bold red"
@@ -82,14 +83,29 @@ def _heading(exploration: Exploration) -> Text:
         verdict, style = "NOT VERIFIED", "bold yellow"
     heading = Text(f"{exploration.scenario}  ", style="bold")
     heading.append(verdict, style)
-    heading.append(
-        f"  {len(exploration.verified)} of {len(exploration.planned)} points verified"
-        f" ({exploration.coverage:.0%})",
-        "not bold",
-    )
+    outcome = exploration.baseline.outcome
+    brief = outcome if isinstance(outcome, str) else to_text(outcome)
+    brief = " ".join(brief.split())
+    if len(brief) > _LONGEST_OUTCOME:
+        brief = f"{brief[:_LONGEST_OUTCOME]}…"
+    heading.append(f"  without a fault: {exploration.baseline.status} {brief}".rstrip(), "not bold")
     if exploration.interrupted or exploration.failure is not None:
         heading.append("  interrupted", "yellow")
     return heading
+
+
+def _counts(exploration: Exploration) -> Text:
+    planned, verified = len(exploration.planned), len(exploration.verified)
+    if not planned:
+        return Text("no point was tried", "yellow")
+    counts = Text()
+    broken = sum(result.point is not None for result in exploration.broken)
+    if exploration.broken:
+        counts.append(f"{broken} of {planned} points broken", "bold red")
+        if broken < len(exploration.broken):
+            counts.append(" and the run without a fault", "bold red")
+        counts.append(", ")
+    return counts.append(f"{verified} of {planned} points verified ({exploration.coverage:.0%})")
 
 
 def _pace(exploration: Exploration) -> Text:
@@ -111,7 +127,7 @@ def _kinds(exploration: Exploration) -> Table:
             Text(row.kind),
             str(row.points),
             str(row.verified),
-            str(row.duplicates),
+            "–" if row.duplicates is None else str(row.duplicates),
             str(row.restarted),
             Text(str(row.broken), style="bold red" if row.broken else ""),
             Text(str(row.void), style="yellow" if row.void else ""),
@@ -119,18 +135,43 @@ def _kinds(exploration: Exploration) -> Table:
     return table
 
 
-def _explain(screen: Console, exploration: Exploration, result: PointResult) -> None:
-    screen.print(Text(f"\nBROKEN {result.name}", style="bold red"))
-    for verdict in result.broken:
+def _steps(exploration: Exploration) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("step", style="bold", overflow="fold")
+    for column in ("points", "processes"):
+        table.add_column(column, justify="right")
+    table.add_column("", overflow="fold")
+    for step in exploration.repeated_steps:
+        traits = [
+            *(["transactional"] if step.transactional else []),
+            *(["idempotent"] if step.idempotent else []),
+            *([f"touches {', '.join(step.touched[:SHOWN])}"] if step.touched else []),
+        ]
+        table.add_row(Text(step.name), str(step.points), str(step.most), Text("; ".join(traits)))
+    return table
+
+
+def _explain(screen: Console, exploration: Exploration, finding: Finding) -> None:
+    style = "bold red" if finding.is_broken else "bold yellow"
+    points = [point for point in finding.points if point != BASELINE]
+    often = f"at {len(points)} of {len(exploration.planned)} points" if points else ""
+    alone = "without a fault" if len(points) < len(finding.points) else ""
+    heading = Text(f"\n{finding.code.code} {finding.code.title}", style=style)
+    screen.print(heading.append(f"  {', '.join(filter(None, (alone, often)))}", "not bold"))
+    if finding.promise:
         screen.print(
-            Text(f"  {verdict.name}: ", style="bold").append(verdict.statement, "not bold")
+            Text(f"  {finding.promise}: ", style="bold").append(finding.statement, "not bold")
         )
-        for anomaly in verdict.anomalies or ():
-            screen.print(Text(f"    {anomaly.summary}", style="red"))
-            for row in anomaly.rows[:SHOWN]:
-                screen.print(Text("      " + to_text(dict(row))))
-            if len(anomaly.rows) > SHOWN:
-                screen.print(f"      … {len(anomaly.rows) - SHOWN} more with --json")
-    for line in result.log[-_LOG_LINES:]:
+    screen.print(Text(f"  {finding.summary}"), soft_wrap=True)
+    if finding.where is not None:
+        screen.print(Text(f"  at {finding.where}"))
+    for row in finding.example.anomaly.rows[:SHOWN]:
+        screen.print(Text("    " + to_text(dict(row))), soft_wrap=True)
+    if len(finding.example.anomaly.rows) > SHOWN:
+        screen.print(f"    … {len(finding.example.anomaly.rows) - SHOWN} more with --json")
+    if not finding.is_broken:
+        return
+    for line in finding.example.log[-_LOG_LINES:]:
         screen.print(Text(f"  │ {line}", style="dim"))
-    screen.print(Text(f"  {exploration.replay_command(result)}", style="cyan"), soft_wrap=True)
+    replay = exploration.replay_of(finding.example.point)
+    screen.print(Text(f"  {replay}", style="cyan"), soft_wrap=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from aexp.audit import Report
 from aexp.crash.judge.evidence import Seen, Stranded
+from aexp.crash.judge.findings import Finding, Sighting, group_findings
 from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.points import Point
 from aexp.crash.judge.repetitions import RepeatedStep
@@ -17,7 +18,7 @@ from aexp.errors import AexpError
 from aexp.model.promise import Anomaly, Verdict
 from aexp.viewer import Timeline
 
-__all__ = ["Baseline", "Exploration", "PointOutcome", "PointResult"]
+__all__ = ["BASELINE", "Baseline", "Exploration", "PointOutcome", "PointResult"]
 
 # Of a point that is decided.
 PointOutcome: TypeAlias = Literal["held", "broken", "void"]
@@ -120,7 +121,8 @@ class KindRow:
     kind: str
     points: int
     verified: int
-    duplicates: int
+    # None where nobody counts them.
+    duplicates: int | None
     restarted: int
     broken: int
     void: int
@@ -204,6 +206,14 @@ class Exploration:
         return sorted(united, key=lambda step: (-step.points, step.name))
 
     @property
+    def findings(self) -> Sequence[Finding]:
+        """What was found, grouped by cause: broken promises first, then what is only told."""
+        alone = PointResult(None, self.baseline.verdicts, notes=self.baseline.notes)
+        return group_findings(
+            sighting for result in (alone, *self.verified) for sighting in _sightings(result)
+        )
+
+    @property
     def coverage(self) -> float:
         """Points verified of points planned."""
         return len(self.verified) / len(self.planned) if self.planned else 0.0
@@ -231,7 +241,7 @@ class Exploration:
                     kind=kind,
                     points=points,
                     verified=len(verified),
-                    duplicates=sum(result.duplicates or 0 for result in verified),
+                    duplicates=_total(verified),
                     restarted=sum(result.restarted for result in verified),
                     broken=verdicts["broken"],
                     void=verdicts["void"],
@@ -258,8 +268,12 @@ class Exploration:
             "verified": len(self.verified),
             "void": len(self.void),
             "broken": [self._broken_as_json(result) for result in self.broken],
+            "findings": [
+                {**finding.as_json(), "replay": self.replay_of(finding.example.point)}
+                for finding in self.findings
+            ],
             "coverage": round(self.coverage, 4),
-            "duplicates": sum(result.duplicates or 0 for result in self.verified),
+            "duplicates": _total(self.verified),
             "restarted": sum(result.restarted for result in self.verified),
             "repeated_steps": [step.as_json() for step in self.repeated_steps],
             "interrupted": self.interrupted,
@@ -291,5 +305,22 @@ class Exploration:
 
     def replay_command(self, result: PointResult) -> str:
         """Return one line for a shell that makes exactly this experiment again."""
-        point = [] if result.point is None else ["--replay", str(result.point)]
-        return shlex.join([*self.replay, *point])
+        return self.replay_of(result.name)
+
+    def replay_of(self, point: str) -> str:
+        """Return one line for a shell that makes the experiment of the point again."""
+        chosen = [] if point == BASELINE else ["--replay", point]
+        return shlex.join([*self.replay, *chosen])
+
+
+def _total(results: Sequence[PointResult]) -> int | None:
+    counted = [result.duplicates for result in results if result.duplicates is not None]
+    return sum(counted) if counted else None
+
+
+def _sightings(result: PointResult) -> Iterator[Sighting]:
+    for verdict in result.broken:
+        for anomaly in verdict.anomalies or ():
+            yield Sighting(result.name, anomaly, verdict, result.log)
+    for note in result.notes:
+        yield Sighting(result.name, note)

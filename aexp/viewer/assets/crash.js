@@ -36,16 +36,26 @@
           + `run without a fault: ${found.unsteady.join(', ')}`) : null);
   }
 
-  function point(broken, { anomaly }) {
-    return el('li', { class: 'card', 'data-point': broken.point },
-      el('h3', { class: 'bad' }, `✕ ${broken.point}`),
-      broken.promises.map((promise) => el('div', {},
-        el('p', {}, el('code', {}, promise.name), ' ', promise.statement),
-        promise.anomalies.map(anomaly))),
-      broken.log.length ? el('details', { 'data-fold': `log ${broken.point}` },
+  /** One cause: what, where in the code, at which points, and a line that shows it again. */
+  function card(finding, { anomaly }) {
+    const { code, title, summary, rows, points, broken } = finding;
+    return el('li', { class: 'card', 'data-finding': code },
+      el('h3', { class: broken ? 'bad' : 'open' }, `${broken ? '✕' : '·'} ${code} ${title}`),
+      finding.promise ? el('p', {}, el('code', {}, finding.promise), ' ', finding.statement) : null,
+      anomaly({ summary, rows }),
+      finding.where ? el('p', {}, 'at ', el('code', {}, finding.where)) : null,
+      el('details', { 'data-fold': `points ${code} ${summary}` },
+        el('summary', {}, count(points.length, 'point')),
+        el('ul', {}, points.map((point) => el('li', {}, el('code', {}, point))))),
+      finding.log.length ? el('details', { 'data-fold': `log ${code} ${summary}` },
         el('summary', {}, 'Last log lines of its processes'),
-        el('pre', {}, broken.log.join('\n'))) : null,
-      el('p', { class: 'quiet' }, 'again: ', el('code', {}, broken.replay)));
+        el('pre', {}, finding.log.join('\n'))) : null,
+      broken ? el('p', { class: 'quiet' }, 'again: ', el('code', {}, finding.replay)) : null);
+  }
+
+  function cards(title, findings, draw) {
+    return findings.length ? el('section', {}, el('h2', {}, title),
+      el('ul', { class: 'cards broken' }, findings.map((each) => card(each, draw)))) : null;
   }
 
   /** All that stands above the timeline; ``draw`` has the ways to draw rows and anomalies. */
@@ -53,8 +63,8 @@
     const kinds = found.kinds.map(({ kind, ...figures }) => [kind, figures]);
     return [heading(found),
       el('section', {}, el('h2', {}, 'By kind of write'), draw.table('kinds of write', kinds)),
-      found.broken.length ? el('section', {}, el('h2', {}, 'Broken'),
-        el('ul', { class: 'cards broken' }, found.broken.map((each) => point(each, draw)))) : null,
+      cards('Broken', found.findings.filter((finding) => finding.broken), draw),
+      cards('Told', found.findings.filter((finding) => !finding.broken), draw),
       found.void_points.length ? el('section', {}, el('h2', {}, 'Void'),
         draw.table('void points', found.void_points.map((row) => ['', row]))) : null,
       el('h2', {}, 'The run without a fault')].filter((part) => part !== null);

@@ -1,0 +1,39 @@
+"""Workflow commands of GitHub Actions: a line for each finding, shown at the line of code.
+
+https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+"""
+
+from __future__ import annotations
+
+from aexp.crash.judge.findings import Finding
+from aexp.crash.judge.results import Exploration
+
+__all__ = ["render_github"]
+
+
+def render_github(exploration: Exploration) -> str:
+    """Render a line for each finding: ``::error`` for a broken promise, ``::notice`` for what is
+    only told.
+    """
+    return "".join(f"{_line(exploration, finding)}\n" for finding in exploration.findings)
+
+
+def _line(exploration: Exploration, finding: Finding) -> str:
+    title = f"{finding.code.code} {finding.code.title} ({exploration.scenario})"
+    properties = {"title": title}
+    if finding.where is not None:
+        file, _, line = finding.where.rpartition(":")
+        properties = {"file": file, "line": line, **properties}
+    given = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    message = finding.summary
+    if finding.is_broken:
+        message += f"\n{exploration.replay_of(finding.example.point)}"
+    return f"::{'error' if finding.is_broken else 'notice'} {given}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

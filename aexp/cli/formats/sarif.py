@@ -1,0 +1,73 @@
+"""SARIF 2.1.0, which code scanning reads.
+
+https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import aexp
+from aexp.crash.judge.codes import CODES
+from aexp.crash.judge.findings import Finding
+from aexp.crash.judge.results import Exploration
+from aexp.model.plain import to_text
+
+__all__ = ["render_sarif"]
+
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+
+
+def render_sarif(exploration: Exploration) -> str:
+    """Render one run of the tool, with a rule for each code and a result for each finding."""
+    return to_text(
+        {
+            "$schema": _SCHEMA,
+            "version": "2.1.0",
+            "runs": [
+                {
+                    "tool": {
+                        "driver": {
+                            "name": "aexp",
+                            "version": aexp.__version__,
+                            "rules": [
+                                {
+                                    "id": code.code,
+                                    "name": code.kind or "promise",
+                                    "shortDescription": {"text": code.title},
+                                    "fullDescription": {"text": code.meaning},
+                                }
+                                for code in CODES
+                            ],
+                        }
+                    },
+                    "results": [_result(exploration, each) for each in exploration.findings],
+                }
+            ],
+        }
+    )
+
+
+def _result(exploration: Exploration, finding: Finding) -> Mapping[str, Any]:
+    replay = exploration.replay_of(finding.example.point)
+    result: dict[str, Any] = {
+        "ruleId": finding.code.code,
+        "level": "error" if finding.is_broken else "note",
+        "message": {"text": f"{exploration.scenario}: {finding.summary}"},
+        "partialFingerprints": {
+            "aexp/v1": f"{exploration.scenario} {finding.code.code} {finding.example.anomaly.cause}"
+        },
+        "properties": {"points": finding.points, "replay": replay},
+    }
+    if finding.where is not None:
+        file, _, line = finding.where.rpartition(":")
+        result["locations"] = [
+            {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": file},
+                    "region": {"startLine": int(line)},
+                }
+            }
+        ]
+    return result

@@ -1,0 +1,103 @@
+"""Group what an exploration found by its cause, the most severe first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aexp.crash.judge.codes import CODES, Code, code_of
+from aexp.model.promise import Anomaly, Verdict
+
+__all__ = ["Finding", "Sighting", "group_findings"]
+
+_RANK = {code.code: place for place, code in enumerate(CODES)}
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An anomaly, or what is only told, at a point; ``verdict`` is the promise that it breaks."""
+
+    point: str
+    anomaly: Anomaly
+    verdict: Verdict | None = None
+    log: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Finding:
+    """One cause, and all the points at which it shows; ``example`` is the first of them.
+
+    ``promise`` and ``statement`` are empty where it breaks none.
+    """
+
+    code: Code
+    summary: str
+    where: str | None
+    promise: str
+    statement: str
+    example: Sighting
+    points: list[str] = field(default_factory=list)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it breaks a promise."""
+        return bool(self.promise)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the finding as JSON values, but for the line that replays it."""
+        return {
+            "code": self.code.code,
+            "kind": self.code.kind,
+            "title": self.code.title,
+            "summary": self.summary,
+            "where": self.where,
+            "promise": self.promise or None,
+            "statement": self.statement or None,
+            "broken": self.is_broken,
+            "points": list(self.points),
+            "rows": [dict(row) for row in self.example.anomaly.rows],
+            "log": list(self.example.log),
+        }
+
+
+def group_findings(sightings: Iterable[Sighting]) -> list[Finding]:
+    """Group sightings of one kind and cause, the most severe kinds first, and of one kind those at
+    most points.
+
+    What is said of the baseline twice, as by "ends_alone" and "run_ends", is told once.
+    """
+    groups: dict[tuple[str, str, str | None, str], Finding] = {}
+    for sighting in _without_echoes(list(sightings)):
+        anomaly, verdict = sighting.anomaly, sighting.verdict
+        name = verdict.name if verdict is not None else ""
+        key = (anomaly.kind, anomaly.cause or anomaly.summary, anomaly.where, name)
+        found = groups.setdefault(
+            key,
+            Finding(
+                code=code_of(anomaly.kind),
+                summary=anomaly.summary,
+                where=anomaly.where,
+                promise=name,
+                statement=verdict.statement if verdict is not None else "",
+                example=sighting,
+            ),
+        )
+        if sighting.point not in found.points:
+            found.points.append(sighting.point)
+    return sorted(
+        groups.values(),
+        key=lambda found: (not found.is_broken, _RANK[found.code.code], -len(found.points)),
+    )
+
+
+def _without_echoes(sightings: Sequence[Sighting]) -> Iterator[Sighting]:
+    ends_alone = {
+        sighting.point
+        for sighting in sightings
+        if sighting.verdict is not None and sighting.verdict.name == "ends_alone"
+    }
+    for sighting in sightings:
+        name = sighting.verdict.name if sighting.verdict is not None else ""
+        if not (name == "run_ends" and sighting.point in ends_alone):
+            yield sighting

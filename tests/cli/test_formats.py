@@ -1,0 +1,76 @@
+"""What ``aexp crash`` found, as programs read it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.conftest import TEMPLATE
+from tests.support.cli import Cli
+from tests.support.explorations import PLANTED
+
+BODY = ("crash", f"{PLANTED}/pairs.py:wrong_body", "--sides", "before", "--points", "2")
+SOUND = ("crash", f"{PLANTED}/bugs.py:sound", "--sides", "before", "--points", "2")
+
+
+def test_text_tells_the_outcome_first_and_each_cause_once(cli: Cli) -> None:
+    done = cli(*BODY, "--template", TEMPLATE)
+    assert done.code == 1, done.stderr
+    first, second, *_ = done.stdout.splitlines()
+    assert first.startswith("wrong_body  BROKEN  without a fault: SUCCESS noted")
+    assert "points broken and the run without a fault, 2 of 2 points verified (100%)" in second
+    assert done.stdout.count("AX024 an effect in the workflow's body") == 1
+    assert "  at pairs.py:" in done.stdout or "pairs.py:" in done.stdout
+    assert "steps that ran more than once" in done.stdout or "fetch" not in done.stdout
+    # Nobody counts duplicates of a bare workflow.
+    assert "–" in done.stdout
+
+
+def test_github_is_told_the_line_of_code(cli: Cli) -> None:
+    done = cli(*BODY, "--template", TEMPLATE, "--format", "github")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("::error ")]
+    place, _, message = line.removeprefix("::error ").partition("::")
+    properties = dict(part.split("=", 1) for part in place.split(","))
+    assert properties["file"].endswith("pairs.py")
+    text = (PLANTED / "pairs.py").read_text().splitlines()[int(properties["line"]) - 1]
+    assert "NOTES.open" in text
+    assert properties["title"].startswith("AX024 ")
+    assert "%0Aaexp crash" in message
+
+
+def test_sarif_has_a_rule_and_a_place_for_each_result(cli: Cli) -> None:
+    done = cli(*BODY, "--template", TEMPLATE, "--format", "sarif")
+    told = json.loads(done.stdout)
+    assert told["version"] == "2.1.0"
+    (run,) = told["runs"]
+    rules = {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+    (result,) = [result for result in run["results"] if result["level"] == "error"]
+    assert result["ruleId"] == "AX024"
+    assert result["ruleId"] in rules
+    (location,) = result["locations"]
+    assert location["physicalLocation"]["artifactLocation"]["uri"].endswith("pairs.py")
+    assert location["physicalLocation"]["region"]["startLine"] > 1
+
+
+@pytest.mark.parametrize(("command", "code"), [(BODY, 1), (SOUND, 0)], ids=["broken", "sound"])
+def test_junit_has_a_case_for_each_promise(cli: Cli, command: tuple[str, ...], code: int) -> None:
+    done = cli(*command, "--template", TEMPLATE, "--format", "junit")
+    assert done.code == code, done.stderr
+    suite = ET.fromstring(done.stdout).find("testsuite")
+    assert suite is not None
+    cases = {case.get("name"): case.findall("failure") for case in suite.findall("testcase")}
+    assert {"ends_alone", "run_ends", "same_result", "effects_in_steps", "verified"} <= set(cases)
+    failed = {name for name, failures in cases.items() if failures}
+    assert failed == ({"effects_in_steps"} if code else set())
+    assert suite.get("tests") == str(len(cases))
+    assert suite.get("failures") == str(len(failed))
+
+
+def test_two_formats_are_one_too_many(cli: Cli, tmp_path: Path) -> None:
+    done = cli("crash", "resume", "--json", "--format", "sarif")
+    assert done.code == 2
+    assert "--json is --format json, and not sarif: leave one out" in done.error
+    assert list(tmp_path.iterdir()) == []
