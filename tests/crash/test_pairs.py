@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aexp.crash.judge.points import Side
+from aexp.crash.judge.points import Side, parse_point
 from aexp.crash.judge.results import Exploration
 from aexp.database import DatabaseUrl
 from tests.conftest import TEMPLATE
@@ -14,23 +14,27 @@ from tests.support.explorations import PLANTED, explore
 PAIRS = f"{PLANTED}/pairs.py"
 KILLS = (Side.BEFORE, Side.AFTER)
 
-# What must be found, at one point or more.
+STEP = "insert dbos.operation_outputs [~:{}]#1"
+FIRST, SECOND = STEP.format(1), STEP.format(2)
+ANY = f"after:{FIRST}"
+
+# Which kind must be found, and at which point at the latest.
 WRONG = {
-    "wrong_insert": "rows_repeated",
-    "wrong_update": "rows_differ",
-    "wrong_body": "effect_in_body",
-    "wrong_sync": "rows_repeated",
-    "wrong_effect": "effect_repeated",
-    "wrong_clock": "replay_differs",
-    "wrong_alone": "baseline_error",
-    "wrong_event": "event_differs",
-    "wrong_event_beside_an_id": "event_differs",
-    "wrong_stream": "stream_repeated",
-    "wrong_child": "child_started_twice",
-    "wrong_awaiting": "replay_differs",
-    "wrong_order": "other_call",
-    "wrong_key": "other_arguments",
-    "wrong_context": "other_arguments",
+    "wrong_insert": ("rows_repeated", "after:insert letters#1"),
+    "wrong_update": ("rows_differ", "after:update payments#1"),
+    "wrong_body": ("effect_in_body", ANY),
+    "wrong_sync": ("rows_repeated", "after:insert letters#1"),
+    "wrong_effect": ("effect_repeated", f"before:{FIRST}"),
+    "wrong_clock": ("replay_differs", ANY),
+    "wrong_alone": ("baseline_error", ANY),
+    "wrong_event": ("event_differs", f"before:{SECOND}"),
+    "wrong_event_beside_an_id": ("event_differs", f"after:{SECOND}"),
+    "wrong_stream": ("stream_repeated", f"before:{FIRST}"),
+    "wrong_child": ("child_started_twice", f"before:{FIRST}"),
+    "wrong_awaiting": ("replay_differs", ANY),
+    "wrong_order": ("other_call", f"after:{FIRST}"),
+    "wrong_key": ("other_arguments", f"before:{SECOND}"),
+    "wrong_context": ("other_arguments", f"before:{SECOND}"),
 }
 RIGHT = [
     "right_insert",
@@ -66,14 +70,15 @@ def kinds(exploration: Exploration) -> set[str]:
 
 @pytest.mark.parametrize("workflow", WRONG)
 def test_the_wrong_one_is_found(server: DatabaseUrl, workflow: str) -> None:
-    found = explore(server, f"{PAIRS}:{workflow}", sides=KILLS)
-    assert WRONG[workflow] in kinds(found), found.as_json()["broken"]
+    kind, point = WRONG[workflow]
+    found = explore(server, f"{PAIRS}:{workflow}", replay=parse_point(point))
+    assert kind in kinds(found), found.as_json()["broken"]
     assert not found.ok
 
 
 @pytest.mark.parametrize("workflow", RIGHT)
 def test_the_right_one_is_not_accused(server: DatabaseUrl, workflow: str) -> None:
-    found = explore(server, f"{PAIRS}:{workflow}", sides=KILLS)
+    found = explore(server, f"{PAIRS}:{workflow}", sides=KILLS, points=6)
     assert found.broken == [], found.as_json()["broken"]
     assert found.ok, found.as_json()
 
@@ -89,13 +94,15 @@ def test_a_gap_in_a_sequence_is_no_loss(cli: Cli) -> None:
 
 
 def test_an_error_that_is_expected_is_explored(server: DatabaseUrl) -> None:
-    found = explore(server, f"{PAIRS}:wrong_alone", sides=KILLS, expect_error=True)
+    found = explore(server, f"{PAIRS}:wrong_alone", sides=KILLS, points=2, expect_error=True)
     assert found.ok, found.as_json()
     assert len(found.planned) > 0
 
 
 def test_a_step_that_must_run_once_is_found(server: DatabaseUrl) -> None:
-    found = explore(server, f"{PAIRS}:right_key", sides=KILLS, once=["publish"])
+    found = explore(
+        server, f"{PAIRS}:right_key", replay=parse_point(f"before:{SECOND}"), once=["publish"]
+    )
     assert kinds(found) == {"effect_repeated"}
     (step,) = [step for step in found.repeated_steps if step.name == "publish"]
     assert step.most == 2
@@ -103,6 +110,9 @@ def test_a_step_that_must_run_once_is_found(server: DatabaseUrl) -> None:
 
 def test_a_table_that_is_ignored_is_compared_with_nothing(server: DatabaseUrl) -> None:
     found = explore(
-        server, f"{PAIRS}:wrong_insert", sides=KILLS, ignored_tables=["letters"], points=8
+        server,
+        f"{PAIRS}:wrong_insert",
+        replay=parse_point("after:insert letters#1"),
+        ignored_tables=["letters"],
     )
     assert found.ok, found.as_json()["broken"]

@@ -243,7 +243,7 @@ def test_three_workers_killed_at_random_lose_and_double_nothing(
     cli: Cli, crew: Callable[..., Crew]
 ) -> None:
     draw = random.Random(7)
-    lasting_s, messages = 20, 500
+    lasting_s, messages = 8, 200
     with serving(cli) as served:
         names = ("w1", "w2", "w3")
         workers = crew(*names)

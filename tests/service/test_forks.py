@@ -49,7 +49,8 @@ def published(served: Served, run_id: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "parameters"), [("resume", {"messages": 30}), ("scope", None)]
+    ("scenario", "parameters"),
+    [("resume", {"messages": 6}), ("scope", {"steps": 3, "pause_s": 0.05})],
 )
 def test_a_fork_from_the_first_step_is_a_run_of_its_own(
     served: Served, scenario: str, parameters: dict[str, Any] | None

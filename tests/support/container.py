@@ -148,7 +148,7 @@ def build(root: Path, folder: Path) -> Image:
                 _copy(context, image.folder, shlex.split(value))
             case "RUN":
                 if not python.exists():
-                    venv.create(python, with_pip=True)
+                    venv.create(python, with_pip="pip" in value)
                 done = subprocess.run(
                     ["/bin/sh", "-c", value],
                     cwd=image.folder,

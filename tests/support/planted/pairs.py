@@ -295,9 +295,9 @@ async def after(delay_s: float, name: str) -> str:
 
 @DBOS.workflow()
 async def wrong_order() -> list[str]:
-    """Who is ready first is published first."""
-    waits = {"a": random.random() / 20, "b": random.random() / 20, "c": random.random() / 20}
-    tasks: list[Awaitable[str]] = [after(delay, name) for name, delay in waits.items()]
+    """Who is ready first is published first: another one in a process that hashes otherwise."""
+    names = list({f"tree-{number}" for number in range(50)})[:3]
+    tasks: list[Awaitable[str]] = [after(place / 10, name) for place, name in enumerate(names)]
     return sorted([await publish(await ready) for ready in asyncio.as_completed(tasks)])
 
 
