@@ -137,6 +137,8 @@ def _import(name: str, folder: str, learn: Callable[[], Declarations]) -> Module
 
 
 def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise InvalidTarget(f"no file {path}")
     path = path.absolute()
     # Under its own name, so that what the workflows pickle is found again by the next process.
     name, root = _module_name(path)

@@ -15,6 +15,8 @@ from aexp.model.promise import Anomaly, Promise, Verdict, judge
 
 __all__ = ["describe_unsteady", "judge_alone"]
 
+_WITHOUT_END = frozenset({*UNFINISHED, "NOT STARTED"})
+
 
 def judge_alone(runs: FaultFreeRuns, *, expects_error: bool) -> list[Verdict]:
     """Judge the runs without a fault: each by itself, and all together.
@@ -43,7 +45,7 @@ def _comes_to_an_end(runs: FaultFreeRuns) -> Sequence[Anomaly]:
         reason = run.lives[-1].standstill
         if reason is not None:
             return [Anomaly(f"without any fault, {reason}", kind="standstill")]
-        if outcome.status in UNFINISHED:
+        if outcome.status in _WITHOUT_END:
             what = f"without any fault the run did not end: its workflow is {outcome.status}"
             return [Anomaly(what, kind="baseline_not_ended")]
     return ()
@@ -51,7 +53,7 @@ def _comes_to_an_end(runs: FaultFreeRuns) -> Sequence[Anomaly]:
 
 def _ends(runs: FaultFreeRuns) -> Sequence[Anomaly]:
     failed = [
-        outcome for outcome in runs.outcomes if outcome.status not in {"SUCCESS", *UNFINISHED}
+        outcome for outcome in runs.outcomes if outcome.status not in {"SUCCESS", *_WITHOUT_END}
     ]
     if not failed:
         return _comes_to_an_end(runs)
