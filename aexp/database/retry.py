@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -41,17 +42,25 @@ def is_connection_error(error: BaseException) -> bool:
     )
 
 
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def retry_on_disconnect(operation: Callable[[], Awaitable[_R]]) -> _R:
     """Await ``operation()``, again and again while its connection fails, for a minute at most.
 
     For what may be done twice. DBOS itself waits for its database in the same way. Raises the last
-    error.
+    error, or CancelledError in a task that was cancelled before.
     """
     try:
         return await operation()
     except Exception as error:
         if not is_connection_error(error):
             raise
+        if _is_cancelled():
+            # Its CancelledError was lost: to roll back over a lost connection raises another error.
+            raise asyncio.CancelledError from error
     # Needed by few, and it takes a tenth of a second.
     import stamina  # noqa: PLC0415
 

@@ -14,6 +14,7 @@ import structlog
 
 __all__ = ["Stop", "stop_on_signals", "until_stopped", "unwind_on_signals"]
 
+_MOST_LOGGED = 2
 log = structlog.stdlib.get_logger("aexp.processes.signals")
 
 
@@ -39,10 +40,14 @@ async def stop_on_signals(at_once: Callable[[], None]) -> AsyncIterator[Stop]:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
 
         async def watch() -> None:
+            heard = 0
             async for number in signals:
+                heard += 1
                 if stop.asked():
                     at_once()
-                log.warning("run.interrupted", signal=number.name)
+                # Nobody may read what is logged, while somebody sends signals for ever.
+                if heard <= _MOST_LOGGED:
+                    log.warning("run.interrupted", signal=number.name)
                 stop.ask()
 
         async with anyio.create_task_group() as group:

@@ -108,7 +108,8 @@ async def execute(
             # Nothing can be recorded any more; the next process will note that this one vanished.
             raise
         except BaseException:
-            await work.record_end("failed")
+            with _connected_throughout(run):
+                await work.record_end("failed")
             raise
         with _connected_throughout(run):
             await work.record_end(outcome)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+
 import asyncpg
 import psycopg
 import pytest
@@ -9,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from aexp.database import retry
 from aexp.database.retry import is_connection_error, retry_on_disconnect
+from tests.support.cli import TIMEOUT_S
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +59,25 @@ async def test_the_last_error_is_raised_when_patience_ends(monkeypatch: pytest.M
         await retry_on_disconnect(operation)
     assert raised.value.args == (operation.runs - 1,)
     assert operation.runs > 1
+
+
+@pytest.mark.asyncio
+async def test_who_was_cancelled_is_not_kept_waiting() -> None:
+    operation = Failing(*[ConnectionResetError() for _ in range(1_000_000)])
+
+    async def work() -> None:
+        # As SQLAlchemy does, whose rollback fails because the connection is lost.
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(TIMEOUT_S)
+        await retry_on_disconnect(operation)
+
+    async with asyncio.timeout(TIMEOUT_S):
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert operation.runs == 1
 
 
 def test_sqlalchemys_error_is_that_of_the_driver_in_it() -> None:

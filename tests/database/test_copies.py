@@ -1,0 +1,70 @@
+"""Throwaway databases are dropped whoever is connected to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from aexp.database import DatabaseUrl
+from aexp.database.connect import close, connect
+from aexp.database.copies import Copies
+from tests.support.cli import eventually
+
+PREFIX = "aexp_test_copies"
+# It takes autovacuum minutes, in which it may be interrupted.
+VACUUMED = """
+    CREATE TABLE vacuumed WITH (
+        autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,
+        autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1
+    ) AS SELECT generate_series(1, 100000);
+    DELETE FROM vacuumed
+"""
+AUTOVACUUM = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = %s AND backend_type = 'autovacuum worker'"
+)
+
+
+@pytest.fixture
+def root(server: DatabaseUrl) -> Iterator[psycopg.Connection]:
+    """The server's superuser, while its autovacuum looks round often."""
+    with psycopg.connect(server.with_name("postgres").libpq, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET autovacuum_naptime = 1")
+        connection.execute("SELECT pg_reload_conf()")
+        yield connection
+        connection.execute("ALTER SYSTEM RESET autovacuum_naptime")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+@pytest.fixture
+def common_user(server: DatabaseUrl, root: psycopg.Connection) -> Iterator[DatabaseUrl]:
+    """Somebody who may make databases, and may not end what the server does by itself."""
+    root.execute("CREATE ROLE vacuumed LOGIN CREATEDB")
+    yield DatabaseUrl(server.parsed.set(username="vacuumed"))
+    root.execute("DROP ROLE vacuumed")
+
+
+@pytest.mark.asyncio
+async def test_autovacuum_and_a_session_keep_no_copy(
+    common_user: DatabaseUrl, root: psycopg.Connection
+) -> None:
+    def is_vacuumed(name: str) -> bool:
+        row = root.execute(AUTOVACUUM, [name]).fetchone()
+        return row is not None and row[0] > 0
+
+    connection = await connect(common_user.with_name("postgres"))
+    copies = Copies(connection, common_user, PREFIX)
+    try:
+        await copies.begin(None)
+        async with copies.copy() as copy:
+            user = await connect(copy)
+            await user.execute(VACUUMED)
+            await eventually(lambda: is_vacuumed(copy.name))
+        user.terminate()
+        await copies.end()
+        left = root.execute("SELECT datname FROM pg_database WHERE datname ^@ %s", [PREFIX])
+        assert left.fetchall() == []
+    finally:
+        await close(connection)
