@@ -16,12 +16,20 @@ from dbos import _core, _datasource, _outcome
 __all__ = ["call_site", "caller", "track_origins"]
 
 _MOST_FRAMES = 200
-_LIBRARIES = tuple(
-    str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib")
-)
-_INSTALLED = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib"))
-_AEXP = str(Path(__file__).resolve().parents[2])
-_DBOS = str(Path(dbos.__file__).resolve().parent)
+
+
+def _folders(*paths: str) -> tuple[str, ...]:
+    """Return the folders as they are named and as they are: no file is looked at later, when a
+    workflow runs on the loop.
+    """
+    return tuple({each for path in paths for each in (path, str(Path(path).resolve()))})
+
+
+_LIBRARIES = _folders(*(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")))
+_INSTALLED = _folders(*(sysconfig.get_path(name) for name in ("purelib", "platlib")))
+_OURS = _folders(str(Path(__file__).parents[2]), str(Path(dbos.__file__).parent))
+_SCENARIOS = _folders(str(Path(__file__).parents[2] / "scenarios"))
+_HERE = f"{Path.cwd()}/"
 # What runs a task or a thread: who started that is further down the stack, and has no part in it.
 _RUNNERS = frozenset(
     {
@@ -33,7 +41,6 @@ _RUNNERS = frozenset(
 _CALLERS = frozenset(
     {"aexp.engine.recorder.steps", _core.__name__, _datasource.__name__, _outcome.__name__}
 )
-_SCENARIOS = str(Path(_AEXP, "scenarios"))
 
 
 def track_origins() -> None:
@@ -107,16 +114,13 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
 def _kind(filename: str) -> str:
     if filename.startswith("<"):
         return "standard"
-    path = str(Path(filename).resolve())
-    if path.startswith((_DBOS, _AEXP)) and not path.startswith(_SCENARIOS):
+    if filename.startswith(_OURS) and not filename.startswith(_SCENARIOS):
         return "library"
-    if path.startswith(_INSTALLED):
+    if filename.startswith(_INSTALLED):
         return "installed"
-    return "standard" if path.startswith(_LIBRARIES) else "own"
+    return "standard" if filename.startswith(_LIBRARIES) else "own"
 
 
-@functools.cache
 def _short(filename: str) -> str:
-    path = Path(filename).resolve()
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
+    inside = filename.startswith(_HERE)
+    return filename.removeprefix(_HERE) if inside else filename.rpartition("/")[2]
