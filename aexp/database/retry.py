@@ -10,7 +10,7 @@ import asyncpg
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-__all__ = ["is_connection_error", "retry_on_disconnect"]
+__all__ = ["PATIENCE_S", "is_connection_error", "retry_on_disconnect"]
 
 PATIENCE_S = 60.0
 _FIRST_PAUSE_S = 0.05
