@@ -113,7 +113,8 @@ def _replayed(scenario: Scenario[Any], experiment: Experiment) -> ReplayedRun | 
     found = experiment.replayed
     if found is None:
         return None
-    return ReplayedRun(found.ended, outcome_of(scenario, found.status, found.outcome), found.events)
+    outcome = outcome_of(scenario, found.status, found.outcome)
+    return ReplayedRun(found.ended, outcome, found.events, found.standstill)
 
 
 def _check(experiment: Experiment) -> None:

@@ -40,6 +40,8 @@ def test_a_broken_point_is_explained(found: Exploration, browser: Browser, tmp_p
         expect(page.locator("[data-verdict]")).to_have_text("✕ BROKEN")
         heading = page.locator("p.verdict")
         expect(heading).to_contain_text(f"{found.possible} of {found.possible} points verified")
+        expect(heading).to_contain_text(f"1 of {found.possible} points broken")
+        expect(page.locator("[data-outcome]")).to_contain_text("without a fault: SUCCESS")
         card = page.locator('[data-finding="AX050"]')
         expect(card).to_contain_text("each item is shipped exactly once")
         expect(card).to_contain_text(found.replay_command(broken))

@@ -5,6 +5,7 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 
 from __future__ import annotations
 
+from aexp.cli.formats.places import find_place
 from aexp.crash.judge.findings import Finding
 from aexp.crash.judge.results import Exploration
 
@@ -13,17 +14,21 @@ __all__ = ["render_github"]
 
 def render_github(exploration: Exploration) -> str:
     """Render a line for each finding: ``::error`` for a broken promise, ``::notice`` for what is
-    only told.
+    only told. Where nothing is broken and not all is verified, that is an error, too.
     """
-    return "".join(f"{_line(exploration, finding)}\n" for finding in exploration.findings)
+    lines = [_line(exploration, finding) for finding in exploration.findings]
+    if not exploration.ok and not exploration.broken:
+        what = f"{len(exploration.verified)} of {len(exploration.planned)} points verified"
+        lines.append(f"::error title={_property(f'NOT VERIFIED ({exploration.scenario})')}::{what}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _line(exploration: Exploration, finding: Finding) -> str:
     title = f"{finding.code.code} {finding.code.title} ({exploration.scenario})"
     properties = {"title": title}
-    if finding.where is not None:
-        file, _, line = finding.where.rpartition(":")
-        properties = {"file": file, "line": line, **properties}
+    place = find_place(exploration, finding)
+    if place is not None:
+        properties = {"file": place[0], "line": str(place[1]), **properties}
     given = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
     message = finding.summary
     if finding.is_broken:

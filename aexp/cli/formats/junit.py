@@ -38,7 +38,7 @@ def render_junit(exploration: Exploration) -> str:
         time=f"{exploration.elapsed_s:.3f}",
     )
     for name, statement in judged.items():
-        case = ET.SubElement(suite, "testcase", classname=exploration.scenario, name=name)
+        case = ET.SubElement(suite, "testcase", classname=exploration.scenario, name=_plain(name))
         for finding in by_promise.get(name, ()):
             failure = ET.SubElement(
                 case,

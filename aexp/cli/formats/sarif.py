@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import aexp
+from aexp.cli.formats.places import find_place
 from aexp.crash.judge.codes import CODES
 from aexp.crash.judge.findings import Finding
 from aexp.crash.judge.results import Exploration
@@ -60,13 +62,13 @@ def _result(exploration: Exploration, finding: Finding) -> Mapping[str, Any]:
         },
         "properties": {"points": finding.points, "replay": replay},
     }
-    if finding.where is not None:
-        file, _, line = finding.where.rpartition(":")
+    place = find_place(exploration, finding)
+    if place is not None:
         result["locations"] = [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": file},
-                    "region": {"startLine": int(line)},
+                    "artifactLocation": {"uri": quote(place[0])},
+                    "region": {"startLine": place[1]},
                 }
             }
         ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -24,11 +26,9 @@ _LONGEST_OUTCOME = 100
 def print_exploration(exploration: Exploration) -> None:
     """Print the verdict, what was found by its causes, and tables of steps and writes."""
     screen = console()
-    screen.print(_heading(exploration))
-    screen.print(_counts(exploration))
-    screen.print(_pace(exploration))
-    findings = exploration.findings
-    for finding in findings:
+    for line in (_heading(exploration), _counts(exploration), _pace(exploration)):
+        _say(screen, line)
+    for finding in exploration.findings:
         _explain(screen, exploration, finding)
     if exploration.repeated_steps:
         screen.print("\nsteps that ran more than once", style="bold")
@@ -36,27 +36,34 @@ def print_exploration(exploration: Exploration) -> None:
     if exploration.planned:
         screen.print()
         screen.print(_kinds(exploration))
+    for text in _remarks(exploration):
+        screen.print()
+        _say(screen, text)
+
+
+def _remarks(exploration: Exploration) -> Iterator[Text]:
+    """Say what is no finding: restarts, takeovers, and points that show nothing."""
     if restarted := [result for result in exploration.verified if result.restarted]:
-        screen.print(
-            "\nEnded only when the process, which had lost an acknowledgement or its server and"
+        yield Text(
+            "Ended only when the process, which had lost an acknowledgement or its server and"
             f" then did nothing more or ended, was started again: {len(restarted)} of the points"
+            + "".join(f"\n  {result.name}" for result in restarted[:SHOWN])
         )
-        for result in restarted[:SHOWN]:
-            screen.print(Text(f"  {result.name}"))
     for result in exploration.verified:
         if result.stranded is not None:
-            screen.print(Text(f"\nSTRANDED {result.name}", style="yellow"))
-            for cause, workflows in result.stranded.causes.items():
-                screen.print(Text(f"  {cause}: {', '.join(workflows[:SHOWN])}"))
+            causes = result.stranded.causes.items()
+            yield Text(f"STRANDED {result.name}", style="yellow").append(
+                "".join(f"\n  {cause}: {', '.join(ids[:SHOWN])}" for cause, ids in causes),
+                "default",
+            )
     if zombies := [one.take_over for one in exploration.verified if one.take_over is not None]:
-        screen.print(f"\n{_taken_over(zombies)}")
+        yield Text(_taken_over(zombies))
     for result in exploration.void:
-        screen.print(Text(f"\nVOID {result.name}: {result.void}", style="yellow"))
+        yield Text(f"VOID {result.name}: {result.void}", style="yellow")
     if exploration.unsteady:
         listed = ", ".join(exploration.unsteady[:SHOWN])
-        screen.print(
-            f"\n{len(exploration.unsteady)} writes were not in a second run without a fault:"
-            f" {listed}"
+        yield Text(
+            f"{len(exploration.unsteady)} writes were not in a second run without a fault: {listed}"
         )
 
 
@@ -99,12 +106,10 @@ def _counts(exploration: Exploration) -> Text:
     if not planned:
         return Text("no point was tried", "yellow")
     counts = Text()
-    broken = sum(result.point is not None for result in exploration.broken)
     if exploration.broken:
-        counts.append(f"{broken} of {planned} points broken", "bold red")
-        if broken < len(exploration.broken):
-            counts.append(" and the run without a fault", "bold red")
-        counts.append(", ")
+        broken = sum(result.point is not None for result in exploration.broken)
+        alone = "broken without a fault, " if broken < len(exploration.broken) else ""
+        counts.append(f"{alone}{broken} of {planned} points broken", "bold red").append(", ")
     return counts.append(f"{verified} of {planned} points verified ({exploration.coverage:.0%})")
 
 
@@ -118,19 +123,21 @@ def _pace(exploration: Exploration) -> Text:
 
 
 def _kinds(exploration: Exploration) -> Table:
+    rows = exploration.by_kind()
+    # Few explorations have any, and the names of writes are long.
+    rare = [name for name in ("restarted", "void") if any(getattr(row, name) for row in rows)]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("write", style="bold", overflow="fold")
-    for column in ("points", "verified", "duplicates", "restarted", "broken", "void"):
+    for column in ("points", "verified", "duplicates", *rare, "broken"):
         table.add_column(column, justify="right")
-    for row in exploration.by_kind():
+    for row in rows:
         table.add_row(
             Text(row.kind),
             str(row.points),
             str(row.verified),
             "–" if row.duplicates is None else str(row.duplicates),
-            str(row.restarted),
+            *(Text(str(getattr(row, name)), style="yellow") for name in rare),
             Text(str(row.broken), style="bold red" if row.broken else ""),
-            Text(str(row.void), style="yellow" if row.void else ""),
         )
     return table
 
@@ -156,22 +163,35 @@ def _explain(screen: Console, exploration: Exploration, finding: Finding) -> Non
     points = [point for point in finding.points if point != BASELINE]
     often = f"at {len(points)} of {len(exploration.planned)} points" if points else ""
     alone = "without a fault" if len(points) < len(finding.points) else ""
-    heading = Text(f"\n{finding.code.code} {finding.code.title}", style=style)
-    screen.print(heading.append(f"  {', '.join(filter(None, (alone, often)))}", "not bold"))
+    screen.print()
+    heading = Text(f"{finding.code.code} {finding.code.title}", style=style)
+    _say(screen, heading.append(f"  {', '.join(filter(None, (alone, often)))}", "not bold"))
     if finding.promise:
-        screen.print(
-            Text(f"  {finding.promise}: ", style="bold").append(finding.statement, "not bold")
-        )
-    screen.print(Text(f"  {finding.summary}"), soft_wrap=True)
+        promise = Text(f"{finding.promise}: ", style="bold").append(finding.statement, "not bold")
+        _say(screen, promise, 2)
+    _say(screen, Text(finding.summary), 2)
     if finding.where is not None:
-        screen.print(Text(f"  at {finding.where}"))
-    for row in finding.example.anomaly.rows[:SHOWN]:
-        screen.print(Text("    " + to_text(dict(row))), soft_wrap=True)
-    if len(finding.example.anomaly.rows) > SHOWN:
-        screen.print(f"    … {len(finding.example.anomaly.rows) - SHOWN} more with --json")
+        _say(screen, Text(f"at {finding.where}"), 2)
+    rows = finding.example.anomaly.rows
+    for row in rows[:SHOWN]:
+        _say(screen, Text(_row(row)), 4)
+    if len(rows) > SHOWN:
+        _say(screen, Text(f"… {len(rows) - SHOWN} more with --json"), 4)
     if not finding.is_broken:
         return
     for line in finding.example.log[-_LOG_LINES:]:
-        screen.print(Text(f"  │ {line}", style="dim"))
+        screen.print(Text(f"  │ {line}", style="dim"), soft_wrap=True)
     replay = exploration.replay_of(finding.example.point)
     screen.print(Text(f"  {replay}", style="cyan"), soft_wrap=True)
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {to_text(value)}" for name, value in row.items())
+
+
+def _say(screen: Console, text: Text, indent: int = 0) -> None:
+    """Print prose: wrapped between words on a terminal, one line elsewhere."""
+    if screen.is_terminal:
+        screen.print(Padding(text, (0, 0, 0, indent)))
+    else:
+        screen.print(Text(" " * indent).append(text), soft_wrap=True)

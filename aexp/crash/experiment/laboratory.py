@@ -47,10 +47,11 @@ __all__ = ["Experiment", "Laboratory", "Replayed", "void_reason"]
 @dataclass(frozen=True, slots=True)
 class Replayed:
     """What the run came to when its root ran again from its own checkpoints; ``events`` are what
-    it then published.
+    it then published. ``standstill`` is why nothing of it could move any more.
     """
 
     ended: bool
+    standstill: str | None
     status: str
     outcome: Any
     events: Mapping[str, StoredValue]
@@ -208,6 +209,7 @@ class Laboratory:
         )
         return Replayed(
             ended=record.code == 0,
+            standstill=record.standstill,
             status=ending.status,
             outcome=ending.result if ending.status == "SUCCESS" else ending.error,
             events={

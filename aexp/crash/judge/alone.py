@@ -75,12 +75,9 @@ def _replayed(runs: FaultFreeRuns) -> Sequence[Anomaly] | None:
     if replayed is None:
         return None
     if not replayed.ended:
-        return [
-            Anomaly(
-                "replayed from its own checkpoints, it does not come to its end",
-                kind="replay_differs",
-            )
-        ]
+        why = f": {replayed.standstill}" if replayed.standstill is not None else ""
+        what = f"replayed from its own checkpoints, it does not come to its end{why}"
+        return [Anomaly(what, kind="replay_differs")]
     expected, found = runs.outcome, replayed.outcome
     row = {
         "status": found.status,

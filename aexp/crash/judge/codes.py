@@ -29,42 +29,49 @@ CODES: Sequence[Code] = (
     ),
     Code(
         "AX002", "baseline_not_ended", "does not end without any fault",
-        "Left alone, the run did not end within its deadline. Give a longer `--deadline`, if it"
-        " takes that long.",
+        "Left alone, the run did not end within its deadline, so that no fault was tried. Give a"
+        " longer `--deadline` if it takes that long, or less to do.",
     ),
     Code(
         "AX003", "standstill", "nothing can move any more",
         "The run waits for what will never come: a queue that no process serves, a message that"
         " nobody sends, a child that is not there, or a workflow that is PENDING while nobody works"
-        " on it. In production it would wait for ever.",
+        " on it. In production it would wait for ever. Have the target's module register the queue,"
+        " send the message from a workflow, or give the wait a timeout.",
     ),
     Code(
         "AX004", "ended_otherwise", "ends otherwise after a fault",
         "After a fault the workflow ends in error, or in another status than without one. Often a"
         " step ran a second time and failed because its first time had half succeeded: make it"
-        " idempotent.",
+        " idempotent. A DBOSUnexpectedStepError says that the body called other steps than before:"
+        " it must be a function of its input and of what its steps returned.",
     ),
     Code(
         "AX005", "run_not_ended", "does not end after a fault",
-        "After the fault the run did not come to its end within the deadline.",
+        "After the fault the run did not come to its end, though another process had been started"
+        " and had the time: in production its work would lie there until somebody looks. The"
+        " summary says what it waits for where that is known. Look at what the recovered workflow"
+        " awaits, above all at what only the process that was killed would have done.",
     ),
     Code(
         "AX006", "worker_failed", "the process fails after a fault",
         "A process that was started again after the fault ended on its own, with an error of its"
-        " own.",
+        " own: in production it would be started again and again. Its last words stand in the"
+        " example. What a process does at its start must bear what the one before it left behind.",
     ),
     Code(
         "AX010", "replay_differs", "its replay differs",
         "Run again from its own checkpoints, the workflow returns something else or fails: its body"
         " depends on the clock, on chance, on memory or on the order in which tasks end. A recovery"
-        " in production is such a replay. Put what differs into a step.",
+        " in production is such a replay. Put what differs into a step. A child that is awaited by"
+        " its handle is asked again on replay (DBOS 3.4.0): await it by `DBOS.get_result_async`.",
     ),
     Code(
         "AX011", "other_call", "a checkpoint answers another call",
         "On recovery a step was called with other arguments, or from another line, and got the"
-        " result that was recorded for a different call. DBOS compares names only. Call steps in"
-        " the same order each time: not `as_completed`, not an order of a set; make keys and times"
-        " in steps.",
+        " result that was recorded for a different call. DBOS compares names only, so that the"
+        " workflow goes on with a wrong value and nobody hears of it. Call steps in the same order"
+        " each time: not `as_completed`, not the order of a set; make keys and times in steps.",
     ),
     Code(
         "AX012", "other_arguments", "a step begins again with other arguments",
@@ -75,15 +82,19 @@ CODES: Sequence[Code] = (
     Code(
         "AX013", "result_differs", "another result after a fault",
         "All steps returned the same, and the result differs: it depends on the memory of the"
-        " process that was killed.",
+        " process that was killed. Whoever awaits the workflow gets a wrong answer. Have steps"
+        " return what the result is made of, and keep nothing in globals or on objects.",
     ),
     Code(
         "AX014", "event_differs", "another event after a fault",
-        "An event ends with another value than without a fault, and no step explains it.",
+        "An event ends with another value than without a fault, and no step explains it. Whoever"
+        " waits for it acts on that value. Set events from what steps returned.",
     ),
     Code(
         "AX015", "stream_differs", "another stream after a fault",
-        "A stream lacks entries, or has others than without a fault, and no step explains it.",
+        "A stream lacks entries, or has others than without a fault, and no step explains it."
+        " Its readers see what never happened, or miss what did. Write to it from what steps"
+        " returned.",
     ),
     Code(
         "AX016", "stream_repeated", "stream entries twice",
@@ -92,87 +103,106 @@ CODES: Sequence[Code] = (
     ),
     Code(
         "AX020", "rows_repeated", "rows more than without a fault",
-        "A table ends with more rows: a step that ran twice inserted twice. Use a transaction of a"
-        " DBOS datasource, or a key and ON CONFLICT. `--ignore-table` leaves out a table whose rows"
-        " may differ.",
+        "A table ends with more rows: a step that ran twice inserted twice, such as a payment. Use"
+        " a transaction of a DBOS datasource, or a key and ON CONFLICT. `--ignore-table` leaves out"
+        " a table whose rows may differ.",
     ),
     Code(
         "AX021", "rows_missing", "rows fewer than without a fault",
-        "A table ends with fewer rows than without a fault: an effect was lost.",
+        "A table ends with fewer rows than without a fault: an effect was lost. Often it was made"
+        " in the body or by a task that no step awaits, or a step notes that it is done before it"
+        " is. Write the row in a step, and return when it is committed.",
     ),
     Code(
         "AX022", "rows_differ", "other rows than without a fault",
-        "A table ends with other values, as when an update that adds happened twice.",
+        "A table ends with other values, as when an update that adds happened twice. Set values"
+        " instead of adding to them, or use a transaction of a DBOS datasource, which is recorded"
+        " together with what it writes.",
     ),
     Code(
         "AX023", "effect_repeated", "an effect twice",
-        "An effect that was declared, or a step that was named by `--once`, happened a second time."
-        " Give whoever receives it a key by which it is taken once, and say `idempotent=True`.",
+        "An effect that was declared, or a step that was named by `--once`, happened a second time:"
+        " a charge, a mail. No step that is not a transaction can prevent that. Give whoever"
+        " receives it a key by which it is taken once, and say `idempotent=True`.",
     ),
     Code(
         "AX024", "effect_in_body", "an effect in the workflow's body",
         "The body of a workflow writes a file, connects or starts a process, outside any step: that"
-        " happens again at each recovery. Put it into a step.",
+        " happens again at each recovery, whatever was durable. Put it into a step.",
     ),
     Code(
         "AX025", "request_repeated", "a request twice",
         "A request that changes something was sent twice without an Idempotency-Key, or with"
-        " another one.",
+        " another one, so that the service cannot know that it is the same. Make the key in a step,"
+        " or from the workflow's id and the step's, and send it along.",
     ),
     Code(
         "AX030", "child_started_twice", "a child started twice",
-        "One call has started two workflows. Give the child an id that follows from the parent's,"
-        " or is made by a step.",
+        "One call has started two workflows, and all that the child does is done twice. Give the"
+        " child an id that follows from the parent's, or is made by a step.",
     ),
     Code(
         "AX031", "child_missing", "a child is missing",
-        "A workflow that was to be started is not there.",
+        "A workflow that was to be started is not there, and what it was to do is not done. Start"
+        " children in the body of a workflow, not in a step, in a callback or from memory that a"
+        " new process has not.",
     ),
     Code(
         "AX032", "workflow_left", "a workflow without an end",
         "A workflow is left PENDING, ENQUEUED, cancelled or dead-lettered, which it is not without"
-        " a fault.",
+        " a fault. What it was to do is not done, whether or not somebody waits for it. Await"
+        " children, and have a process serve each queue.",
     ),
     Code(
         "AX040", "body_repeated", "a step ran after its checkpoint",
-        "The body of a step began although its checkpoint was durable: the checkpoint was removed,"
-        " or DBOS itself is at fault.",
+        "The body of a step began although its checkpoint was durable, so that even what DBOS has"
+        " recorded happens twice: the checkpoint was removed, or DBOS itself is at fault. Look for"
+        " code that deletes from the tables of DBOS; else report it to DBOS.",
     ),
     Code(
         "AX041", "checkpoint_lost", "a checkpoint is gone",
-        "A checkpoint that was durable does not stand in the database at the end.",
+        "A checkpoint that was durable does not stand in the database at the end: the next recovery"
+        " would run its step again. Look for code that deletes from the tables of DBOS.",
     ),
     Code(
         "AX042", "checkpoint_repeated", "a checkpoint written twice",
-        "Two processes recorded the same step.",
+        "Two processes recorded the same step: both worked on the workflow, and the second did not"
+        " see what the first had done. Give each process an executor id of its own.",
     ),
     Code(
         "AX043", "lost_by_server", "lost by PostgreSQL",
-        "What PostgreSQL had made durable was gone when it was started again.",
+        "What PostgreSQL had acknowledged was gone when it was started again, so that no checkpoint"
+        " can be relied on. Look for `fsync = off`, `synchronous_commit = off` and unlogged"
+        " tables.",
     ),
     Code(
         "AX044", "old_owner_wrote", "the old owner went on writing",
-        "An executor whose work was taken over recorded something of it.",
+        "An executor whose work was taken over recorded something of it, beside the new owner: a"
+        " process that hangs for a while and then goes on does so in production. What it does"
+        " outside DBOS's own tables must be idempotent.",
     ),
     Code(
         "AX045", "stranded_untold", "work is left without a cause",
-        "A process that was started wrongly left work lying, and nothing says why.",
+        "A process that was started wrongly, as another executor or version, left work lying, and"
+        " not for the cause that was expected: in production nobody could tell why it lies there.",
     ),
     Code(
         "AX050", "", "a promise of the scenario",
-        "A promise that the scenario itself makes does not hold.",
+        "A promise that the scenario itself makes does not hold. Its statement says what must be,"
+        " its rows show what is.",
     ),
     Code(
         "AX090", "depends_on_step", "the outcome depends on a step",
         "A step that was not durable returned something else the second time, and the result"
         " followed it: a price, a time, a model's answer. That is as it should be, if it may"
-        " change.",
+        " change; else have the step return the same for the same arguments.",
         told=True,
     ),
     Code(
         "AX091", "ran_twice_outside", "a step that ran twice touched something outside",
         "A step ran more than once, as a step may, and it touches something outside PostgreSQL each"
-        " time. Ask what a second time does there.",
+        " time. Ask what a second time does there; `effect(…, key=…)` in the step, or `--once"
+        " STEP`, has it judged.",
         told=True,
     ),
     Code(

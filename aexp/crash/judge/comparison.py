@@ -45,11 +45,13 @@ class ReplayedRun:
     """What the first run without a fault came to when it ran again from its own checkpoints.
 
     ``ended`` says that it came to its end; what its workflow published is as it is made again.
+    ``standstill`` is why nothing of it could move any more.
     """
 
     ended: bool
     outcome: RunOutcome
     events: Mapping[str, StoredValue]
+    standstill: str | None = None
 
 
 @dataclass(frozen=True)

@@ -105,9 +105,13 @@ def _other_ending(comparison: BaselineComparison) -> Anomaly:
     found, expected = comparison.outcome, comparison.baseline.outcome
     row = {"status": found.status, "expected": expected.status, "result": shorten(found.value)}
     what = f"the workflow ends as {found.status}, not {expected.status}"
+    cause = ""
     if found.status == "ERROR":
         what = f"the workflow ends in error: {shorten(found.value)}"
-    return Anomaly(what, [row], kind="ended_otherwise")
+        name = str(found.value).partition(":")[0]
+        # It names steps, which are others at each point.
+        cause = name if name == "DBOSUnexpectedStepError" else ""
+    return Anomaly(what, [row], kind="ended_otherwise", cause=cause)
 
 
 def _replay_differs(comparison: BaselineComparison) -> bool:

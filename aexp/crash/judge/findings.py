@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ from aexp.model.promise import Anomaly, Verdict
 __all__ = ["Finding", "Sighting", "group_findings"]
 
 _RANK = {code.code: place for place, code in enumerate(CODES)}
+# How many rows there were, and at which step, is another thing at each point.
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +68,15 @@ def group_findings(sightings: Iterable[Sighting]) -> list[Finding]:
     """Group sightings of one kind and cause, the most severe kinds first, and of one kind those at
     most points.
 
-    What is said of the baseline twice, as by "ends_alone" and "run_ends", is told once.
+    Where no cause is given the summary is it, but for its numbers. What is said of the baseline
+    twice, as by "ends_alone" and "run_ends", is told once.
     """
     groups: dict[tuple[str, str, str | None, str], Finding] = {}
     for sighting in _without_echoes(list(sightings)):
         anomaly, verdict = sighting.anomaly, sighting.verdict
         name = verdict.name if verdict is not None else ""
-        key = (anomaly.kind, anomaly.cause or anomaly.summary, anomaly.where, name)
+        cause = anomaly.cause or _NUMBER.sub("#", anomaly.summary)
+        key = (anomaly.kind, cause, anomaly.where, name)
         found = groups.setdefault(
             key,
             Finding(

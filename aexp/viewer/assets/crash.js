@@ -5,14 +5,23 @@
   const aexp = globalThis.aexp;
   const { el } = aexp;
   const { count } = aexp.details;
+  const OUTCOME_SHOWN = 100;
+  // The name of the run without a fault among the points.
+  const BASELINE = 'baseline';
 
   function verdict(found) {
     if (found.broken.length) return ['bad', '✕ BROKEN'];
     return found.ok ? ['good', '✓ HELD'] : ['open', '? NOT VERIFIED'];
   }
 
+  function outcome({ status, outcome: value }) {
+    const text = typeof value === 'string' ? value : JSON.stringify(value);
+    return `${status} ${text.length > OUTCOME_SHOWN ? `${text.slice(0, OUTCOME_SHOWN)}…` : text}`;
+  }
+
   function heading(found) {
     const [kind, text] = verdict(found);
+    const alone = found.broken.some((each) => each.point === BASELINE) ? 1 : 0;
     const pace = found.seconds_per_point === null ? ''
       : `${found.seconds_per_point.toFixed(2)} s a point, ${found.jobs} at a time`;
     return el('header', { class: 'heading' },
@@ -20,9 +29,11 @@
       el('h1', {}, found.scenario),
       el('p', { class: 'verdict' },
         el('span', { class: `pill ${kind}`, 'data-verdict': found.ok ? 'held' : 'not-held' }, text),
+        el('span', { 'data-outcome': found.status }, `without a fault: ${outcome(found)}`),
+        alone ? el('strong', { class: 'bad' }, '✕ broken without a fault') : null,
+        found.broken.length ? el('strong', { class: 'bad' },
+          `✕ ${found.broken.length - alone} of ${count(found.planned, 'point')} broken`) : null,
         el('span', {}, `${found.verified} of ${count(found.planned, 'point')} verified`),
-        found.broken.length
-          ? el('strong', { class: 'bad' }, `✕ ${count(found.broken.length, 'point')} broken`) : null,
         found.void ? el('span', { class: 'open' }, `? ${found.void} void`) : null,
         el('span', {}, `${count(found.writes, 'durable write')}`),
         found.planned < found.possible
@@ -38,15 +49,18 @@
 
   /** One cause: what, where in the code, at which points, and a line that shows it again. */
   function card(finding, { anomaly }) {
-    const { code, title, summary, rows, points, broken } = finding;
-    return el('li', { class: 'card', 'data-finding': code },
+    const { code, title, summary, rows, broken } = finding;
+    const points = finding.points.filter((point) => point !== BASELINE);
+    return el('li', { class: broken ? 'card' : 'card told', 'data-finding': code },
       el('h3', { class: broken ? 'bad' : 'open' }, `${broken ? '✕' : '·'} ${code} ${title}`),
       finding.promise ? el('p', {}, el('code', {}, finding.promise), ' ', finding.statement) : null,
       anomaly({ summary, rows }),
       finding.where ? el('p', {}, 'at ', el('code', {}, finding.where)) : null,
-      el('details', { 'data-fold': `points ${code} ${summary}` },
+      points.length < finding.points.length ? el('p', { class: broken ? 'bad' : 'quiet' },
+        points.length ? 'without a fault, too' : 'without a fault') : null,
+      points.length ? el('details', { 'data-fold': `points ${code} ${summary}` },
         el('summary', {}, count(points.length, 'point')),
-        el('ul', {}, points.map((point) => el('li', {}, el('code', {}, point))))),
+        el('ul', {}, points.map((point) => el('li', {}, el('code', {}, point))))) : null,
       finding.log.length ? el('details', { 'data-fold': `log ${code} ${summary}` },
         el('summary', {}, 'Last log lines of its processes'),
         el('pre', {}, finding.log.join('\n'))) : null,
@@ -58,13 +72,22 @@
       el('ul', { class: 'cards broken' }, findings.map((each) => card(each, draw)))) : null;
   }
 
+  function tables(found, { table }) {
+    const kinds = found.kinds.map(({ kind, ...figures }) => [kind, figures]);
+    const steps = found.repeated_steps.map(({ name, most, touched, ...step }) =>
+      [name, { ...step, processes: most, touches: touched.join(', ') }]);
+    return [
+      steps.length ? el('section', {}, el('h2', {}, 'Steps that ran more than once'),
+        table('steps that ran more than once', steps)) : null,
+      el('section', {}, el('h2', {}, 'By kind of write'), table('kinds of write', kinds))];
+  }
+
   /** All that stands above the timeline; ``draw`` has the ways to draw rows and anomalies. */
   function above(found, draw) {
-    const kinds = found.kinds.map(({ kind, ...figures }) => [kind, figures]);
     return [heading(found),
-      el('section', {}, el('h2', {}, 'By kind of write'), draw.table('kinds of write', kinds)),
       cards('Broken', found.findings.filter((finding) => finding.broken), draw),
       cards('Told', found.findings.filter((finding) => !finding.broken), draw),
+      ...tables(found, draw),
       found.void_points.length ? el('section', {}, el('h2', {}, 'Void'),
         draw.table('void points', found.void_points.map((row) => ['', row]))) : null,
       el('h2', {}, 'The run without a fault')].filter((part) => part !== null);

@@ -74,6 +74,26 @@ def test_one_cause_is_told_once_with_all_its_points() -> None:
     assert (told["code"], told["points"], told["rows"]) == ("AX020", ["a", "b"], [{"point": "a"}])
 
 
+def test_a_summary_stands_for_the_cause_whatever_its_numbers() -> None:
+    def said(summary: str, point: str, kind: str = "") -> Sighting:
+        anomaly = Anomaly(summary, kind=kind)
+        return Sighting(point, anomaly, Verdict("once", "it is so", [anomaly]))
+
+    found = group_findings(
+        [
+            said("3 ticks were recorded more than once", "a"),
+            said("12 ticks were recorded more than once", "b"),
+            said("12 ticks are missing", "b"),
+            said("12 ticks are missing", "b", kind="rows_missing"),
+        ]
+    )
+    assert [(each.code.code, each.summary, each.points) for each in found] == [
+        ("AX021", "12 ticks are missing", ["b"]),
+        ("AX050", "3 ticks were recorded more than once", ["a", "b"]),
+        ("AX050", "12 ticks are missing", ["b"]),
+    ]
+
+
 def test_the_most_severe_is_told_first_and_what_breaks_nothing_last() -> None:
     found = group_findings(
         [

@@ -79,6 +79,19 @@ def test_a_step_that_fails_the_second_time_is_no_excuse_for_an_error() -> None:
     assert broken(SAME_RESULT, compared(bad, good, bad)) == []
 
 
+def test_a_body_that_calls_other_steps_is_one_cause_wherever_it_shows() -> None:
+    def cause(error: str) -> str:
+        found = compared(history(status="ERROR", result=error), history(result="done"))
+        (anomaly,) = SAME_RESULT.check(found) or ()
+        return anomaly.cause
+
+    one = cause("DBOSUnexpectedStepError: step 2, function a was recorded when b was expected")
+    other = cause("DBOSUnexpectedStepError: step 4, function c was recorded when a was expected")
+    assert one == other != ""
+    # What is said of any other error is its cause.
+    assert cause("ValueError: duplicate key") == ""
+
+
 # --- the runs without a fault by themselves
 
 
@@ -117,8 +130,12 @@ def test_a_run_is_judged_against_its_own_replay(again: RunOutcome, kinds: set[st
 
 
 def test_a_replay_that_never_ends_is_found() -> None:
-    replayed = ReplayedRun(False, RunOutcome("PENDING", None), {})
+    replayed = ReplayedRun(False, RunOutcome("PENDING", None), {}, "its child ~-1 does not exist")
     assert alone(counting(3), replayed=replayed) == {"replay_differs"}
+    known = FaultFreeRuns([counting(3)], [RunOutcome("SUCCESS", 3)], replayed)
+    found = [verdict.anomalies or () for verdict in judge_alone(known, expects_error=False)]
+    (anomaly,) = (anomaly for anomalies in found for anomaly in anomalies)
+    assert anomaly.summary.endswith("does not come to its end: its child ~-1 does not exist")
 
 
 def test_a_time_in_the_result_is_broken_only_where_the_body_makes_all_of_it() -> None:
