@@ -14,7 +14,7 @@ from aexp.processes.loop import leave_terminal_clean
 __all__ = ["UNWIND_S", "end_at_once", "end_with_databases"]
 
 # What a second signal leaves to the dropping of databases and the end of processes.
-UNWIND_S = 20.0
+UNWIND_S = 60.0
 
 
 def end_at_once(run_id: str | None = None, clear: Callable[[], None] | None = None) -> NoReturn:
