@@ -207,39 +207,20 @@ async def open_runtime(
     if _current is not None:
         raise RuntimeError("a runtime is already open in this process")
     explain_refusals()
-    application = _own_application(scope) if own_application else APPLICATION_NAME
     declared = declared or Declarations()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(flush_spans)
         try:
-            most = settings.database_pool_size
-            opened = open_database(url, application_name=session_name, pool_size=most)
-            database = await stack.enter_async_context(opened)
-            # A module of the user's may have made a DBOS of its own at import: its registrations
-            # stay.
-            await _destroy()
-            config = make_config(
+            runtime = await _assemble(
+                stack,
                 settings,
                 url,
                 declared,
-                application=application,
-                version=application_version(scope),
+                scope=scope,
+                application=_own_application(scope) if own_application else APPLICATION_NAME,
                 session_name=session_name,
-            )
-            dbos = DBOS(config=config)
-            stack.push_async_callback(_destroy)
-            enqueuing = _enqueuing_engine(url, session_name)
-            stack.callback(enqueuing.dispose)
-            runtime = await _assemble(
-                settings,
-                database,
-                enqueuing,
-                dbos,
-                application,
-                scope,
-                queues,
-                progress,
-                declared,
+                queues=queues,
+                progress=progress,
             )
             await _prepare(runtime, queues, declared, listen_to_all=listen_to_all)
             _current = runtime
@@ -252,7 +233,7 @@ async def open_runtime(
             watch_cancellations()
             watch_waits()
             DBOS.launch()
-            run_sync_workflows_apart(dbos)
+            run_sync_workflows_apart(runtime.dbos)
         except (sqlalchemy.exc.DBAPIError, asyncpg.PostgresError, OSError) as error:
             reason = " ".join(str(getattr(error, "orig", error)).split())
             raise DatabaseError(f"cannot launch DBOS on {url}: {reason}") from error
@@ -260,20 +241,36 @@ async def open_runtime(
 
 
 async def _assemble(
+    stack: AsyncExitStack,
     settings: Settings,
-    database: Database,
-    enqueuing: sqlalchemy.Engine,
-    dbos: DBOS,
-    application: str,
+    url: DatabaseUrl,
+    declared: Declarations,
+    *,
     scope: str,
+    application: str,
+    session_name: str,
     queues: Sequence[Queue],
     progress: Progress | None,
-    declared: Declarations,
 ) -> Runtime:
-    """Make the runtime of a DBOS that is made but not launched: a datasource is made before."""
+    """Make a DBOS that is not launched, and all that goes with it, which ``stack`` closes."""
+    opened = open_database(
+        url, application_name=session_name, pool_size=settings.database_pool_size
+    )
+    database = await stack.enter_async_context(opened)
+    # A module of the user's may have made a DBOS of its own at import: its registrations stay.
+    await _destroy()
+    version = application_version(scope)
+    config = make_config(
+        settings, url, declared, application=application, version=version, session_name=session_name
+    )
+    dbos = DBOS(config=config)
+    stack.push_async_callback(_destroy)
+    enqueuing = _enqueuing_engine(url, session_name)
+    stack.callback(enqueuing.dispose)
     return Runtime(
         settings=settings,
         database=database,
+        # Before the launch, as DBOS asks.
         datasource=await AsyncSQLAlchemyDatasource.create(
             database.url.libpq, engine=database.engine, run_migrations=False
         ),
@@ -285,7 +282,7 @@ async def _assemble(
         ),
         enqueuing=enqueuing,
         scope=scope,
-        application_version=application_version(scope),
+        application_version=version,
         queue_names={
             queue.name: queue.name if queue.shared else f"{queue.name}.{scope}" for queue in queues
         },

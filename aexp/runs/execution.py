@@ -74,15 +74,8 @@ async def execute(
     """
     bind_process(run_id=run.run_id, scenario=run.scenario, executor_id=settings.executor_id)
     async with lease_run(url, run.run_id, settings.executor_id) as connection:
-        with _connected_throughout(run):
-            await _close_records_of_the_dead(connection, run.run_id, settings.executor_id)
-            if await has_ended(connection, run):
-                return "completed"
-            if not hosted:
-                await _refuse_foreign_work(connection, run)
-            elif not await _is_hosted(connection, run):
-                # Cancelled before we held it; who cancels from now on sees that we do.
-                return "completed"
+        if not await _is_to_be_done(connection, run, settings.executor_id, hosted=hosted):
+            return "completed"
         parameters = scenario.validate(run.parameters)
         if scenario.check_facts is not None:
             await scenario.check_facts(parameters, run.facts)
@@ -114,6 +107,21 @@ async def execute(
         with _connected_throughout(run):
             await work.record_end(outcome)
         return outcome
+
+
+async def _is_to_be_done(
+    connection: Connection, run: Run, executor_id: str, *, hosted: bool
+) -> bool:
+    """Return whether something of the run is left to do, for who holds it now."""
+    with _connected_throughout(run):
+        await _close_records_of_the_dead(connection, run.run_id, executor_id)
+        if await has_ended(connection, run):
+            return False
+        if hosted:
+            # Cancelled before we held it; who cancels from now on sees that we do.
+            return await _is_hosted(connection, run)
+        await _refuse_foreign_work(connection, run)
+        return True
 
 
 @contextmanager
