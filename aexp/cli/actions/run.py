@@ -258,7 +258,7 @@ def work(settings: Settings, run_id: str, *, hosted: bool) -> int:
             if isinstance(record, StepBegan):
                 progress.step_began()
 
-        record_steps(count)
+        record_steps(count, calls=False)
         async with (
             stop_on_signals(partial(end_at_once, run_id)) as stop,
             anyio.create_task_group() as group,

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from dbos import DBOS, AsyncSQLAlchemyDatasource, SQLAlchemyDatasource, _core
 from dbos._context import DBOSContext
@@ -26,6 +26,10 @@ from aexp.engine.recorder.sites import call_site, track_origins
 from aexp.engine.registry import workflow_name
 
 __all__ = ["FileWriter", "record_steps"]
+
+
+# Workflow, number and name.
+_Step: TypeAlias = tuple[str, int, str]
 
 
 class FileWriter:
@@ -45,8 +49,8 @@ class _Given:
 
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
-    # Set by the step that runs it: its workflow, number and name.
-    step: list[tuple[str, int, str]]
+    # Set by the step that runs it.
+    step: list[_Step]
 
 
 _given: contextvars.ContextVar[_Given | None] = contextvars.ContextVar("given", default=None)
@@ -56,13 +60,20 @@ _starting: contextvars.ContextVar[tuple[Any, Sequence[Any], Mapping[str, Any]] |
 )
 
 
-def record_steps(write: Callable[[Record], None]) -> None:
-    """Hand ``write`` a record of each call, begin and end of a step in this process from now on; it
-    is called in whatever thread the step is in. To be called in the thread of the loop.
+def record_steps(write: Callable[[Record], None], *, calls: bool = True) -> None:
+    """Hand ``write`` a record of each begin and end of a step in this process from now on, and of
+    each of the ``calls``, which cost the most; it is called in whatever thread the step is in. To
+    be called in the thread of the loop.
     """
-    track_origins()
-    _record_invocations(write)
-    _record_children(write)
+    if calls:
+        track_origins()
+        _record_children(write)
+
+    def note_call(step: _Step, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        if calls:
+            write(_call(step, args, kwargs))
+
+    _record_invocations(write, note_call)
     for datasource, method in (
         (AsyncSQLAlchemyDatasource, "run_tx_step_async"),
         (SQLAlchemyDatasource, "run_tx_step"),
@@ -70,7 +81,10 @@ def record_steps(write: Callable[[Record], None]) -> None:
         _record_transactions(datasource, method, write)
 
 
-def _record_invocations(write: Callable[[Record], None]) -> None:
+def _record_invocations(
+    write: Callable[[Record], None],
+    note_call: Callable[[_Step, Sequence[Any], Mapping[str, Any]], None],
+) -> None:
     original = _core.invoke_step
 
     @functools.wraps(original)
@@ -81,9 +95,9 @@ def _record_invocations(write: Callable[[Record], None]) -> None:
         given = _given.get()
         if given is not None:
             given.step.append(step)
-            write(_call(step, given.args, given.kwargs))
+            note_call(step, given.args, given.kwargs)
         else:
-            write(_call(step, *_asked(func, args, kwargs)))
+            note_call(step, *_asked(func, args, kwargs))
             func = _noted(func, lambda: step, write)
         return original(dbos, step_ctx, func, args, kwargs, step_name=step_name, **how)
 
@@ -136,9 +150,7 @@ def _giving(given: _Given) -> Iterator[None]:
         _given.reset(token)
 
 
-def _noted(
-    func: Any, step: Callable[[], tuple[str, int, str] | None], write: Callable[[Record], None]
-) -> Any:
+def _noted(func: Any, step: Callable[[], _Step | None], write: Callable[[Record], None]) -> Any:
     """Return ``func`` such that each begin and end of it is noted."""
     attempts = 0
 
@@ -241,7 +253,7 @@ def _note_starting(name: str, before: int) -> None:
     setattr(DBOS, name, classmethod(start))
 
 
-def _call(step: tuple[str, int, str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> StepCall:
+def _call(step: _Step, args: Sequence[Any], kwargs: Mapping[str, Any]) -> StepCall:
     workflow_id, step_id, name = step
     text, digest = describe_arguments(args, kwargs)
     return StepCall(
