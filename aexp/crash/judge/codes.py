@@ -131,12 +131,6 @@ CODES: Sequence[Code] = (
         " happens again at each recovery, whatever was durable. Put it into a step.",
     ),
     Code(
-        "AX025", "request_repeated", "a request twice",
-        "A request that changes something was sent twice without an Idempotency-Key, or with"
-        " another one, so that the service cannot know that it is the same. Make the key in a step,"
-        " or from the workflow's id and the step's, and send it along.",
-    ),
-    Code(
         "AX030", "child_started_twice", "a child started twice",
         "One call has started two workflows, and all that the child does is done twice. Give the"
         " child an id that follows from the parent's, or is made by a step.",
