@@ -65,15 +65,18 @@ async def test_the_last_error_is_raised_when_patience_ends(monkeypatch: pytest.M
 async def test_who_was_cancelled_is_not_kept_waiting() -> None:
     operation = Failing(*[ConnectionResetError() for _ in range(1_000_000)])
 
+    waits = asyncio.Event()
+
     async def work() -> None:
         # As SQLAlchemy does, whose rollback fails because the connection is lost.
         with suppress(asyncio.CancelledError):
-            await asyncio.sleep(TIMEOUT_S)
+            waits.set()
+            await asyncio.Event().wait()
         await retry_on_disconnect(operation)
 
     async with asyncio.timeout(TIMEOUT_S):
         task = asyncio.create_task(work())
-        await asyncio.sleep(0)
+        await waits.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
