@@ -58,7 +58,7 @@ async def make_baseline(
     assert timeline is not None
     expects_error = request.expect_error or request.scenario.expect_error
     baseline = Baseline(
-        writes=first.writes,
+        writes=first.evidence.writes,
         clock_offset_s=time.time() - time.monotonic(),
         seconds=first.seconds,
         verdicts=judge_alone(runs, expects_error=expects_error),
@@ -68,10 +68,12 @@ async def make_baseline(
         outcome=first.evidence.outcome,
         notes=describe_unsteady(runs),
     )
-    in_all = set.intersection(*({seen.write.point for seen in each.writes} for each in experiments))
+    in_all = set.intersection(
+        *({seen.write.point for seen in each.evidence.writes} for each in experiments)
+    )
     unsteady = [
         seen.write.point
-        for seen in first.writes
+        for seen in first.evidence.writes
         if seen.write.point not in in_all and is_point(seen.write, all_writes=request.all_writes)
     ]
     return baseline, runs, unsteady

@@ -291,7 +291,7 @@ class Explorer:
             stranded=next((life.stranded for life in found.lives if life.stranded), None),
             recovery=[
                 seen.write.point
-                for seen in experiment.writes
+                for seen in experiment.evidence.writes
                 if seen.life > experiment.landed[-1].life and self._counts(seen)
             ]
             if void is None

@@ -73,5 +73,5 @@ def test_what_ended_an_exploration_early_is_said(
         expect(page.locator("[data-verdict]")).to_have_text("? NOT VERIFIED")
         expect(page.locator("[data-failure]")).to_have_text("It ended early: it's gone")
         expect(page.locator("p.verdict")).to_contain_text("of 999 points chosen")
-        expect(page.get_by_text("1 write not in a second run")).to_contain_text("insert a.b#1")
+        expect(page.get_by_text("1 write not in every run")).to_contain_text("insert a.b#1")
         assert sight.complaints == []

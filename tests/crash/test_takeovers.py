@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from aexp.crash.judge.evidence import Body, Checkpoint, LifeRecord
+from aexp.crash.judge.evidence import Checkpoint, LifeRecord
 from aexp.crash.judge.ownership import Change, Phase, Takeover, foreign_changes
 from aexp.database import DatabaseUrl
 from tests.crash.judge.test_verdicts import CHILD, GOOD, ROOT, broken
 from tests.support.explorations import PLANTED, promises, struck
+from tests.support.histories import began
 
 OLD, HEIR, NOBODY = "local", "heir-of-local", ""
 FIRST = "insert dbos.operation_outputs [~:1]#1"
@@ -103,10 +104,9 @@ def test_only_what_it_was_about_to_do_may_begin_unawares() -> None:
         take_over=taken_over(*ENDED),
         checkpoints=[Checkpoint(ROOT, 1, 0, at=1.0), Checkpoint(ROOT, 2, 1, at=4.0)],
     )
-    again = Body(ROOT, 2, "ship", 0, at=5.0)
-    assert not broken(replace(found, bodies=[*found.bodies, again]))
-    for bad in (replace(again, life=1), replace(again, step_id=1)):
-        assert broken(replace(found, bodies=[*found.bodies, bad])) == {"never_again"}
+    assert not broken(replace(found, records=[*found.records, began(2, name="ship", at=5.0)]))
+    for bad in (began(2, name="ship", life=1, at=5.0), began(1, name="ship", at=5.0)):
+        assert broken(replace(found, records=[*found.records, bad])) == {"never_again"}
 
 
 def test_the_work_of_a_stopped_executor_is_taken_over_and_its_own(server: DatabaseUrl) -> None:

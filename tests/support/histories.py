@@ -85,7 +85,6 @@ def history(
             for number, (name, value) in enumerate(steps, 1)
         ],
         "checkpoints": [Checkpoint(ROOT, n, 0, at=float(n)) for n in range(1, len(steps) + 1)],
-        "bodies": [],
         "events": [EventRecord(ROOT, key, stored(value)) for key, value in (events or {}).items()],
         "entries": [StreamEntry(ROOT, key, step, stored(value)) for key, step, value in entries],
         "tables": tables or {},

@@ -63,7 +63,7 @@ def _remarks(exploration: Exploration) -> Iterator[Text]:
     if exploration.unsteady:
         listed = ", ".join(exploration.unsteady[:SHOWN])
         yield Text(
-            f"{len(exploration.unsteady)} writes were not in a second run without a fault: {listed}"
+            f"{len(exploration.unsteady)} writes were not in every run without a fault: {listed}"
         )
 
 

@@ -28,7 +28,7 @@ from aexp.crash.experiment.relative import make_relative
 from aexp.crash.experiment.takeovers import TakeoverSequence, TakeoverWatch
 from aexp.crash.experiment.user_databases import UserDatabase, copy_all
 from aexp.crash.experiment.worker_sequence import ExperimentSetup, Terms, WorkerSequence
-from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage, Seen
+from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage
 from aexp.crash.judge.points import ZOMBIE_SIDES, Fault, Point, Restart
 from aexp.crash.judge.values import StoredValue
 from aexp.crash.proxy.server import open_proxy
@@ -59,7 +59,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """What happened: the faults that landed, the writes that became durable, the evidence.
+    """What happened: the faults that landed, and the evidence.
 
     ``stood`` says by the place of a fault whether its checkpoint stood in the database just after;
     None where its write is no checkpoint. ``connections`` is how many the proxy has seen.
@@ -68,7 +68,6 @@ class Experiment:
     faults: Sequence[Fault]
     landed: Sequence[Landed]
     stood: Sequence[bool | None]
-    writes: Sequence[Seen]
     evidence: Evidence
     seconds: float
     connections: int
@@ -93,7 +92,7 @@ def void_reason(experiment: Experiment) -> str | None:
             return f"PostgreSQL was not stopped: it has been there since {outage.began}"
         durable = any(
             seen.write.point == fault.write and seen.life == landed.life and seen.at <= landed.at
-            for seen in experiment.writes
+            for seen in experiment.evidence.writes
         )
         if durable != fault.side.arrives:
             return f"{fault.write} {'became' if durable else 'did not become'} durable"
@@ -161,21 +160,7 @@ class Laboratory:
             )
             await sequence.live()
             raise_if_outside(setup.outside)
-            ended_at = time.monotonic()
-            evidence, report = await gather_evidence(
-                setup.url,
-                setup.connection,
-                setup.run,
-                self.scenario,
-                lives=list(sequence.records),
-                writes=list(sequence.writes),
-                bodies=setup.bodies,
-                recovery_s=ended_at - watch.landed[-1].at if watch.landed else None,
-                outages=[landed.outage for landed in watch.landed if landed.outage is not None],
-                take_over=sequence.take_over,
-                ignored_tables=self.terms.ignored_tables,
-                databases=setup.databases,
-            )
+            evidence, report = await self._gather(setup, watch, sequence)
             timeline = None
             if keep_timeline:
                 timeline = await gather_timeline(setup.connection, setup.run)
@@ -187,7 +172,6 @@ class Laboratory:
                 faults=faults,
                 landed=watch.landed,
                 stood=sequence.stood,
-                writes=evidence.writes,
                 evidence=make_relative(evidence, setup.run.run_id),
                 seconds=seconds,
                 connections=setup.proxy.connections,
@@ -196,6 +180,26 @@ class Laboratory:
                 timeline=timeline,
                 replayed=replayed,
             )
+
+    async def _gather(
+        self, setup: ExperimentSetup, watch: Watch, sequence: WorkerSequence | TakeoverSequence
+    ) -> tuple[Evidence, Report]:
+        """Gather what the workers, which have ended, left behind."""
+        ended_at = time.monotonic()
+        return await gather_evidence(
+            setup.url,
+            setup.connection,
+            setup.run,
+            self.scenario,
+            lives=list(sequence.records),
+            writes=list(sequence.writes),
+            bodies=setup.bodies,
+            recovery_s=ended_at - watch.landed[-1].at if watch.landed else None,
+            outages=[landed.outage for landed in watch.landed if landed.outage is not None],
+            take_over=sequence.take_over,
+            ignored_tables=self.terms.ignored_tables,
+            databases=setup.databases,
+        )
 
     async def _replay(self, setup: ExperimentSetup, sequence: WorkerSequence) -> Replayed:
         """Run the root again from its own checkpoints, in a process that hashes otherwise."""

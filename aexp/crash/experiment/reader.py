@@ -12,7 +12,6 @@ import asyncpg
 from aexp.audit import Report, audit_run
 from aexp.crash.experiment.user_tables import read_tables
 from aexp.crash.judge.evidence import (
-    Body,
     Checkpoint,
     EventRecord,
     Evidence,
@@ -29,7 +28,7 @@ from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.values import StoredValue
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, connected
-from aexp.engine.recorder.records import StepBegan, parse_records
+from aexp.engine.recorder.records import parse_records
 from aexp.engine.tables import published, steps, workflows
 from aexp.engine.tables.names import DATASOURCE_OUTPUTS, OPERATION_OUTPUTS
 from aexp.model.run import Run
@@ -86,7 +85,6 @@ async def gather_evidence(
             and seen.write.workflow_id is not None
             and seen.write.step_id is not None
         ],
-        bodies=_bodies(records),
         records=records,
         verdicts=report.verdicts,
         duplicates=report.duplicates,
@@ -167,12 +165,4 @@ async def _read_records(path: Path, lives: Sequence[LifeRecord]) -> list[Recorde
         Recorded(life_of[record.pid], record)
         for record in parse_records(lines)
         if record.pid in life_of
-    ]
-
-
-def _bodies(records: Sequence[Recorded]) -> list[Body]:
-    return [
-        Body(begun.workflow_id, begun.step_id, begun.name, recorded.life, begun.at)
-        for recorded in records
-        if isinstance(begun := recorded.record, StepBegan) and begun.step_id is not None
     ]

@@ -106,24 +106,30 @@ def _all_durable_before(found: Evidence, workflow_id: str, step_id: int, life: i
 
 
 def _other_call(recorded: _Call, answered: _Call) -> Anomaly:
-    one, other = recorded.call, answered.call
-    return Anomaly(
-        f"step {one.step_id} `{one.name}` was recorded for {_described(one)}; on recovery the same"
-        f" checkpoint answered {_described(other)}",
-        [_row(recorded), _row(answered)],
-        kind="other_call",
-        cause=f"{one.name} {one.site}",
-        where=other.site or one.site,
+    return _mismatch(
+        recorded,
+        answered,
+        "other_call",
+        "was recorded for {}; on recovery the same checkpoint answered {}",
     )
 
 
 def _other_arguments(first: _Call, again: _Call) -> Anomaly:
-    one, other = first.call, again.call
+    return _mismatch(
+        first,
+        again,
+        "other_arguments",
+        "began with {}; on recovery, all steps before it being durable, it began again with {}",
+    )
+
+
+def _mismatch(first: _Call, later: _Call, kind: str, what: str) -> Anomaly:
+    one, other = first.call, later.call
+    told = what.format(_described(one), _described(other))
     return Anomaly(
-        f"step {one.step_id} `{one.name}` began with {_described(one)}; on recovery, all steps"
-        f" before it being durable, it began again with {_described(other)}",
-        [_row(first), _row(again)],
-        kind="other_arguments",
+        f"step {one.step_id} `{one.name}` {told}",
+        [_row(first), _row(later)],
+        kind=kind,
         cause=f"{one.name} {one.site}",
         where=other.site or one.site,
     )

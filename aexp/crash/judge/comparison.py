@@ -112,11 +112,6 @@ class FaultFreeRuns:
         """The steps that each workflow of each run took."""
         return [step_paths(list(steps)) for steps in self.steps]
 
-    @property
-    def are_steady(self) -> bool:
-        """Whether all of them took the same steps, with the same outcomes."""
-        return not self.unsteady_steps and all(path == self.paths[0] for path in self.paths)
-
     def unsteady_between(self, values: Iterable[StoredValue | None]) -> Unsteady | None:
         """Return what is unsteady of a value that each run has; None when one of them has none."""
         known = list(values)

@@ -13,7 +13,7 @@ from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.points import Fault
 from aexp.crash.judge.values import NO_VALUE, StoredValue
 from aexp.crash.proxy.writes import Write
-from aexp.engine.recorder.records import Record
+from aexp.engine.recorder.records import Record, StepBegan
 from aexp.model.promise import Verdict
 
 __all__ = [
@@ -196,7 +196,6 @@ class Evidence:
     workflows: Sequence[WorkflowRecord]
     steps: Sequence[StepRecord]
     checkpoints: Sequence[Checkpoint]
-    bodies: Sequence[Body]
     verdicts: Sequence[Verdict] = ()
     duplicates: int | None = None
     recovery_s: float | None = None
@@ -209,6 +208,15 @@ class Evidence:
     # By ``database.schema.table``; without the database where it is that of the run.
     tables: Mapping[str, TableContent] = field(default_factory=dict)
     writes: Sequence[Seen] = ()
+
+    @property
+    def bodies(self) -> Sequence[Body]:
+        """The steps' bodies that began, as the workers noted."""
+        return [
+            Body(begun.workflow_id, begun.step_id, begun.name, recorded.life, begun.at)
+            for recorded in self.records
+            if isinstance(begun := recorded.record, StepBegan) and begun.step_id is not None
+        ]
 
     @property
     def restarted(self) -> bool:

@@ -52,7 +52,8 @@ def repeated_steps(found: Evidence) -> list[RepeatedStep]:
         for seen in found.writes
         if f"insert {DATASOURCE_OUTPUTS}" in seen.write.name
     }
-    repeated = repeated_bodies(found)
+    lives = _lives(found)
+    repeated = {step: name for step, (name, known) in lives.items() if len(known) > 1}
     steps = []
     for name in dict.fromkeys(repeated.values()):
         of_name = [step for step, known in repeated.items() if known == name]
@@ -60,7 +61,7 @@ def repeated_steps(found: Evidence) -> list[RepeatedStep]:
             RepeatedStep(
                 name=name,
                 points=1,
-                most=max(len(lives) for known, lives in _lives(found).values() if known == name),
+                most=max(len(lives[step][1]) for step in of_name),
                 transactional=all(step in transactional for step in of_name),
                 idempotent=all(step in idempotent for step in of_name),
                 touched=list(

@@ -43,7 +43,7 @@
       found.failure
         ? el('p', { class: 'bad', 'data-failure': '' }, `It ended early: ${found.failure}`) : null,
       found.unsteady.length
-        ? el('p', { class: 'quiet' }, `${count(found.unsteady.length, 'write')} not in a second `
+        ? el('p', { class: 'quiet' }, `${count(found.unsteady.length, 'write')} not in every `
           + `run without a fault: ${found.unsteady.join(', ')}`) : null);
   }
 

@@ -14,7 +14,6 @@ from aexp.audit import Report
 from aexp.crash.experiment.laboratory import Experiment, void_reason
 from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns, RunOutcome
 from aexp.crash.judge.evidence import (
-    Body,
     Checkpoint,
     Evidence,
     Landed,
@@ -31,6 +30,7 @@ from aexp.crash.judge.verdicts import judge_experiment
 from aexp.crash.proxy.writes import Write
 from aexp.model.promise import Anomaly, Verdict
 from aexp.model.run import Run
+from tests.support.histories import began
 
 ROOT, CHILD = "crash", "crash-1"
 RUN = Run(ROOT, "sell", "sell", {}, {}, f"run-{ROOT}")
@@ -46,8 +46,10 @@ GOOD = Evidence(
     steps=[StepRecord(ROOT, 1, "reserve"), StepRecord(ROOT, 2, "ship"),
            StepRecord(ROOT, 3, "pay", child_id=CHILD)],
     checkpoints=[Checkpoint(ROOT, 1, 0, at=1.0), Checkpoint(ROOT, 2, 1, at=4.0)],
-    bodies=[Body(ROOT, 1, "reserve", 0, at=0.5), Body(ROOT, 2, "ship", 0, at=1.5),
-            Body(ROOT, 2, "ship", 1, at=3.0)],
+    records=[
+        began(1, name="reserve", at=0.5), began(2, name="ship", at=1.5),
+        began(2, name="ship", life=1, at=3.0),
+    ],
 )  # fmt: skip
 
 
@@ -69,8 +71,8 @@ def broken(found: Evidence, **given: Any) -> set[str]:
 def test_a_run_that_was_killed_and_came_to_the_same_end_is_sound() -> None:
     verdicts = judge_experiment(compared(GOOD))
     not_judged = {
-        "stranded_told", "survived", "old_owner", "same_call", "same_events", "same_streams",
-        "same_rows", "effects_in_steps", "effects_once", "steps_once",
+        "stranded_told", "survived", "old_owner", "same_events", "same_streams", "same_rows",
+        "effects_once", "steps_once",
     }  # fmt: skip
     assert {v.name for v in verdicts if v.held is not True} == not_judged
     assert not broken(GOOD)
@@ -153,7 +155,9 @@ BAD: dict[str, tuple[Callable[[Evidence], Evidence], str]] = {
         "checkpoints_kept",
     ),
     "a body after its checkpoint": (
-        lambda good: replace(good, bodies=[*good.bodies, Body(ROOT, 1, "reserve", 1, at=2.5)]),
+        lambda good: replace(
+            good, records=[*good.records, began(1, name="reserve", life=1, at=2.5)]
+        ),
         "never_again",
     ),
     "the scenario's own promise": (
@@ -240,7 +244,7 @@ def test_the_cause_of_what_lies_there_is_found(row: WorkflowRecord, log: str, ca
 
 
 def test_without_bodies_nothing_is_known_of_what_ran_again() -> None:
-    verdicts = {v.name: v.held for v in judge_experiment(compared(replace(GOOD, bodies=[])))}
+    verdicts = {v.name: v.held for v in judge_experiment(compared(replace(GOOD, records=[])))}
     assert verdicts["never_again"] is None
 
 
@@ -265,8 +269,7 @@ def experiment(
         faults=[fault],
         landed=[Landed(fault, WRITE, 0, 1.0, code, outage)],
         stood=[stood],
-        writes=[Seen(WRITE, 0, 1.0)] if durable else [],
-        evidence=GOOD,
+        evidence=replace(GOOD, writes=[Seen(WRITE, 0, 1.0)] if durable else []),
         seconds=1.0,
         connections=1,
         report=Report(RUN, GOOD.status, GOOD.outcome, [], GOOD.verdicts, {}, elapsed_s=1.0),
@@ -281,7 +284,8 @@ def test_a_fault_that_landed_is_not_void() -> None:
     killed = -signal.SIGKILL
     # The process lives on, and tries again.
     written_later = replace(
-        stopped(Side.POSTGRES_BEFORE, durable=False, stood=False), writes=[Seen(WRITE, 0, 1.5)]
+        stopped(Side.POSTGRES_BEFORE, durable=False, stood=False),
+        evidence=replace(GOOD, writes=[Seen(WRITE, 0, 1.5)]),
     )
     for sound in (
         experiment(Side.BEFORE, code=killed, durable=False, stood=False),
