@@ -12,7 +12,8 @@ from tests.conftest import TEMPLATE
 from tests.support.cli import Cli
 from tests.support.explorations import PLANTED
 
-BODY = ("crash", f"{PLANTED}/pairs.py:wrong_body", "--sides", "before", "--points", "2")
+MODULE = PLANTED / "pairs" / "effects.py"
+BODY = ("crash", f"{MODULE}:wrong_body", "--sides", "before")
 SOUND = ("crash", f"{PLANTED}/bugs.py:sound", "--sides", "before", "--points", "2")
 
 
@@ -23,8 +24,8 @@ def test_text_tells_the_outcome_first_and_each_cause_once(cli: Cli) -> None:
     assert first.startswith("wrong_body  BROKEN  without a fault: SUCCESS noted")
     assert second == "broken without a fault, 2 of 2 points broken, 2 of 2 points verified (100%)"
     assert done.stdout.count("AX024 an effect in the workflow's body") == 1
-    assert "  at pairs.py:" in done.stdout or "pairs.py:" in done.stdout
-    assert "steps that ran more than once" in done.stdout or "fetch" not in done.stdout
+    assert "  at effects.py:" in done.stdout
+    assert "steps that ran more than once" in done.stdout
     # Nobody counts duplicates of a bare workflow.
     assert "–" in done.stdout
 
@@ -34,8 +35,8 @@ def test_github_is_told_the_line_of_code(cli: Cli) -> None:
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("::error ")]
     place, _, message = line.removeprefix("::error ").partition("::")
     properties = dict(part.split("=", 1) for part in place.split(","))
-    assert properties["file"].endswith("pairs.py")
-    text = (PLANTED / "pairs.py").read_text().splitlines()[int(properties["line"]) - 1]
+    assert properties["file"].endswith("effects.py")
+    text = MODULE.read_text().splitlines()[int(properties["line"]) - 1]
     assert "NOTES.open" in text
     assert properties["title"].startswith("AX024 ")
     assert "%0Aaexp crash" in message
@@ -51,7 +52,7 @@ def test_sarif_has_a_rule_and_a_place_for_each_result(cli: Cli) -> None:
     assert result["ruleId"] == "AX024"
     assert result["ruleId"] in rules
     (location,) = result["locations"]
-    assert location["physicalLocation"]["artifactLocation"]["uri"].endswith("pairs.py")
+    assert location["physicalLocation"]["artifactLocation"]["uri"].endswith("effects.py")
     assert location["physicalLocation"]["region"]["startLine"] > 1
 
 

@@ -11,7 +11,7 @@ from tests.conftest import TEMPLATE
 from tests.support.cli import Cli
 from tests.support.explorations import PLANTED, explore
 
-PAIRS = f"{PLANTED}/pairs.py"
+PAIRS = PLANTED / "pairs"
 KILLS = (Side.BEFORE, Side.AFTER)
 
 STEP = "insert dbos.operation_outputs [~:{}]#1"
@@ -20,41 +20,41 @@ ANY = f"after:{FIRST}"
 
 # Which kind must be found, and at which point at the latest.
 WRONG = {
-    "wrong_insert": ("rows_repeated", "after:insert letters#1"),
-    "wrong_update": ("rows_differ", "after:update payments#1"),
-    "wrong_body": ("effect_in_body", ANY),
-    "wrong_sync": ("rows_repeated", "after:insert letters#1"),
-    "wrong_effect": ("effect_repeated", f"before:{FIRST}"),
-    "wrong_clock": ("replay_differs", ANY),
-    "wrong_alone": ("baseline_error", ANY),
-    "wrong_event": ("event_differs", f"before:{SECOND}"),
-    "wrong_event_beside_an_id": ("event_differs", f"after:{SECOND}"),
-    "wrong_stream": ("stream_repeated", f"before:{FIRST}"),
-    "wrong_child": ("child_started_twice", f"before:{FIRST}"),
-    "wrong_awaiting": ("replay_differs", ANY),
-    "wrong_order": ("other_call", f"after:{FIRST}"),
-    "wrong_key": ("other_arguments", f"before:{SECOND}"),
-    "wrong_context": ("other_arguments", f"before:{SECOND}"),
+    "effects.py:wrong_insert": ("rows_repeated", "after:insert letters#1"),
+    "effects.py:wrong_update": ("rows_differ", "after:update payments#1"),
+    "effects.py:wrong_body": ("effect_in_body", ANY),
+    "effects.py:wrong_sync": ("rows_repeated", "after:insert letters#1"),
+    "effects.py:wrong_effect": ("effect_repeated", f"before:{FIRST}"),
+    "memory.py:wrong_clock": ("replay_differs", ANY),
+    "memory.py:wrong_alone": ("baseline_error", ANY),
+    "memory.py:wrong_event": ("event_differs", f"before:{SECOND}"),
+    "memory.py:wrong_event_beside_an_id": ("event_differs", f"after:{SECOND}"),
+    "memory.py:wrong_stream": ("stream_repeated", f"before:{FIRST}"),
+    "children.py:wrong_child": ("child_started_twice", f"before:{FIRST}"),
+    "children.py:wrong_awaiting": ("replay_differs", ANY),
+    "calls.py:wrong_order": ("other_call", f"after:{FIRST}"),
+    "calls.py:wrong_key": ("other_arguments", f"before:{SECOND}"),
+    "calls.py:wrong_context": ("other_arguments", f"before:{SECOND}"),
 }
 RIGHT = [
-    "right_insert",
-    "right_update",
-    "right_body",
-    "right_effect",
-    "right_clock",
-    "right_event",
-    "right_event_beside_an_id",
-    "right_stream",
-    "right_child",
-    "right_enqueuing",
-    "right_timeout",
-    "right_awaiting",
-    "right_order",
-    "right_key",
-    "right_context",
-    "right_polling",
-    "right_branch",
-    "right_sync",
+    "effects.py:right_insert",
+    "effects.py:right_update",
+    "effects.py:right_body",
+    "effects.py:right_effect",
+    "memory.py:right_clock",
+    "memory.py:right_event",
+    "memory.py:right_event_beside_an_id",
+    "memory.py:right_stream",
+    "children.py:right_child",
+    "children.py:right_enqueuing",
+    "children.py:right_timeout",
+    "children.py:right_awaiting",
+    "calls.py:right_order",
+    "calls.py:right_key",
+    "calls.py:right_context",
+    "memory.py:right_polling",
+    "memory.py:right_branch",
+    "memory.py:right_sync",
 ]
 
 
@@ -71,14 +71,14 @@ def kinds(exploration: Exploration) -> set[str]:
 @pytest.mark.parametrize("workflow", WRONG)
 def test_the_wrong_one_is_found(server: DatabaseUrl, workflow: str) -> None:
     kind, point = WRONG[workflow]
-    found = explore(server, f"{PAIRS}:{workflow}", replay=parse_point(point))
+    found = explore(server, f"{PAIRS}/{workflow}", replay=parse_point(point))
     assert kind in kinds(found), found.as_json()["broken"]
     assert not found.ok
 
 
 @pytest.mark.parametrize("workflow", RIGHT)
 def test_the_right_one_is_not_accused(server: DatabaseUrl, workflow: str) -> None:
-    found = explore(server, f"{PAIRS}:{workflow}", sides=KILLS, points=4)
+    found = explore(server, f"{PAIRS}/{workflow}", sides=KILLS, points=4)
     assert found.broken == [], found.as_json()["broken"]
     assert found.ok, found.as_json()
 
@@ -94,14 +94,19 @@ def test_a_gap_in_a_sequence_is_no_loss(cli: Cli) -> None:
 
 
 def test_an_error_that_is_expected_is_explored(server: DatabaseUrl) -> None:
-    found = explore(server, f"{PAIRS}:wrong_alone", sides=KILLS, points=2, expect_error=True)
+    found = explore(
+        server, f"{PAIRS}/memory.py:wrong_alone", sides=KILLS, points=2, expect_error=True
+    )
     assert found.ok, found.as_json()
     assert len(found.planned) > 0
 
 
 def test_a_step_that_must_run_once_is_found(server: DatabaseUrl) -> None:
     found = explore(
-        server, f"{PAIRS}:right_key", replay=parse_point(f"before:{SECOND}"), once=["publish"]
+        server,
+        f"{PAIRS}/calls.py:right_key",
+        replay=parse_point(f"before:{SECOND}"),
+        once=["publish"],
     )
     assert kinds(found) == {"effect_repeated"}
     (step,) = [step for step in found.repeated_steps if step.name == "publish"]
@@ -111,7 +116,7 @@ def test_a_step_that_must_run_once_is_found(server: DatabaseUrl) -> None:
 def test_a_table_that_is_ignored_is_compared_with_nothing(server: DatabaseUrl) -> None:
     found = explore(
         server,
-        f"{PAIRS}:wrong_insert",
+        f"{PAIRS}/effects.py:wrong_insert",
         replay=parse_point("after:insert letters#1"),
         ignored_tables=["letters"],
     )

@@ -4,85 +4,17 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from textwrap import dedent
-from typing import Any
 
 import pytest
-from dbos._dbos import _get_or_create_dbos_registry
 
-from aexp.errors import InvalidTarget, UnknownScenario
+from aexp.errors import UnknownScenario
 from aexp.model.scenario import Scenario
 from aexp.scenarios import BUILT_IN, find_scenario, known_scenarios
 from aexp.scenarios.target import is_path, load_object, nearest, normalise
+from tests.support.targets import FLOWS, refused, write
 
-FLOWS = """
-    from dbos import DBOS, DBOSConfiguredInstance
-    from aexp.model.scenario import Scenario
-
-    LIMIT = 3
-
-    @DBOS.workflow()
-    async def checkout(cart: str, tries: int = LIMIT) -> None:
-        "Check a cart out."
-
-    async def undecorated() -> None: ...
-
-    @DBOS.workflow()
-    def blocking() -> None: ...
-
-    @DBOS.dbos_class()
-    class Shop(DBOSConfiguredInstance):
-        @DBOS.workflow()
-        async def serve(self, customers: int) -> None: ...
-
-    shop = Shop("corner")
-
-    class Flows:
-        story = Scenario(name="story", summary="A story.", workflow=checkout)
-"""
-
-
-@pytest.fixture(autouse=True)
-def _nothing_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What the test's files put into this process is taken out again."""
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    yield
-    imported = {
-        name
-        for name, module in sys.modules.items()
-        if Path(getattr(module, "__file__", None) or "/").is_relative_to(tmp_path)
-    }
-    for name in imported:
-        del sys.modules[name]
-    # DBOS would warn of a second workflow, and refuse a second class, of the same name.
-    registry = _get_or_create_dbos_registry()
-    maps: list[dict[str, Any]] = [
-        registry.workflow_info_map,
-        registry.class_info_map,
-        registry.instance_info_map,
-    ]
-    for registered in maps:
-        for key, value in list(registered.items()):
-            if value.__module__ in imported:
-                del registered[key]
-
-
-def write(path: str, text: str = FLOWS) -> Path:
-    """Write a module below the working folder, which is the test's own."""
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(dedent(text), encoding="utf-8")
-    return file.absolute()
-
-
-def refused(target: str) -> str:
-    """The one line that says why ``target`` is no scenario."""
-    with pytest.raises(InvalidTarget) as raised:
-        find_scenario(target)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
+pytestmark = pytest.mark.usefixtures("nothing_imported")
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
@@ -317,104 +249,6 @@ def test_an_interrupt_while_a_file_imports_is_no_reason_to_go_on() -> None:
         find_scenario("flows.py:checkout")
 
     assert "flows" not in sys.modules
-
-
-STEPS = """
-    def pay() -> str:
-        return __name__
-"""
-RELATIVE = """
-    from dbos import DBOS
-    from .steps import pay
-
-    class Cart: ...
-
-    @DBOS.workflow()
-    def checkout(cart: str = pay()) -> None: ...
-
-    if __name__ == "__main__":
-        raise SystemExit("not run")
-"""
-
-
-@pytest.mark.parametrize("folder", ["", "src/", "not-a-name/"])
-def test_a_file_of_a_package_is_the_module_that_it_is_for_its_neighbours(folder: str) -> None:
-    write(f"{folder}shop/__init__.py", "NAME = 'shop'")
-    write(f"{folder}shop/orders/__init__.py", "")
-    write(f"{folder}shop/orders/steps.py", STEPS)
-    write(f"{folder}shop/orders/flows.py", RELATIVE)
-
-    target, scenario = find_scenario(f"{folder}shop/orders/flows.py:checkout")
-
-    module = sys.modules["shop.orders.flows"]
-    assert scenario.from_text({}).model_dump() == {"cart": "shop.orders.steps"}
-    assert pickle.loads(pickle.dumps(module.Cart)) is module.Cart
-    assert find_scenario(target)[1].workflow is scenario.workflow
-    assert "flows" not in sys.modules
-
-
-def test_a_package_that_imports_its_file_imports_it_once() -> None:
-    write("shop/__init__.py", "from shop.flows import checkout")
-    write("shop/steps.py", STEPS)
-    write("shop/flows.py", RELATIVE)
-
-    _, scenario = find_scenario("shop/flows.py:checkout")
-
-    assert scenario.workflow is sys.modules["shop"].checkout
-    assert find_scenario("shop/__init__.py:checkout")[1].workflow is scenario.workflow
-
-
-def test_a_folder_named_as_a_package_in_use_is_refused() -> None:
-    write("json/__init__.py", "")
-    write("json/flows.py")
-
-    message = refused("json/flows.py:checkout")
-
-    assert "would be imported as 'json.flows', but 'json' is another package" in message
-    assert message.endswith("rename the folder")
-
-
-@pytest.mark.parametrize("package", [True, False])
-@pytest.mark.parametrize("stem", ["01_flows", "my-flows", "my flows", "v1.2"])
-def test_a_file_may_have_a_name_that_no_import_statement_takes(stem: str, package: bool) -> None:
-    if package:
-        write("shop/__init__.py", "")
-        write("shop/steps.py", STEPS)
-    write(f"shop/{stem}.py", RELATIVE if package else FLOWS)
-
-    target, scenario = find_scenario(f"shop/{stem}.py:checkout")
-
-    assert scenario.name == "checkout"
-    assert find_scenario(target)[1].workflow is scenario.workflow
-
-
-def test_a_module_without_a_package_imports_from_the_root_of_its_project(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    write("pyproject.toml", "")
-    write("src/shop/steps.py", STEPS)
-    file = write("src/shop/flows.py", RELATIVE.replace(".steps", "shop.steps"))
-    monkeypatch.chdir("/")
-
-    _, scenario = find_scenario(f"{file}:checkout")
-
-    assert scenario.from_text({}).model_dump() == {"cart": "shop.steps"}
-
-
-def test_a_relative_import_without_a_package_is_told_what_it_lacks() -> None:
-    write("shop/steps.py", STEPS)
-    write("shop/flows.py", RELATIVE)
-
-    assert "add one, or name it as PACKAGE.MODULE:NAME" in refused("shop/flows.py:checkout")
-    assert find_scenario("shop.flows:checkout")[1].name == "checkout"
-
-
-def test_code_for_an_older_dbos_is_told_so() -> None:
-    write("flows.py", "from dbos import DBOS\n@DBOS.transaction()\ndef pay() -> None: ...")
-
-    message = refused("flows.py:pay")
-
-    assert "this code is for an older DBOS than 3.4, where it is a SQLAlchemyDatasource" in message
 
 
 def test_an_object_is_loaded_from_a_module_of_ours() -> None:
