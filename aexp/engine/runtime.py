@@ -192,12 +192,8 @@ async def open_runtime(
     application version ``run-SCOPE``, and only they are recovered and claimed. PostgreSQL knows our
     sessions as ``session_name``.
 
-    DBOS lets every process of an application fire its schedules, and gives the ticks to the latest
-    version: only with ``own_application`` do schedules keep to this scope, see
-    aexp.durable.schedules.
-
-    What a module of the user's has ``declared`` is kept, but for what must be ours, which a line of
-    the log names; its queues are registered under the names that they have.
+    Only with ``own_application`` do schedules keep to this scope, see aexp.durable.schedules. What
+    a module has ``declared`` is kept, but for what must be ours, which a line of the log names.
 
     ``resources`` is entered after the database is open and before DBOS launches, so that recovered
     workflows find it. Unless ``listen_to_all``, only ``queues`` are polled. On the way out nothing

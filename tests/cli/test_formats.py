@@ -22,7 +22,7 @@ def test_text_tells_the_outcome_first_and_each_cause_once(cli: Cli) -> None:
     assert done.code == 1, done.stderr
     first, second, *_ = done.stdout.splitlines()
     assert first.startswith("wrong_body  BROKEN  without a fault: SUCCESS noted")
-    assert second == "broken without a fault, 2 of 2 points broken, 2 of 2 points verified (100%)"
+    assert second == "broken without a fault, 3 of 3 points broken, 3 of 3 points verified (100%)"
     assert done.stdout.count("AX024 an effect in the workflow's body") == 1
     assert "  at effects.py:" in done.stdout
     assert "steps that ran more than once" in done.stdout
