@@ -36,8 +36,8 @@ def url_of_environment() -> str | None:
 
 
 def announce_url(url: str, variable: str = _DBOS_VARIABLE) -> None:
-    """Let modules that are imported from now on find the database that is used in ``variable``,
-    unless given where DBOS looks for it, whatever stood there before.
+    """Set ``variable`` to the URL of the database that is used, for modules that are imported from
+    now on. Unless another is named, it is the one in which DBOS and its users look.
     """
     os.environ[variable] = url
 

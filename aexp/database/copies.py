@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from typing import Any
@@ -145,11 +145,9 @@ async def open_copies(
     *,
     prefix: str,
     origin: str | None = None,
-    prepare: Callable[[DatabaseUrl], Awaitable[None]] | None = None,
     migrate: bool = True,
 ) -> AsyncIterator[Copies]:
-    """Make a template on the server of this URL: migrated, unless it is none of ours, and completed
-    by ``prepare``.
+    """Make a template on the server of this URL, migrated unless it is none of ours.
 
     It begins as a copy of the database ``origin``, to which nobody may be connected, or empty. All
     is dropped at the end; what a killed owner of the same ``prefix`` has left there is dropped
@@ -162,8 +160,6 @@ async def open_copies(
             await copies.begin(origin)
             if migrate:
                 await ensure_schema(copies.template)
-            if prepare is not None:
-                await prepare(copies.template)
             yield copies
         finally:
             with anyio.CancelScope(shield=True):

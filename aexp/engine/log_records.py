@@ -10,7 +10,13 @@ from structlog.typing import EventDict, WrappedLogger
 
 from aexp.log import adopt_library
 
-__all__ = ["adopt_records", "expect_cancellations", "find_cancelled", "watch_cancellations"]
+__all__ = [
+    "adopt_records",
+    "expect_aborts",
+    "expect_cancellations",
+    "find_cancelled",
+    "watch_cancellations",
+]
 
 # DBOS stamps its records with these (dbos/_logger.py, DBOSLogTransformer).
 _STAMPS = {"operationUUID": "workflow_id", "executorID": "executor_id"}
@@ -46,15 +52,23 @@ def _rename_stamps(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
     return event
 
 
-class _NoCancellations(logging.Filter):
-    """Drops DBOS's warning for each task that is cancelled, while that is what is wanted."""
+# What DBOS says when a CancelledError leaves a step or a workflow (dbos 3.4, _outcome.py), and when
+# another error leaves a workflow that it has started (_core.py).
+_CANCELLED = "Asyncio task cancelled"
+_FAILED = "Exception encountered in"
+
+
+class _Without(logging.Filter):
+    """Drops what DBOS says in one of these words, while that is what is wanted."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__()
+        self._words = words
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith(_CANCELLED)
+        return not str(record.msg).startswith(self._words)
 
 
-# What DBOS says when a CancelledError leaves a step or a workflow (dbos 3.4, _outcome.py).
-_CANCELLED = "Asyncio task cancelled"
 _LIBRARIES = ("dbos", "asyncio", "concurrent", "anyio")
 _RECORDER = "aexp.engine.recorder."
 _cancelled: dict[str, str | None] = {}
@@ -98,4 +112,9 @@ def find_cancelled() -> Mapping[str, str | None]:
 
 def expect_cancellations() -> None:
     """Expect that workflows and steps are cancelled, which is no news: this process is stopping."""
-    logging.getLogger("dbos").addFilter(_NoCancellations())
+    logging.getLogger("dbos").addFilter(_Without(_CANCELLED))
+
+
+def expect_aborts() -> None:
+    """Expect that workflows end in whatever error, as DBOS is taken from under them."""
+    logging.getLogger("dbos").addFilter(_Without(_CANCELLED, _FAILED))

@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from aexp.database.connect import Connection
-from aexp.engine.log_records import expect_cancellations, find_cancelled
+from aexp.engine.log_records import expect_aborts, find_cancelled
 from aexp.engine.registry import active_workflows, serves_queue, workflow_names
 from aexp.engine.runtime import Runtime
 from aexp.engine.standstill import (
@@ -97,8 +97,8 @@ class StandstillWatch:
             log.warning("run.waits", reason=blockage.reason, gives_up_in_s=left_s)
 
     def _end(self, blockages: Sequence[Blockage]) -> None:
-        # What still runs here is left as it is, and cancelled with its loop.
-        expect_cancellations()
+        # What still runs here is left as it is, and ends with DBOS or with its loop.
+        expect_aborts()
         reason = name_blockage(blockages)
         first = blockages[0]
         if first.until < math.inf:
@@ -109,9 +109,11 @@ class StandstillWatch:
     async def _gather(self) -> RunLook | None:
         """Gather what is known; None as soon as it is plain that something moves."""
         runtime, run, connection = self.runtime, self.run, self.connection
-        active = frozenset(active_workflows(runtime.dbos))
         waiting = list_waits()
-        if runtime.draining.is_set() or not all_wait(active, runtime.own_tasks):
+        # DBOS does not count among the active ones a child that its parent has called directly.
+        started = active_workflows(runtime.dbos)
+        active = started | {wait.workflow_id for wait in waiting}
+        if runtime.draining.is_set() or not all_wait(started, runtime.own_tasks):
             return None
         executor_id = runtime.settings.executor_id
         if await has_others(connection, run.run_id, executor_id):
@@ -144,7 +146,7 @@ class StandstillWatch:
             version=version,
             no_topic=NO_TOPIC,
             workflows=workflows,
-            active=active,
+            active=frozenset(active),
             waits=waiting,
             queues={
                 row["name"]: RegisteredQueue(

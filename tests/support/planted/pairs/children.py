@@ -11,12 +11,12 @@ from tests.support.planted.pairs.steps import fetch, invent
 
 
 @DBOS.workflow()
-async def child(item: object) -> object:
+async def pair_child(item: object) -> object:
     return await fetch(item)
 
 
 async def enqueue(workflow_id: str | None) -> None:
-    options: EnqueueOptions = {"queue_name": "letters", "workflow_name": "child"}
+    options: EnqueueOptions = {"queue_name": "letters", "workflow_name": "pair_child"}
     if workflow_id is not None:
         options["workflow_id"] = workflow_id
     client = DBOSClient(system_database_url=os.environ["DBOS_SYSTEM_DATABASE_URL"])
@@ -52,7 +52,7 @@ async def right_enqueuing() -> str:
 @DBOS.workflow()
 async def right_child() -> object:
     with SetWorkflowID(await invent()):
-        handle = await DBOS.start_workflow_async(child, "a")
+        handle = await DBOS.start_workflow_async(pair_child, "a")
     return await handle.get_result(polling_interval_sec=0.05)
 
 
