@@ -25,6 +25,7 @@ import uvloop
 from aexp.database import DatabaseUrl, embedded, ensure_schema
 from aexp.database.connect import Connection, connect
 from tests.support.cli import Cli
+from tests.support.explorations import explorations_ended
 from tests.support.log_lines import Lines, logging_as_before
 from tests.support.service import Served, serving
 from tests.support.sockets import remove_socket_folders
@@ -52,6 +53,12 @@ def _no_settings_from_outside() -> Iterator[None]:
             *(name for name in os.environ if name.startswith("OTEL_")),
         ):
             monkeypatch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_of_explorations_is_left() -> Iterator[None]:
+    with explorations_ended():
         yield
 
 

@@ -48,6 +48,7 @@ from aexp.engine.runtime import application_version
 from aexp.errors import AexpError, first_of_ours
 from aexp.model.run import Run
 from aexp.model.scenario import scenario_code
+from aexp.processes.child import ForkServer
 from aexp.processes.signals import Stop, until_stopped
 from aexp.settings import Settings
 
@@ -73,11 +74,15 @@ class _Found:
 
 @dataclass(slots=True)
 class Explorer:
-    """Explores one request on the server of ``url``."""
+    """Explores one request on the server of ``url``.
+
+    Its workers are forked by ``servers``, which explorations on one loop share, or by its own.
+    """
 
     request: ExplorationRequest
     settings: Settings
     url: DatabaseUrl
+    servers: Sequence[ForkServer] = ()
     tally: ExplorationProgress = field(default_factory=ExplorationProgress)
 
     async def explore(self, stop: Stop) -> Exploration:
@@ -151,7 +156,7 @@ class Explorer:
             application_version=application_version(run_id),
         )
         async with (
-            open_workers(request.target, seed=request.seed) as workers,
+            open_workers(request.target, seed=request.seed, servers=self.servers) as workers,
             open_copies(self.url, prefix="aexp_crash", origin=request.template) as databases,
             open_user_databases(request.user_databases) as others,
         ):

@@ -60,6 +60,12 @@ class Child:
         """Kill it and the processes that it has started (SIGKILL); do nothing when it has ended."""
         self._signal(signal.SIGKILL)
 
+    def terminate(self) -> None:
+        """Ask it alone to end (SIGTERM); do nothing when it has ended."""
+        if self.code is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+
     def stop(self) -> None:
         """Stop it likewise (SIGSTOP): it stands still, with all that it holds."""
         self._signal(signal.SIGSTOP)
@@ -118,12 +124,14 @@ class ForkServer:
         *,
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
+        drains: bool = False,
     ) -> Child:
         """Fork a process that calls ``function``, ``module:name``, with ``payload`` of JSON values.
 
         What the function returns is its exit code. ``log`` takes what it writes, else it is read
         from the child's ``stdout`` and ``stderr``. Whoever starts it without a
-        ``log`` closes the child. Raises ForkServerFailed.
+        ``log`` closes the child. One that ``drains`` is not killed when this process ends without
+        a word: its standard input ends, and then it does. Raises ForkServerFailed.
         """
         await self._ready.wait()
         number = next(self._numbers)
@@ -132,6 +140,7 @@ class ForkServer:
             "function": function,
             "payload": payload,
             "environment": dict(environment or {}),
+            "drains": drains,
         }
         with ExitStack() as theirs:
             streams, ours = _streams(log, theirs)
@@ -180,8 +189,11 @@ class ForkServer:
         self._ready.set()
 
     async def close(self) -> None:
-        """End it. The end of its input makes it kill what it has forked."""
+        """End it. The end of its input makes it kill what it has forked, but for what drains."""
         self.orders.close()
+        if not self._ready.is_set():
+            # It imports, and has forked nothing.
+            self.process.kill()
         with anyio.move_on_after(_CLOSE_TIMEOUT_S) as waiting:
             await self.process.wait()
         if waiting.cancelled_caught:

@@ -7,8 +7,12 @@ real process with a pid, a group, and a SIGKILL of its own.
 Its standard input is a unix socket. An order comes as a line of JSON with three descriptors, the
 standard streams of the new process. On its standard output it tells, a JSON object a line, which
 process an order has become and how each has ended. At the end of its input, however that came
-about, it kills what still lives with all that it has started, removes its folder, and ends.
+about, it kills what still lives with all that it has started, but for processes that drain when
+their own input ends; it removes its folder when the last of them has ended, and ends.
 :mod:`aexp.processes.child` is the other side.
+
+It does not hear SIGINT and SIGTERM, which somebody may send to all processes of a service: what it
+has forked does.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -33,6 +38,7 @@ __all__ = ["STREAMS", "main"]
 # Descriptors that come with an order: standard input, output and error.
 STREAMS = 3
 _CHUNK = 65_536
+_ASKING = (signal.SIGINT, signal.SIGTERM)
 
 
 def _find(name: str) -> Callable[..., Any]:
@@ -46,9 +52,10 @@ class _Server:
     """Orders in, processes out, and their ends told."""
 
     def __init__(self) -> None:
-        self._alive: set[int] = set()
+        # Each with whether it drains.
+        self._alive: dict[int, bool] = {}
         self._orders = socket.socket(fileno=os.dup(0))
-        self._told = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        self._told = os.dup(1)
         # What modules print while they are imported is no message of ours.
         os.dup2(2, 1)
         self._woken, self._wake = os.pipe()
@@ -61,15 +68,20 @@ class _Server:
         """Serve until the input ends, then leave nothing behind."""
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _ASKING}
         # Whatever is collected later would be copied in each fork.
         gc.collect()
         gc.freeze()
         try:
             self._serve()
         finally:
-            for pid in self._alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
+            for pid, drains in self._alive.items():
+                if not drains:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(pid, signal.SIGKILL)
+        while any(self._alive.values()):
+            select.select([self._woken], [], [])
+            self._reap()
 
     def _serve(self) -> None:
         self._tell({"ready": os.getpid()})
@@ -99,15 +111,18 @@ class _Server:
         if threading.active_count() > 1:
             # A lock that another thread holds would stay locked in the child for ever.
             raise RuntimeError(f"cannot fork beside threads: {threading.enumerate()}")
+        # What comes until the child hears it is kept for it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ASKING)
         pid = os.fork()
         if pid == 0:
             self._become(order, streams)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKING)
         for stream in streams:
             os.close(stream)
         # In both, so that its group exists before anybody hears of it.
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpgid(pid, pid)
-        self._alive.add(pid)
+        self._alive[pid] = order["drains"]
         self._tell({"order": order["order"], "pid": pid})
 
     def _become(self, order: Mapping[str, Any], streams: list[int]) -> NoReturn:
@@ -119,11 +134,13 @@ class _Server:
             os.setpgid(0, 0)
             for target, stream in enumerate(streams):
                 os.dup2(stream, target)
-            others = (self._orders.detach(), self._woken, self._wake, *self._descriptors)
-            for descriptor in (*streams, *others):
+            own = (self._orders.detach(), self._told, self._woken, self._wake)
+            for descriptor in (*streams, *own, *self._descriptors):
                 os.close(descriptor)
-            self._told.close()
             os.environ.update(order["environment"])
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKING)
             code = int(_find(order["function"])(order["payload"]))
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
@@ -148,12 +165,13 @@ class _Server:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
             status = os.waitpid(pid, 0)[1]
-            self._alive.discard(pid)
+            del self._alive[pid]
             self._tell({"pid": pid, "code": os.waitstatus_to_exitcode(status)})
 
     def _tell(self, message: Mapping[str, Any]) -> None:
-        self._told.write(json.dumps(message) + "\n")
-        self._told.flush()
+        # When nobody is there any more who could be told, the input has ended too.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._told, json.dumps(message).encode() + b"\n")
 
 
 def main() -> None:
@@ -168,9 +186,7 @@ def main() -> None:
     os.closerange(STREAMS, os.sysconf("SC_OPEN_MAX"))
     try:
         _find(prepare)(*arguments)
-        # When nobody is there any more who could be told, its input has ended too.
-        with contextlib.suppress(BrokenPipeError):
-            _Server().run()
+        _Server().run()
     finally:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)

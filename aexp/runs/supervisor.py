@@ -1,45 +1,28 @@
-"""Runs in child processes that are killed at seeded moments and started again.
-
-A child is ``python -m aexp`` like any other; on its stdout it tells, a JSON object a line, how far
-it has come. The kill is a SIGKILL from outside, at whatever instruction the child then is.
-"""
+"""Runs in child processes that are killed at seeded moments and started again."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import signal
-import subprocess
 import sys
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import anyio
-import anyio.abc
 import structlog
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from aexp.database import DatabaseUrl
 from aexp.database.connect import connected
-from aexp.environment import URL_VARIABLES
 from aexp.errors import WorkerFailed
 from aexp.model.run import Run
 from aexp.processes.progress import Snapshot
 from aexp.processes.signals import Stop
-from aexp.runs.kill_plan import KillMoment, KillPlan
+from aexp.runs.kill_plan import KillPlan
+from aexp.runs.run_processes import RunProcess, RunProcesses
 from aexp.runs.store import record_end
-from aexp.settings import Settings, user_environment
+from aexp.settings import Settings
 
 __all__ = ["Supervision", "Supervisor"]
 
 log = structlog.stdlib.get_logger("aexp.runs.supervisor")
-
-_LINE_LIMIT = 16 * 1024 * 1024
-_LAST_WORDS_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +46,7 @@ class Supervisor:
         run: Run,
         settings: Settings,
         url: DatabaseUrl,
+        processes: RunProcesses,
         plan: KillPlan,
         on_progress: Watcher,
         *,
@@ -71,10 +55,11 @@ class Supervisor:
         self._run = run
         self._settings = settings
         self._url = url
+        self._processes = processes
         self._plan = plan
         self._on_progress = on_progress
         self._hosted = hosted
-        self._child: _Child | None = None
+        self._child: RunProcess | None = None
 
     async def supervise(self, stop: Stop) -> Supervision:
         """See the run to its end, or until ``stop`` is asked for: then the child drains.
@@ -83,7 +68,7 @@ class Supervisor:
         """
         restarts = 0
         while not stop.asked():
-            child = self._child = await _Child.start(self._command(), self._url)
+            child = self._child = await self._processes.start(self._arguments(), restarts)
             try:
                 code = await child.follow(self._plan, partial(self._on_progress, restarts), stop)
             finally:
@@ -102,15 +87,11 @@ class Supervisor:
             log.warning("supervisor.process_killed", killed_pid=child.pid, landed=restarts)
         return Supervision(self._plan.landed, restarts, interrupted=True)
 
-    def _command(self) -> Sequence[str]:
-        # Safe path: the working folder is the user's, and what lies there must not take the place
-        # of the standard library.
-        command = [sys.executable, "-P", "-m", "aexp", "work", self._run.run_id]
-        if self._hosted:
-            command.append("--hosted")
-        return [*command, *_flags(self._settings)]
+    def _arguments(self) -> Sequence[str]:
+        hosted = ["--hosted"] if self._hosted else []
+        return ["work", self._run.run_id, *hosted, *_flags(self._settings)]
 
-    async def _record_kill(self, child: _Child) -> bool:
+    async def _record_kill(self, child: RunProcess) -> bool:
         async with connected(self._url) as connection:
             return await record_end(
                 connection,
@@ -125,116 +106,6 @@ class Supervisor:
         """Kill the child of this moment, if there is one: this process is about to end."""
         if self._child is not None:
             self._child.kill()
-
-
-class _Child:
-    """One worker process."""
-
-    def __init__(self, process: anyio.abc.Process) -> None:
-        self._process = process
-        self._stderr: deque[str] = deque(maxlen=20)
-        self.pid = process.pid
-        self.memory: Mapping[str, Any] | None = None
-        self.was_killed = False
-        self._aimed = False
-        self._waiting = False
-
-    @classmethod
-    async def start(cls, command: Sequence[str], url: DatabaseUrl) -> _Child:
-        process = await anyio.open_process(
-            command,
-            # Held open for as long as we live: at its end the child knows that it is alone.
-            stdin=subprocess.PIPE,
-            # A signal from the terminal goes to the whole group: ours decides what it means.
-            start_new_session=True,
-            env=user_environment(dict.fromkeys(URL_VARIABLES, url.libpq)),
-        )
-        return cls(process)
-
-    def last_words(self) -> str:
-        """Return the last line that the child wrote on stderr, without the name of the command."""
-        words = next((line for line in reversed(self._stderr) if line.strip()), "it said nothing")
-        return words.removeprefix("aexp: error: ")
-
-    async def follow(
-        self, plan: KillPlan, on_progress: Callable[[Snapshot], None], stop: Stop
-    ) -> int:
-        """See the child to its end, by the plan's next moment or its own; its exit code."""
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._pass_on, stop)
-            async with anyio.create_task_group() as reading:
-                reading.start_soon(self._relay_stderr)
-                reading.start_soon(self._read, plan, on_progress, group)
-                code = await self._process.wait()
-                # Its last words are still in the pipes; a process that it left behind may hold
-                # them open for ever.
-                reading.cancel_scope.deadline = anyio.current_time() + _LAST_WORDS_S
-            group.cancel_scope.cancel()
-        self.was_killed = self._aimed and code == -signal.SIGKILL
-        return code
-
-    async def _read(
-        self, plan: KillPlan, on_progress: Callable[[Snapshot], None], group: anyio.abc.TaskGroup
-    ) -> None:
-        moment: KillMoment | None = None
-        assert self._process.stdout is not None
-        lines = BufferedByteReceiveStream(self._process.stdout)
-        while True:
-            try:
-                line = await lines.receive_until(b"\n", _LINE_LIMIT)
-            except (anyio.EndOfStream, anyio.IncompleteRead):
-                return
-            told = json.loads(line)
-            state = Snapshot(told["done"], told["total"], told["steps"], told["memory"])
-            self.memory = state.memory
-            on_progress(state)
-            if moment is None:
-                moment = plan.next_moment(state.done / state.total if state.total else 0.0)
-            if moment is None:
-                continue
-            if state.steps >= moment.steps + moment.further:
-                self._kill()
-            elif state.steps >= moment.steps and not self._waiting:
-                self._waiting = True
-                group.start_soon(self._kill_after, moment.delay_s)
-
-    async def _kill_after(self, delay_s: float) -> None:
-        await anyio.sleep(delay_s)
-        self._kill()
-
-    def _kill(self) -> None:
-        if self._process.returncode is None:
-            self._aimed = True
-            self.kill()
-
-    async def _relay_stderr(self) -> None:
-        assert self._process.stderr is not None
-        lines = BufferedByteReceiveStream(self._process.stderr)
-        while True:
-            try:
-                line = (await lines.receive_until(b"\n", _LINE_LIMIT)).decode(errors="replace")
-            except (anyio.EndOfStream, anyio.IncompleteRead):
-                return
-            self._stderr.append(line)
-            if not line.startswith("aexp: "):
-                print(line, file=sys.stderr)  # noqa: T201 - the child's log lines, as they are
-
-    async def _pass_on(self, stop: Stop) -> None:
-        await stop.event.wait()
-        if self._process.returncode is None:
-            self._process.terminate()
-
-    def kill(self) -> None:
-        """Kill the child, whatever it does, and the processes that it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-
-    async def end(self) -> None:
-        """Kill what is left of the child, and wait for it: no process is left behind."""
-        with anyio.CancelScope(shield=True):
-            self.kill()
-            await self._process.wait()
-            await self._process.aclose()
 
 
 def _flags(settings: Settings) -> Sequence[str]:

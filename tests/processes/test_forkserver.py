@@ -59,6 +59,17 @@ def await_parent(payload: Mapping[str, Any]) -> int:
     return 0
 
 
+def drain(payload: Mapping[str, Any]) -> int:
+    """Start a process, and end in order when nobody is there any more who has started this one."""
+    child = subprocess.Popen(["sleep", "1000"])
+    path = Path(payload["path"])
+    path.write_text(f"{child.pid}")
+    os.read(0, 1)
+    time.sleep(0.2)
+    path.with_suffix(".drained").touch()
+    return 0
+
+
 async def lines(descriptor: int) -> list[bytes]:
     """What is written to the other end, until it is closed."""
     return b"".join([part async for part in read_parts(descriptor)]).splitlines()
@@ -156,6 +167,20 @@ async def test_a_server_that_is_killed_takes_its_children_along(tmp_path: Path) 
 
 
 @pytest.mark.asyncio
+async def test_who_asks_all_to_end_is_heard_by_what_is_forked_alone(tmp_path: Path) -> None:
+    async with open_forkserver(here("warm")) as server:
+        payload = {"path": str(tmp_path / "pid")}
+        first = await server.start(here("hang"), payload, log=tmp_path / "log")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            server.process.send_signal(number)
+        # At whatever instruction it is, the very first included.
+        others = [await server.start(here("hang"), payload, log=tmp_path / "log") for _ in range(5)]
+        for child in (first, *others):
+            child.terminate()
+            assert await child.wait() == -signal.SIGTERM
+
+
+@pytest.mark.asyncio
 async def test_many_at_a_time_are_not_mixed_up(tmp_path: Path) -> None:
     codes: dict[int, int] = {}
 
@@ -185,9 +210,11 @@ from pathlib import Path
 async def main():
     here, folder, written = sys.argv[1:]
     async with open_forkserver(f"{here}:warm", folder=Path(folder)) as server:
-        for name in ("hang", "await_parent"):
+        for name in ("hang", "await_parent", "drain"):
             path = str(Path(written) / name)
-            child = await server.start(f"{here}:{name}", {"path": path}, log=Path(path + ".log"))
+            child = await server.start(
+                f"{here}:{name}", {"path": path}, log=Path(path + ".log"), drains=name == "drain"
+            )
             print(child.pid, flush=True)
         await anyio.sleep_forever()
 
@@ -205,11 +232,14 @@ def test_a_parent_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
         text=True,
     )
     assert parent.stdout is not None
-    children = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
+    children = [psutil.Process(int(parent.stdout.readline())) for _ in range(3)]
     wait_until((tmp_path / "hang").exists)
+    wait_until((tmp_path / "drain").exists)
     started = [*children, *psutil.Process(parent.pid).children(recursive=True)]
     parent.kill()
     parent.communicate()
     _, alive = psutil.wait_procs(started, timeout=30)
     assert not alive
     assert not folder.exists()
+    # It was not killed.
+    assert (tmp_path / "drain.drained").exists()

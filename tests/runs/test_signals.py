@@ -233,7 +233,9 @@ def test_killing_the_supervisor_loses_nothing(cli: Cli) -> None:
 
 def test_a_signal_while_a_child_starts_is_an_interrupt_too(cli: Cli) -> None:
     process = cli.start("run", "resume", "--run-id", "s", "--kills", "2", *LONG)
-    wait_until(lambda: bool(children_running(process.pid, "work")), poll_s=0.005)
+    wait_until(
+        lambda: bool(children_running(process.pid, "aexp.processes.forkserver")), poll_s=0.005
+    )
     process.send_signal(signal.SIGINT)
     result = cli.wait(process)
 

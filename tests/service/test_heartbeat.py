@@ -8,7 +8,7 @@ import pytest
 
 from aexp.errors import UsageError
 from aexp.service.heartbeat import heartbeat_of
-from tests.support.cli import Cli, children_running, wait_until
+from tests.support.cli import Cli, wait_until
 from tests.support.service import Served, serving
 
 FIRST, SECOND = "heartbeat-1s-n1", "heartbeat-1s-n2"
@@ -29,6 +29,15 @@ def heartbeats(served: Served) -> dict[str, str]:
     """Runs of the scenario with their statuses."""
     runs = served.client.get("/runs", params={"scenario": "heartbeat"}).json()["runs"]
     return {run["run_id"]: run["status"] for run in runs}
+
+
+def workers(served: Served, executor_id: str) -> list[int]:
+    """The living processes of an executor that work on the second run."""
+    found = served.cli.query(
+        "SELECT pid FROM aexp.processes WHERE run_id = %s AND executor_id = %s AND ended IS NULL",
+        (SECOND, executor_id),
+    )
+    return [pid for (pid,) in found]
 
 
 def test_it_goes_on_after_a_restart_and_is_followed_by_the_next(cli: Cli) -> None:
@@ -65,11 +74,10 @@ def test_it_goes_on_after_a_restart_and_is_followed_by_the_next(cli: Cli) -> Non
     with serving(cli, "--heartbeat", "1") as served:
         await_tick(served, SECOND)
         with serving(cli, "--heartbeat", "1", "--executor-id", "b") as other:
-            wait_until(lambda: bool(children_running(other.process.pid, SECOND)))
+            wait_until(lambda: bool(workers(other, "b")))
             served.process.kill()
             served.process.wait()
-            (worker,) = children_running(other.process.pid, SECOND)
-            await_tick(other, SECOND, worker.pid)
+            await_tick(other, SECOND, *workers(other, "b"))
             assert set(heartbeats(other)) == {FIRST, SECOND}
 
             assert other.client.post(f"/runs/{SECOND}/cancel").status_code == 200

@@ -31,6 +31,7 @@ from aexp.processes.signals import stop_on_signals
 from aexp.processes.supervised import await_supervisor_gone, report_progress
 from aexp.runs.execution import execute, has_ended
 from aexp.runs.kill_plan import KillPlan
+from aexp.runs.run_processes import open_run_processes
 from aexp.runs.store import begin_run, check_same, find_run, get_run, last_run
 from aexp.runs.supervisor import Supervisor
 from aexp.scenarios import check_target, find_scenario
@@ -231,9 +232,11 @@ async def _supervised(
     def remember(restarts: int, state: Snapshot) -> None:
         latest[0] = (state, restarts)
 
-    supervisor = Supervisor(begun, settings, url, plan, remember)
-
-    async with show_progress(begun.run_id, lambda: latest[0]) as clear:
+    async with (
+        open_run_processes(url) as processes,
+        show_progress(begun.run_id, lambda: latest[0]) as clear,
+    ):
+        supervisor = Supervisor(begun, settings, url, processes, plan, remember)
 
         def kill_and_end() -> None:
             supervisor.kill()

@@ -7,13 +7,23 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.lowlevel
+import psutil
 
 from aexp.crash.judge.evidence import Landed, Outage, Seen
 from aexp.crash.judge.points import Fault, Side
 from aexp.crash.proxy.writes import Write
 from aexp.processes.child import Child
 
-__all__ = ["Watch"]
+__all__ = ["Pause", "Watch"]
+
+
+@dataclass(slots=True)
+class Pause:
+    """A worker that is stopped at a write, and stands there until it is released."""
+
+    stopped: anyio.Event = field(default_factory=anyio.Event)
+    released: anyio.Event = field(default_factory=anyio.Event)
 
 
 @dataclass(slots=True)
@@ -22,7 +32,8 @@ class Watch:
     and starts it again, where one of them does.
 
     From a kill until the next worker is expected nothing passes: what a dead process has left in
-    its sockets is as lost as the rest of it.
+    its sockets is as lost as the rest of it. The connection of a write at which a worker is stopped
+    stands still until the ``pause`` is over.
     """
 
     faults: Sequence[Fault]
@@ -34,6 +45,7 @@ class Watch:
     _known: anyio.Event = field(default_factory=anyio.Event)
     _down: bool = False
     stop_server: Callable[[], Awaitable[Outage]] | None = None
+    pause: Pause = field(default_factory=Pause)
     _under_way: list[Write] = field(default_factory=list)
     # Held while a fault strikes.
     _striking: anyio.Lock = field(default_factory=anyio.Lock)
@@ -67,6 +79,8 @@ class Watch:
             await self._strike(write)
             return False
         self._under_way.append(write)
+        if self._is_next(write, (Side.ZOMBIE_BEFORE,)):
+            await self._stop_worker(write)
         return True
 
     async def after(self, write: Write) -> bool:
@@ -84,6 +98,8 @@ class Watch:
             return False
         if write in self._under_way:
             self._under_way.remove(write)
+        if self._is_next(write, (Side.ZOMBIE_AFTER,)):
+            await self._stop_worker(write)
         return True
 
     def _is_next(self, write: Write, sides: Sequence[Side]) -> bool:
@@ -112,6 +128,17 @@ class Watch:
                 doubted += [write] if fault.side.arrives else []
             self.landed.append(Landed(fault, write, self.life, at, code, outage, doubted))
 
+    async def _stop_worker(self, write: Write) -> None:
+        await self._known.wait()
+        worker = self._worker
+        assert worker is not None
+        worker.stop()
+        if await _stands_still(worker):
+            fault = self.faults[len(self.landed)]
+            self.landed.append(Landed(fault, write, self.life, time.monotonic(), None))
+            self.pause.stopped.set()
+            await self.pause.released.wait()
+
     async def _outage(self) -> tuple[Outage, list[Write]]:
         """Let nothing pass until the server is there again and has been looked at; return the
         writes of which nobody heard what became of them.
@@ -123,3 +150,15 @@ class Watch:
         self._under_way.clear()
         self._down, self.active_at = False, time.monotonic()
         return outage, lost
+
+
+async def _stands_still(worker: Child) -> bool:
+    """Wait until the worker stands still; return False when it has ended instead."""
+    while worker.code is None:
+        try:
+            if psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED:
+                return True
+        except psutil.NoSuchProcess:
+            return False
+        await anyio.lowlevel.checkpoint()
+    return False

@@ -25,7 +25,7 @@ from aexp.crash.experiment.outside import raise_if_outside
 from aexp.crash.experiment.private_server import PrivateServer
 from aexp.crash.experiment.reader import TRANSACTIONS, gather_evidence, read_events, read_steps
 from aexp.crash.experiment.relative import make_relative
-from aexp.crash.experiment.takeovers import TakeoverSequence, TakeoverWatch
+from aexp.crash.experiment.takeovers import TakeoverSequence
 from aexp.crash.experiment.user_databases import UserDatabase, copy_all
 from aexp.crash.experiment.worker_sequence import ExperimentSetup, Terms, WorkerSequence
 from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage
@@ -149,13 +149,12 @@ class Laboratory:
         has gone.
         """
         began_at = time.monotonic()
-        zombie = Point(tuple(faults)).is_zombie
-        watch = TakeoverWatch(faults) if zombie else Watch(faults)
+        watch = Watch(faults)
         async with self._set_up(watch) as setup:
             watch.stop_server = partial(self._stop_server, setup)
             sequence: WorkerSequence | TakeoverSequence = (
                 TakeoverSequence(self.terms, setup, watch, first_life)
-                if isinstance(watch, TakeoverWatch)
+                if Point(tuple(faults)).is_zombie
                 else WorkerSequence(self.terms, setup, watch, first_life, restart)
             )
             await sequence.live()

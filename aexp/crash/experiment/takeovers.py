@@ -10,9 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
-import psutil
 from dbos import DBOSClient
 
 from aexp.crash.experiment.changes import note_changes, read_changes, read_clock, read_numbers
@@ -25,18 +23,16 @@ from aexp.crash.experiment.worker_sequence import (
     read_log,
 )
 from aexp.crash.experiment.workers import WorkerJob
-from aexp.crash.judge.evidence import Landed, LifeRecord, Seen
+from aexp.crash.judge.evidence import LifeRecord, Seen
 from aexp.crash.judge.ownership import Takeover
-from aexp.crash.judge.points import Side
 from aexp.crash.proxy.server import open_proxy
-from aexp.crash.proxy.writes import Write
 from aexp.database.connect import connected, psycopg_engine
 from aexp.database.copies import refusals_told
 from aexp.processes.child import Child
 from aexp.runs.host import release_claims
 from aexp.runs.leases import session_name
 
-__all__ = ["TakeoverSequence", "TakeoverWatch"]
+__all__ = ["TakeoverSequence"]
 
 _LOOK_S = 0.1
 # So long after its last write, one who waits for a lock of the stopped executor has nothing else
@@ -54,46 +50,6 @@ _HELD_UP = """
 
 
 @dataclass(slots=True)
-class TakeoverWatch(Watch):
-    """Stops the worker at a write, whose connection stands still until it may go on."""
-
-    stopped: anyio.Event = field(default_factory=anyio.Event)
-    released: anyio.Event = field(default_factory=anyio.Event)
-
-    async def before(self, write: Write) -> bool:
-        strikes = self._is_next(write, (Side.ZOMBIE_BEFORE,))
-        return await Watch.before(self, write) and (not strikes or await self._pause(write))
-
-    async def after(self, write: Write) -> bool:
-        strikes = self._is_next(write, (Side.ZOMBIE_AFTER,))
-        return await Watch.after(self, write) and (not strikes or await self._pause(write))
-
-    async def _pause(self, write: Write) -> bool:
-        await self._known.wait()
-        worker = self._worker
-        assert worker is not None
-        worker.stop()
-        if await _stands_still(worker):
-            fault = self.faults[len(self.landed)]
-            self.landed.append(Landed(fault, write, self.life, time.monotonic(), None))
-            self.stopped.set()
-            await self.released.wait()
-        return True
-
-
-async def _stands_still(worker: Child) -> bool:
-    """Wait until the worker stands still; return False when it has ended instead."""
-    while worker.code is None:
-        try:
-            if psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED:
-                return True
-        except psutil.NoSuchProcess:
-            return False
-        await anyio.lowlevel.checkpoint()
-    return False
-
-
-@dataclass(slots=True)
 class TakeoverSequence:
     """The stopped worker and the one that takes its work over, in this order.
 
@@ -102,7 +58,7 @@ class TakeoverSequence:
 
     terms: Terms
     setup: ExperimentSetup
-    watch: TakeoverWatch
+    watch: Watch
     first_life: int
     records: list[LifeRecord] = field(default_factory=list)
     stood: list[bool | None] = field(default_factory=list)
@@ -132,7 +88,7 @@ class TakeoverSequence:
                     connection = self.setup.connection
                     earlier, clock = await read_numbers(connection), await read_clock(connection)
                 old.go_on()
-                self.watch.released.set()
+                self.watch.pause.released.set()
                 with anyio.move_on_after(self.terms.deadline_s):
                     await heir.ended.wait()
                     await old.ended.wait()
@@ -191,7 +147,7 @@ class TakeoverSequence:
         finally:
             ended = worker.code is not None
             worker.kill()
-            self.watch.released.set()
+            self.watch.pause.released.set()
             with anyio.CancelScope(shield=True):
                 code = await worker.wait()
         log = await read_log(job, show=self.terms.show_logs)
@@ -217,9 +173,9 @@ class TakeoverSequence:
 
             group.start_soon(cut_short)
             with anyio.move_on_after(self.terms.deadline_s):
-                await self.watch.stopped.wait()
+                await self.watch.pause.stopped.wait()
             group.cancel_scope.cancel()
-        return self.watch.stopped.is_set()
+        return self.watch.pause.stopped.is_set()
 
     async def _hand_over(self) -> None:
         # What it does waits for the transactions that the stopped one holds open.

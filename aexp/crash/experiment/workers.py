@@ -21,7 +21,7 @@ from aexp.model.run import Run
 from aexp.processes.child import Child, ForkServer, open_forkserver
 from aexp.settings import Settings
 
-__all__ = ["WorkerJob", "Workers", "open_workers"]
+__all__ = ["WorkerJob", "Workers", "open_servers", "open_workers"]
 
 _HASH_SEEDS = 2
 
@@ -95,21 +95,39 @@ class Workers:
 
 
 @asynccontextmanager
-async def open_workers(target: str, *, seed: int) -> AsyncIterator[Workers]:
-    """Start the processes that fork workers for ``target``; all are gone when the context ends."""
-    folder = Path(tempfile.mkdtemp(prefix="aexp-crash-"))
-    try:
-        async with AsyncExitStack() as stack:
-            servers = []
-            for number in range(_HASH_SEEDS):
-                hash_seed = (_HASH_SEEDS * seed + number) % 2**32
-                server = open_forkserver(
+async def open_servers(
+    target: str | None = None, *, seed: int = 0, folder: Path | None = None
+) -> AsyncIterator[Sequence[ForkServer]]:
+    """Start the processes that fork workers; all are gone when the context ends.
+
+    They fork those of any ``target``, the one that is named a little faster. They differ in their
+    hash seeds, which ``seed`` chooses. Should this process be killed, they remove ``folder``.
+    """
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                open_forkserver(
                     "aexp.crash.experiment.worker:warm",
-                    target,
-                    environment={"PYTHONHASHSEED": str(hash_seed)},
+                    *([target] if target is not None else []),
+                    environment={"PYTHONHASHSEED": str((_HASH_SEEDS * seed + number) % 2**32)},
                     folder=folder,
                 )
-                servers.append(await stack.enter_async_context(server))
+            )
+            for number in range(_HASH_SEEDS)
+        ]
+
+
+@asynccontextmanager
+async def open_workers(
+    target: str, *, seed: int, servers: Sequence[ForkServer] = ()
+) -> AsyncIterator[Workers]:
+    """Open what starts workers for ``target``, by ``servers`` or by some of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="aexp-crash-"))
+    try:
+        if servers:
             yield Workers(servers, folder)
+        else:
+            async with open_servers(target, seed=seed, folder=folder) as own:
+                yield Workers(own, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,15 +6,15 @@ loop. Only a message that makes something durable stops its side, until the obse
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol, cast
+from typing import Protocol
 
 import anyio
 import anyio.abc
 import structlog
 
+from aexp.crash.proxy.endpoint import BUSY, FULL, Endpoint
 from aexp.crash.proxy.frames import (
     FLUSH,
     FROM_CLIENT,
@@ -32,12 +32,10 @@ from aexp.crash.proxy.transactions import ClientRequest, Session, Settled
 from aexp.crash.proxy.writes import Ordinals, Write
 from aexp.errors import DatabaseError, ProtocolViolation
 
-__all__ = ["Endpoint", "Observer", "ProxiedConnection"]
+__all__ = ["Observer", "ProxiedConnection"]
 
 # What a client is kept from hearing until a commit is decided; more than that it may hear.
 _WITHHELD_BYTES = 64 * 1024
-# Why a side is not read: the other one takes no more, or something is to be decided first.
-_FULL, _BUSY = "full", "busy"
 _DISK_FULL = "53100"
 log = structlog.stdlib.get_logger("aexp.crash.proxy.connection")
 
@@ -60,74 +58,6 @@ class Observer(Protocol):
         connection is cut.
         """
         ...
-
-
-class Endpoint(asyncio.Protocol):
-    """A socket: hands what arrives to ``take``, and says by ``end`` that no more comes."""
-
-    def __init__(self, take: Callable[[bytes], None], end: Callable[[], None]) -> None:
-        self.take = take
-        self.closed = False
-        self.other: Endpoint | None = None
-        self.transport: asyncio.Transport | None = None
-        self._end = end
-        self._stopped: set[str] = set()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's has all of it and is no subclass.
-        self.transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        self.take(data)
-
-    def eof_received(self) -> bool:
-        self._end()
-        # What the other side still says is passed on.
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        self.closed = True
-        self._end()
-
-    def pause_writing(self) -> None:
-        if self.other is not None:
-            self.other.stop(_FULL)
-
-    def resume_writing(self) -> None:
-        if self.other is not None:
-            self.other.go_on(_FULL)
-
-    def stop(self, reason: str) -> None:
-        """Read no more."""
-        if not self._stopped and self.transport is not None and not self.transport.is_closing():
-            self.transport.pause_reading()
-        self._stopped.add(reason)
-
-    def go_on(self, reason: str) -> None:
-        """Read again, unless there is another reason not to."""
-        self._stopped.discard(reason)
-        if not self._stopped and self.transport is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    def send(self, ready: list[bytes]) -> None:
-        """Pass on what is ``ready``, in one piece; nobody hears it when the socket is closed."""
-        if ready and self.transport is not None and not self.transport.is_closing():
-            self.transport.write(b"".join(ready))
-
-    def finish(self) -> None:
-        """Say nothing more, but still hear."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write_eof()
-
-    def close(self) -> None:
-        """Close when all is said."""
-        if self.transport is not None:
-            self.transport.close()
-
-    def abort(self) -> None:
-        """Close at once."""
-        if self.transport is not None:
-            self.transport.abort()
 
 
 class ProxiedConnection:
@@ -160,7 +90,7 @@ class ProxiedConnection:
             if not self._over.is_set():
                 await dial(self.server)
                 self.server.send([self._greeting])
-                self.client.go_on(_BUSY)
+                self.client.go_on(BUSY)
                 await self._over.wait()
         except OSError as error:
             # As a client without a proxy would find it: nobody there.
@@ -194,7 +124,7 @@ class ProxiedConnection:
                 if len(self._greeting) > size:
                     raise ProtocolViolation("a client goes on before the server has greeted it")
                 self.client.take = self._guarded(self._arrived)
-                self.client.stop(_BUSY)
+                self.client.stop(BUSY)
                 self._greeted.set()
                 return
             self._greeting = self._greeting[size:]
@@ -219,7 +149,7 @@ class ProxiedConnection:
                         ready.append(FLUSH)
                     if session.unsettled or session.would_commit(request):
                         self._deciding = True
-                        self.client.stop(_BUSY)
+                        self.client.stop(BUSY)
                         self.server.send(ready)
                         self._group.start_soon(self._decide, piece, request)
                         return
@@ -245,7 +175,7 @@ class ProxiedConnection:
         self._deciding = False
         self._ask([piece.data])
         if not self._deciding:
-            self.client.go_on(_BUSY)
+            self.client.go_on(BUSY)
 
     def _answered(self, data: bytes) -> None:
         self._answers.extend(self._told.feed(data))
@@ -264,7 +194,7 @@ class ProxiedConnection:
                     self._ordinals.take_back(write)
                 if settled.durable:
                     self._acknowledging = True
-                    self.server.stop(_BUSY)
+                    self.server.stop(BUSY)
                     self.client.send(ready)
                     self._group.start_soon(self._acknowledge, piece, settled)
                     return
@@ -295,7 +225,7 @@ class ProxiedConnection:
         self._acknowledging = False
         self._tell(self._let_hear(piece))
         if not self._acknowledging:
-            self.server.go_on(_BUSY)
+            self.server.go_on(BUSY)
 
     def _client_ended(self) -> None:
         # What the server acknowledges is durable, though the client has gone: it ends the session
@@ -304,7 +234,7 @@ class ProxiedConnection:
             self.server.finish()
         elif self._session.announced:
             self.server.finish()
-            self.server.go_on(_FULL)
+            self.server.go_on(FULL)
         else:
             self.server.abort()
         self._ended()

@@ -19,7 +19,8 @@ import anyio
 import anyio.abc
 import psycopg
 
-from aexp.crash.proxy.connection import Endpoint, Observer, ProxiedConnection
+from aexp.crash.proxy.connection import Observer, ProxiedConnection
+from aexp.crash.proxy.endpoint import Endpoint
 from aexp.crash.proxy.writes import Ordinals
 from aexp.database import DatabaseUrl
 from aexp.errors import DatabaseUnreachable, UsageError

@@ -24,6 +24,7 @@ from aexp.runs.host.executors import Serves
 from aexp.runs.host.progress import RunCounts
 from aexp.runs.kill_plan import KillPlan
 from aexp.runs.leases import is_leased
+from aexp.runs.run_processes import RunProcesses
 from aexp.runs.supervisor import Supervision, Supervisor
 from aexp.settings import Settings
 
@@ -89,6 +90,7 @@ class RunDriver:
         pool: asyncpg.Pool[asyncpg.Record],
         journal: Journal,
         counts: RunCounts,
+        processes: RunProcesses,
         serves: Serves,
     ) -> None:
         self.steps_begun: Counter[str] = Counter()
@@ -97,6 +99,7 @@ class RunDriver:
         self._pool = pool
         self._journal = journal
         self._counts = counts
+        self._processes = processes
         self._serves = serves
 
     async def drive(self, active: ActiveRun) -> None:
@@ -214,7 +217,13 @@ class RunDriver:
             active.tell()
 
         active.supervisor = Supervisor(
-            active.run, self._settings, self._url, active.plan, watch, hosted=True
+            active.run,
+            self._settings,
+            self._url,
+            self._processes,
+            active.plan,
+            watch,
+            hosted=True,
         )
         return await active.supervisor.supervise(active.stop)
 

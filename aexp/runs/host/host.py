@@ -32,6 +32,7 @@ from aexp.runs.host.progress import RunCounts
 from aexp.runs.host.records import STANDING, Newest, Records
 from aexp.runs.kill_plan import KillPlan
 from aexp.runs.leases import lease_exclusively
+from aexp.runs.run_processes import RunProcesses
 from aexp.settings import Settings
 
 __all__ = ["Host"]
@@ -54,6 +55,7 @@ class Host:
         url: DatabaseUrl,
         pool: asyncpg.Pool[asyncpg.Record],
         client: DBOSClient,
+        processes: RunProcesses,
         group: anyio.abc.TaskGroup,
         scenarios: Mapping[str, Scenario[Any]],
         max_active_runs: int,
@@ -65,7 +67,7 @@ class Host:
         self.max_active_runs = max_active_runs
         self.journal = Journal(pool)
         self.counts = RunCounts(pool, scenarios)
-        self.driver = RunDriver(settings, url, pool, self.journal, self.counts, serves)
+        self.driver = RunDriver(settings, url, pool, self.journal, self.counts, processes, serves)
         self._records = Records(url, pool, client)
         self._group = group
         self._serves = serves

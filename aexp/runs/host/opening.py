@@ -17,6 +17,7 @@ from aexp.model.scenario import Scenario
 from aexp.runs.host.executors import Serves, present_executor
 from aexp.runs.host.host import Host
 from aexp.runs.host.standing_run import StandingRun, maintain
+from aexp.runs.run_processes import open_run_processes
 from aexp.settings import Settings
 
 __all__ = ["open_host"]
@@ -46,6 +47,7 @@ async def open_host(
         async with (
             open_database(url, application_name="aexp host", pool_size=POOL_SIZE) as database,
             present_executor(url, settings.executor_id, serves),
+            open_run_processes(url) as processes,
             anyio.create_task_group() as group,
         ):
             client = DBOSClient(
@@ -56,11 +58,13 @@ async def open_host(
                 url,
                 database.pool,
                 client,
+                processes,
                 group,
                 scenarios,
                 max_active_runs,
                 serves,
             )
+            group.start_soon(processes.warm_up)
             looking = anyio.CancelScope()
             group.start_soon(_look_after, host, keep, looking)
             try:

@@ -115,7 +115,11 @@ async def _duplicates(connection: Connection, run_id: str) -> list[Mapping[str, 
 
 
 async def _altered(connection: Connection, run: Run) -> tuple[list[Mapping[str, Any]], str | None]:
-    """Find rows whose channel or body is wrong, and why the bodies were not compared, if so."""
+    """Find rows whose channel or body is wrong, and why the bodies were not compared, if so.
+
+    What the scenario says of channels and bodies is said here once more, on purpose: its own code
+    could not find itself wrong.
+    """
     wrong = await _rows(
         connection,
         "SELECT position, channel, body::text AS body, pid FROM aexp.publications"

@@ -8,7 +8,7 @@ the module – as the programs of old did, and finds its counts again when a pro
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,10 @@ class ResumeParameters(Parameters):
             raise ValueError("messages and input exclude each other: give one of them")
         return {**given, "messages": None}
 
-    def channel(self, position: int) -> str:
-        """Return the channel of the message at ``position``: they alternate, beginning with 1."""
-        return f"workflow{position % self.channels + 1}"
+    @property
+    def channel_names(self) -> Sequence[str]:
+        """The channels, in the order in which the messages take them."""
+        return [f"workflow{number + 1}" for number in range(self.channels)]
 
 
 # Since the process started, by channel: the module's own count beside the instance's.
@@ -193,7 +194,7 @@ class Publisher(DBOSConfiguredInstance):
         batch = Batch(
             run_id=run_id,
             first=messages.first,
-            channels=[parameters.channel(position) for position in range(parameters.channels)],
+            channels=parameters.channel_names,
             load=load,
             latency_s=parameters.latency_s,
             refuse=_refusals(parameters.fail_rate, f"{run_id}:{messages.first}"),
