@@ -53,6 +53,9 @@ def _no_settings_from_outside() -> Iterator[None]:
             *(name for name in os.environ if name.startswith("OTEL_")),
         ):
             monkeypatch.delenv(name, raising=False)
+        # At the default a process spends a fifth of its CPU time on looking at queues, the more the
+        # slower the machine is.
+        monkeypatch.setenv("AEXP_POLL_INTERVAL_S", "0.25")
         yield
 
 

@@ -8,43 +8,58 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from aexp.cli.formats import render_github, render_junit, render_sarif
+from aexp.crash.judge.points import Side
+from aexp.crash.judge.results import Exploration
+from aexp.database import DatabaseUrl
 from tests.conftest import TEMPLATE
 from tests.support.cli import Cli
-from tests.support.explorations import PLANTED
+from tests.support.explorations import PLANTED, explore
 
 MODULE = PLANTED / "pairs" / "effects.py"
-BODY = ("crash", f"{MODULE}:wrong_body", "--sides", "before")
-SOUND = ("crash", f"{PLANTED}/bugs.py:sound", "--sides", "before", "--points", "2")
+
+
+@pytest.fixture(scope="module")
+def broken(server: DatabaseUrl) -> Exploration:
+    return explore(server, f"{MODULE}:wrong_body", sides=[Side.BEFORE], points=1)
+
+
+@pytest.fixture(scope="module")
+def sound(server: DatabaseUrl) -> Exploration:
+    return explore(server, f"{PLANTED}/bugs.py:sound", sides=[Side.BEFORE], points=1)
 
 
 def test_text_tells_the_outcome_first_and_each_cause_once(cli: Cli) -> None:
-    done = cli(*BODY, "--template", TEMPLATE)
+    done = cli("crash", f"{MODULE}:wrong_body", "--sides", "before", "--template", TEMPLATE,
+               "--format", "github")  # fmt: skip
     assert done.code == 1, done.stderr
     first, second, *_ = done.stdout.splitlines()
     assert first.startswith("wrong_body  BROKEN  without a fault: SUCCESS noted")
     assert second == "broken without a fault, 3 of 3 points broken, 3 of 3 points verified (100%)"
-    assert done.stdout.count("AX024 an effect in the workflow's body") == 1
+    text, told, line = done.stdout.partition("\n::error ")
+    assert text.count("AX024 an effect in the workflow's body") == 1
     assert "  at effects.py:" in done.stdout
     assert "steps that ran more than once" in done.stdout
     # Nobody counts duplicates of a bare workflow.
     assert "–" in done.stdout
+    # Beside the text, which people read in the log.
+    assert told
+    assert line.count("%0Aaexp crash") == 1
 
 
-def test_github_is_told_the_line_of_code(cli: Cli) -> None:
-    done = cli(*BODY, "--template", TEMPLATE, "--format", "github")
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("::error ")]
+def test_github_is_told_the_line_of_code(broken: Exploration) -> None:
+    (line,) = render_github(broken).splitlines()
     place, _, message = line.removeprefix("::error ").partition("::")
     properties = dict(part.split("=", 1) for part in place.split(","))
     assert properties["file"].endswith("effects.py")
     text = MODULE.read_text().splitlines()[int(properties["line"]) - 1]
     assert "NOTES.open" in text
     assert properties["title"].startswith("AX024 ")
-    assert "%0Aaexp crash" in message
+    assert "happens again at each recovery%0A" in message
 
 
-def test_sarif_has_a_rule_and_a_place_for_each_result(cli: Cli) -> None:
-    done = cli(*BODY, "--template", TEMPLATE, "--format", "sarif")
-    told = json.loads(done.stdout)
+def test_sarif_has_a_rule_and_a_place_for_each_result(broken: Exploration) -> None:
+    told = json.loads(render_sarif(broken))
     assert told["version"] == "2.1.0"
     (run,) = told["runs"]
     rules = {rule["id"] for rule in run["tool"]["driver"]["rules"]}
@@ -56,18 +71,23 @@ def test_sarif_has_a_rule_and_a_place_for_each_result(cli: Cli) -> None:
     assert location["physicalLocation"]["region"]["startLine"] > 1
 
 
-@pytest.mark.parametrize(("command", "code"), [(BODY, 1), (SOUND, 0)], ids=["broken", "sound"])
-def test_junit_has_a_case_for_each_promise(cli: Cli, command: tuple[str, ...], code: int) -> None:
-    done = cli(*command, "--template", TEMPLATE, "--format", "junit")
-    assert done.code == code, done.stderr
-    suite = ET.fromstring(done.stdout).find("testsuite")
+@pytest.mark.parametrize("name", ["broken", "sound"])
+def test_junit_has_a_case_for_each_promise(name: str, request: pytest.FixtureRequest) -> None:
+    suite = ET.fromstring(render_junit(request.getfixturevalue(name))).find("testsuite")
     assert suite is not None
     cases = {case.get("name"): case.findall("failure") for case in suite.findall("testcase")}
     assert {"ends_alone", "run_ends", "same_result", "effects_in_steps", "verified"} <= set(cases)
     failed = {name for name, failures in cases.items() if failures}
-    assert failed == ({"effects_in_steps"} if code else set())
+    assert failed == ({"effects_in_steps"} if name == "broken" else set())
     assert suite.get("tests") == str(len(cases))
     assert suite.get("failures") == str(len(failed))
+
+
+@pytest.mark.parametrize("form", ["sarif", "junit"])
+def test_what_is_no_exploration_is_told_on_stderr_alone(cli: Cli, form: str) -> None:
+    done = cli("crash", "nothing.py:here", "--format", form)
+    assert (done.code, done.stdout) == (2, "")
+    assert "nothing.py" in done.error
 
 
 def test_two_formats_are_one_too_many(cli: Cli, tmp_path: Path) -> None:

@@ -36,13 +36,13 @@ from aexp.settings import load_settings
 __all__ = ["live", "warm"]
 
 
-def warm(target: str) -> None:
+def warm(target: str | None = None) -> None:
     """Import what every life needs.
 
     A scenario that comes with aexp as well; a user's module not: it may read the environment, open
     files or start threads when it is imported, and that belongs to each life.
     """
-    if known().get(target, "").startswith("aexp."):
+    if target is not None and known().get(target, "").startswith("aexp."):
         find_scenario(target)
 
 
