@@ -52,6 +52,10 @@ class Watch:
         """Return whether an acknowledgement was lost in that life."""
         return any(landed.code is None and landed.life == life for landed in self.landed)
 
+    def sending(self) -> int | None:
+        """Return the life whose worker sends what comes now; None when it may be either of two."""
+        return self.life
+
     async def calm(self) -> None:
         """Wait for the end of a fault that is just striking: it may outlast its worker."""
         async with self._striking:

@@ -60,6 +60,11 @@ class TakeoverWatch(Watch):
     stopped: anyio.Event = field(default_factory=anyio.Event)
     released: anyio.Event = field(default_factory=anyio.Event)
 
+    def sending(self) -> int | None:
+        if self.released.is_set():
+            return None
+        return 1 if self.stopped.is_set() else 0
+
     async def before(self, write: Write) -> bool:
         strikes = self._is_next(write, (Side.ZOMBIE_BEFORE,))
         return await Watch.before(self, write) and (not strikes or await self._pause(write))
