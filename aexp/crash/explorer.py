@@ -38,6 +38,7 @@ from aexp.crash.judge.points import (
     sample,
 )
 from aexp.crash.judge.repetitions import repeated_steps
+from aexp.crash.judge.requests import repeated_requests
 from aexp.crash.judge.results import Baseline, Exploration, PointResult
 from aexp.crash.judge.verdicts import judge_experiment
 from aexp.crash.proxy.server import find_server
@@ -175,6 +176,7 @@ class Explorer:
                 scenario=request.scenario,
                 terms=terms,
                 others=others,
+                stubs=request.http,
             )
 
     def _counts(self, seen: Seen) -> bool:
@@ -305,6 +307,7 @@ class Explorer:
             log=[line for life in found.lives for line in life.log],
             notes=describe_point(comparison),
             repeated=repeated_steps(found),
+            requests=repeated_requests(comparison),
         )
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from aexp.crash.experiment.user_databases import UserDatabase
+from aexp.crash.experiment.workers import TAKEN_VARIABLES
+from aexp.crash.http.stub import HttpStub
 from aexp.crash.judge.points import SIDES, Point, Side
 from aexp.crash.judge.results import PointOutcome, PointResult
 from aexp.errors import AexpError, Interrupted, UsageError
 from aexp.model.scenario import Scenario
 
 __all__ = ["ExplorationProgress", "ExplorationRequest", "NothingToExplore", "Unexplored"]
+
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class NothingToExplore(AexpError):
@@ -37,7 +42,8 @@ class ExplorationRequest:
     and another one takes over. With ``stranded`` the wrong process is started, too, after a kill.
     ``template`` names a database with the tables that the workflow needs, of which each experiment
     gets a copy, as it does of each of the ``user_databases``. With ``allow_outside`` workers may
-    connect to any other server. ``expect_error``: without a fault the workflow ends in error, as it
+    connect to any other server. ``http`` are stubs of services, by the environment variables that
+    are to have their addresses. ``expect_error``: without a fault the workflow ends in error, as it
     should. What stands in ``ignored_tables`` is compared with nothing; the steps ``once`` must
     never begin in two processes.
     """
@@ -62,6 +68,7 @@ class ExplorationRequest:
     once: Sequence[str] = ()
     user_databases: Sequence[UserDatabase] = ()
     allow_outside: bool = False
+    http: Mapping[str, HttpStub] = field(default_factory=dict)
     command: Sequence[str] = ()
 
     @property
@@ -70,6 +77,11 @@ class ExplorationRequest:
         return self.postgres != 0 or (self.replay is not None and self.replay.stops_server)
 
     def __post_init__(self) -> None:
+        taken = {*TAKEN_VARIABLES, *(database.variable for database in self.user_databases)}
+        for name in self.http:
+            if name in taken or not _VARIABLE.fullmatch(name):
+                why = "has another meaning" if name in taken else "is no name of a variable"
+                raise UsageError(f"a stub needs an environment variable, and {name!r} {why}")
         chooses = {
             "--points": self.points is not None,
             "--sides": set(self.sides) != set(SIDES),

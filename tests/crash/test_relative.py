@@ -52,6 +52,13 @@ def test_what_has_another_id_or_none_is_the_same_object(value: Any) -> None:
     assert make_relative(value, RUN_ID) is value
 
 
+def test_an_address_is_as_good_as_the_name_of_it() -> None:
+    stubs = {"127.0.0.1:4711": "SHOP_URL", "127.0.0.1:471": "BANK_URL"}
+    said = ["http://127.0.0.1:4711/a", "127.0.0.1:471", "127.0.0.1:47111", f"{RUN_ID}:4711"]
+    relative = ["http://SHOP_URL/a", "BANK_URL", "127.0.0.1:47111", "~:4711"]
+    assert make_relative(said, RUN_ID, stubs) == relative
+
+
 def test_a_value_that_contains_itself_is_no_endless_one() -> None:
     value: list[Any] = [RUN_ID]
     value.append(value)

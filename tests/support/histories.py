@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aexp.crash.http.received import ReceivedRequest
 from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns, ReplayedRun, RunOutcome
 from aexp.crash.judge.evidence import (
     Checkpoint,
@@ -43,6 +44,7 @@ __all__ = [
     "declared",
     "ended",
     "history",
+    "sent",
     "stored",
     "summaries",
     "table",
@@ -158,6 +160,16 @@ def wrote(name: str, *, life: int, at: float) -> Seen:
     """A write that became durable."""
     return Seen(Write(name=name, key=name, ordinal=1, workflow_id=None, step_id=None,
                       bookkeeping=False), life, at)  # fmt: skip
+
+
+def sent(
+    at: float, *, life: int | None = 0, body: str = "{}", key: str | None = None,
+    method: str = "POST", path: str = "/charges", route: str | None = "/charges",
+    safe: bool = False,
+) -> ReceivedRequest:  # fmt: skip
+    """A request that a stub received."""
+    return ReceivedRequest(stub="SHOP_URL", method=method, path=path, body=body, key=key, at=at,
+                           route=route, status=200, safe=safe, life=life)  # fmt: skip
 
 
 def _recorded(

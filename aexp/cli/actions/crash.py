@@ -34,6 +34,7 @@ from aexp.settings import Settings
 
 if TYPE_CHECKING:
     from aexp.crash.explorer import Explorer
+    from aexp.crash.http.stub import HttpStub
     from aexp.crash.judge.results import Exploration
     from aexp.crash.request import ExplorationRequest
 
@@ -52,16 +53,18 @@ def crash(
     """Explore, print in that form, and write the page; the exit code."""
     # It brings the proxy and all that explores, which no other command needs.
     from aexp.crash.explorer import Explorer  # noqa: PLC0415
+    from aexp.crash.http.stub import HttpStub  # noqa: PLC0415
 
     if page is not None:
         check_place(page, "crash.html")
     check_target(target)
     others = find_user_databases(options["variables"])
+    http = {name: HttpStub.from_file(file) for name, file in options["stubs"].items()}
     url = locate_database(settings)
     with ExitStack() as stack:
-        apart = _imported_apart(settings, target, url, options["template"], others)
+        apart = _imported_apart(settings, target, url, options["template"], others, http)
         imported_on = stack.enter_context(apart)
-        request = _request(settings, target, given, options, others)
+        request = _request(settings, target, given, options, others, http)
         configure_logging(settings.log_format, settings.log_level)
         warn_of_overridden(settings, imported_on, request.scenario.declared)
         explorer = Explorer(request, settings, url)
@@ -102,23 +105,29 @@ def _imported_apart(
     url: DatabaseUrl,
     template: str | None,
     others: Sequence[UserDatabase],
+    http: Mapping[str, HttpStub],
 ) -> Iterator[DatabaseUrl]:
-    """Lead this process to databases of its own, where the module of ``target`` may do at its
-    import whatever it does, and may stay connected; yield the URL of DBOS's.
+    """Lead this process to databases and stubs of its own, where the module of ``target`` may do at
+    its import whatever it does, and may stay connected; yield the URL of DBOS's.
     """
     if target in BUILT_IN:
         yield url
         return
+    from aexp.crash.http.stub import serve_all  # noqa: PLC0415 - see above
+
     options = {"use_uvloop": settings.loop == "uvloop"}
     with start_blocking_portal("asyncio", options) as portal:
         copies = open_copies(url, prefix="aexp_crash", origin=template)
         with (
             portal.wrap_async_context_manager(copies) as own,
             portal.wrap_async_context_manager(open_user_databases(others)) as copied,
+            portal.wrap_async_context_manager(serve_all(http)) as stubs,
         ):
             announce_url(own.template.libpq)
             for database, copy in copied.items():
                 announce_url(database.written_for(copy.template), database.variable)
+            for name, stub in stubs.items():
+                announce_url(stub.url, name)
             yield own.template
 
 
@@ -144,21 +153,23 @@ def _request(
     given: Mapping[str, str],
     options: Mapping[str, Any],
     others: Sequence[UserDatabase],
+    http: Mapping[str, HttpStub],
 ) -> ExplorationRequest:
     from aexp.crash.request import ExplorationRequest  # noqa: PLC0415 - see above
 
     normal, scenario = find_scenario(target)
     chosen = dict(options)
     replay = chosen.pop("replay")
-    variables = chosen.pop("variables")
+    own = {name: chosen.pop(name) for name in ("variables", "stubs")}
     chosen["jobs"] = chosen["jobs"] or os.cpu_count() or 1
     return ExplorationRequest(
         target=normal,
         scenario=scenario,
         parameters=scenario.from_text(given),
         replay=parse_point(replay) if replay is not None else None,
-        command=_command(settings, target, given, {**chosen, "variables": variables}),
+        command=_command(settings, target, given, {**chosen, **own}),
         user_databases=others,
+        http=http,
         **chosen,
     )
 
@@ -172,6 +183,7 @@ def _command(
     command += ["--seed", str(chosen["seed"])] if chosen["seed"] else []
     command += ["--template", chosen["template"]] if chosen["template"] else []
     command += [part for name in chosen["variables"] for part in ("--database-env", name)]
+    command += [part for pair in chosen["stubs"].items() for part in ("--http", "=".join(pair))]
     command += ["--allow-outside"] if chosen["allow_outside"] else []
     command += ["--all-writes"] if chosen["all_writes"] else []
     command += ["--expect-error"] if chosen["expect_error"] else []

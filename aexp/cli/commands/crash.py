@@ -36,6 +36,22 @@ def _points(_context: click.Context, parameter: click.Parameter, value: str) -> 
     return int(value)
 
 
+def _stubs(
+    _context: click.Context, _parameter: click.Parameter, value: Sequence[str]
+) -> Mapping[str, str]:
+    stubs: dict[str, str] = {}
+    for given in value:
+        name, _, file = given.partition("=")
+        if not name or not file:
+            raise click.BadParameter(
+                f"{given!r} is no NAME=FILE.yaml: give a variable, and the file of its stub"
+            )
+        if name in stubs:
+            raise click.BadParameter(f"{name} is given twice: leave one out")
+        stubs[name] = file
+    return stubs
+
+
 @click.command
 @with_target
 @click.option(
@@ -126,6 +142,16 @@ def _points(_context: click.Context, parameter: click.Parameter, value: str) -> 
     metavar="NAME",
     help="Give each point a copy of the database whose URL stands in this variable, too, and lead"
     " the variable to the copy. Several times for several databases.",
+)
+@click.option(
+    "--http",
+    "stubs",
+    multiple=True,
+    callback=_stubs,
+    metavar="NAME=FILE.yaml",
+    help="Have a stub of a service answer as the file says, and put its address into this variable."
+    " A request that changes something and comes twice without an Idempotency-Key is named. Several"
+    " times for several services.",
 )
 @click.option(
     "--allow-outside",

@@ -33,6 +33,9 @@ def print_exploration(exploration: Exploration) -> None:
     if exploration.repeated_steps:
         screen.print("\nsteps that ran more than once", style="bold")
         screen.print(_steps(exploration))
+    if exploration.repeated_requests:
+        screen.print("\nrequests that were sent more often than without a fault", style="bold")
+        screen.print(_requests(exploration))
     if exploration.planned:
         screen.print()
         screen.print(_kinds(exploration))
@@ -155,6 +158,19 @@ def _steps(exploration: Exploration) -> Table:
             *([f"touches {', '.join(step.touched[:SHOWN])}"] if step.touched else []),
         ]
         table.add_row(Text(step.name), str(step.points), str(step.most), Text("; ".join(traits)))
+    return table
+
+
+def _requests(exploration: Exploration) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("request", style="bold", overflow="fold")
+    for column in ("points", "without a fault", "most"):
+        table.add_column(column, justify="right")
+    table.add_column("", overflow="fold")
+    for each in exploration.repeated_requests:
+        name = Text(f"{each.stub} {each.request}")
+        figures = (each.points, each.expected, each.most)
+        table.add_row(name, *map(str, figures), Text(each.told))
     return table
 
 

@@ -64,6 +64,13 @@ class Watch:
         """Return whether an acknowledgement was lost in that life."""
         return any(landed.code is None and landed.life == life for landed in self.landed)
 
+    def sending(self) -> int | None:
+        """Return the life whose worker sends what comes now; None when it may be either of two."""
+        if self.pause.released.is_set():
+            return None
+        # While one is stopped the other one works.
+        return self.life + 1 if self.pause.stopped.is_set() else self.life
+
     async def calm(self) -> None:
         """Wait for the end of a fault that is just striking: it may outlast its worker."""
         async with self._striking:

@@ -24,10 +24,10 @@ from aexp.crash.experiment.faults import Watch
 from aexp.crash.experiment.outside import raise_if_outside
 from aexp.crash.experiment.private_server import PrivateServer
 from aexp.crash.experiment.reader import TRANSACTIONS, gather_evidence, read_events, read_steps
-from aexp.crash.experiment.relative import make_relative
 from aexp.crash.experiment.takeovers import TakeoverSequence
 from aexp.crash.experiment.user_databases import UserDatabase, copy_all
 from aexp.crash.experiment.worker_sequence import ExperimentSetup, Terms, WorkerSequence
+from aexp.crash.http.stub import HttpStub, serve_all
 from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage
 from aexp.crash.judge.points import ZOMBIE_SIDES, Fault, Point, Restart
 from aexp.crash.judge.values import StoredValue
@@ -108,8 +108,9 @@ class Laboratory:
     """Where experiments on one run are made; ``server`` as
     :func:`aexp.crash.proxy.server.find_server`.
 
-    ``databases`` are DBOS's, ``others`` those of the user's that come with it. With faults that
-    stop the server it is ``private``, and one is made at a time.
+    ``databases`` are DBOS's, ``others`` those of the user's that come with it, ``stubs`` stand for
+    services, by the variable that has the address of each. With faults that stop the server it is
+    ``private``, and one is made at a time.
     """
 
     databases: Copies
@@ -118,6 +119,7 @@ class Laboratory:
     terms: Terms
     private: PrivateServer | None = None
     others: Mapping[UserDatabase, Copies] = field(default_factory=dict)
+    stubs: Mapping[str, HttpStub] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
@@ -166,16 +168,16 @@ class Laboratory:
             seconds = time.monotonic() - began_at
             replayed = None
             if replay and isinstance(sequence, WorkerSequence) and sequence.records[-1].code == 0:
-                replayed = make_relative(await self._replay(setup, sequence), setup.run.run_id)
+                replayed = setup.relative(await self._replay(setup, sequence))
             return Experiment(
                 faults=faults,
                 landed=watch.landed,
                 stood=sequence.stood,
-                evidence=make_relative(evidence, setup.run.run_id),
+                evidence=setup.relative(evidence),
                 seconds=seconds,
                 connections=setup.proxy.connections,
                 report=report,
-                doubted=make_relative(_doubted(watch.landed, sequence.records), setup.run.run_id),
+                doubted=setup.relative(_doubted(watch.landed, sequence.records)),
                 timeline=timeline,
                 replayed=replayed,
             )
@@ -198,6 +200,7 @@ class Laboratory:
             take_over=sequence.take_over,
             ignored_tables=self.terms.ignored_tables,
             databases=setup.databases,
+            requests=setup.requests,
         )
 
     async def _replay(self, setup: ExperimentSetup, sequence: WorkerSequence) -> Replayed:
@@ -229,6 +232,7 @@ class Laboratory:
             async with (
                 self.databases.copy() as url,
                 copy_all(self.others) as others,
+                serve_all(self.stubs, sender=watch.sending) as stubs,
                 open_proxy(url, folder, watch, server=self.server, run_id=run.run_id) as proxy,
             ):
                 setup = ExperimentSetup(
@@ -238,9 +242,10 @@ class Laboratory:
                     proxy,
                     folder,
                     databases={database.variable: copy for database, copy in others.items()},
+                    stubs=stubs,
                     variables={
-                        database.variable: database.written_for(copy)
-                        for database, copy in others.items()
+                        **{each.variable: each.written_for(copy) for each, copy in others.items()},
+                        **{name: stub.url for name, stub in stubs.items()},
                     },
                 )
                 try:

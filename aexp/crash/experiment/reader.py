@@ -11,6 +11,7 @@ import asyncpg
 
 from aexp.audit import Report, audit_run
 from aexp.crash.experiment.user_tables import read_tables
+from aexp.crash.http.received import ReceivedRequest
 from aexp.crash.judge.evidence import (
     Checkpoint,
     EventRecord,
@@ -65,6 +66,7 @@ async def gather_evidence(
     take_over: Takeover | None = None,
     ignored_tables: Sequence[str] = (),
     databases: Mapping[str, DatabaseUrl] | None = None,
+    requests: Sequence[ReceivedRequest] = (),
 ) -> tuple[Evidence, Report]:
     """Gather the evidence of an experiment on ``run``, alone in its database, and the run's report.
 
@@ -96,6 +98,7 @@ async def gather_evidence(
         entries=await _read_entries(connection),
         tables=await _read_all_tables(connection, databases or {}, ignored_tables),
         writes=writes,
+        requests=requests,
     )
     return evidence, report
 

@@ -2,14 +2,14 @@
 
 Each experiment's run has an id of its own, so that what its workflows derive from theirs, such as
 the key of a payment, is known nowhere outside from another experiment. For a comparison the id is
-as good as ``~``, as in the names of writes.
+as good as ``~``, as in the names of writes, and so is the address of a stub as its variable.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -21,12 +21,16 @@ _T = TypeVar("_T")
 _ANY_RUN = "~"
 
 
-def make_relative(value: _T, run_id: str) -> _T:
-    """Return ``value`` with ``~`` for the run's id in every text of it: in containers, dataclasses
-    and pydantic models at any depth. What has nothing to replace is returned as it is.
+def make_relative(value: _T, run_id: str, addresses: Mapping[str, str] | None = None) -> _T:
+    """Return ``value`` with ``~`` for the run's id in every text of it, and for each of
+    ``addresses`` its name: in containers, dataclasses and pydantic models at any depth. What has
+    nothing to replace is returned as it is.
     """
-    pattern = re.compile(rf"(?<!\w){re.escape(run_id)}(?!\w)")
-    replaced: _T = _Replacement(lambda text: pattern.sub(_ANY_RUN, text)).of(value)
+    names = {run_id: _ANY_RUN, **(addresses or {})}
+    pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, names))})(?!\w)")
+    replaced: _T = _Replacement(lambda text: pattern.sub(lambda found: names[found[1]], text)).of(
+        value
+    )
     return replaced
 
 

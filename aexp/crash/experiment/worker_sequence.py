@@ -9,13 +9,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 
 from aexp.crash.experiment.faults import Watch
 from aexp.crash.experiment.outside import Enclosure
 from aexp.crash.experiment.reader import CHECKPOINTS, read_workflows
+from aexp.crash.experiment.relative import make_relative
 from aexp.crash.experiment.workers import WorkerJob, Workers
+from aexp.crash.http.received import ReceivedRequest
+from aexp.crash.http.stub import ServedStub
 from aexp.crash.judge.evidence import Landed, LifeRecord, Seen, Stranded
 from aexp.crash.judge.explanations import OTHER_EXECUTOR, OTHER_VERSION, find_causes
 from aexp.crash.judge.points import Restart
@@ -31,6 +35,7 @@ from aexp.settings import Settings
 
 __all__ = ["LAST_LINES", "ExperimentSetup", "Terms", "WorkerSequence", "make_job", "read_log"]
 
+_T = TypeVar("_T")
 # A worker that ends on its own after a lost acknowledgement, or because its server has gone, is
 # started again, as anything that supervises it would do; so often at most.
 _MOST_RESTARTS = 3
@@ -63,8 +68,8 @@ class Terms:
 class ExperimentSetup:
     """One experiment's own: a run, a database, a way round the proxy, the proxy, a folder.
 
-    ``databases`` are its copies of the user's other databases, by the variable that names each, and
-    ``variables`` what these say in its workers.
+    ``databases`` are its copies of the user's other databases, by the variable that names each,
+    ``stubs`` its own by their variables, and ``variables`` what all these say in its workers.
     """
 
     run: Run
@@ -73,7 +78,19 @@ class ExperimentSetup:
     proxy: Proxy
     folder: Path
     databases: Mapping[str, DatabaseUrl] = field(default_factory=dict)
+    stubs: Mapping[str, ServedStub] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def requests(self) -> Sequence[ReceivedRequest]:
+        """What the stubs received until now, in order."""
+        received = [request for stub in self.stubs.values() for request in stub.requests]
+        return sorted(received, key=lambda request: request.at)
+
+    def relative(self, value: _T) -> _T:
+        """Return ``value`` without what only this experiment has, see :func:`make_relative`."""
+        addresses = {stub.address: name for name, stub in self.stubs.items()}
+        return make_relative(value, self.run.run_id, addresses)
 
     @property
     def outside(self) -> Path:

@@ -21,7 +21,11 @@ from aexp.model.run import Run
 from aexp.processes.child import Child, ForkServer, open_forkserver
 from aexp.settings import Settings
 
-__all__ = ["WorkerJob", "Workers", "open_servers", "open_workers"]
+__all__ = ["TAKEN_VARIABLES", "WorkerJob", "Workers", "open_servers", "open_workers"]
+
+_TEMPORARY = "TMPDIR"
+# What the environment of a worker says of itself.
+TAKEN_VARIABLES = (*URL_VARIABLES, _TEMPORARY)
 
 _HASH_SEEDS = 2
 
@@ -72,7 +76,7 @@ class WorkerJob:
             **self.variables,
             **dict.fromkeys(URL_VARIABLES, self.url.libpq),
             # What it leaves in files lasts from life to life of a point, and touches no other.
-            "TMPDIR": str(self.folder),
+            _TEMPORARY: str(self.folder),
         }
 
 

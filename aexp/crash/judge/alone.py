@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns
 from aexp.crash.judge.endings import describe_paths, shorten
+from aexp.crash.judge.requests import describe_requests
 from aexp.crash.judge.rows import unsteady_tables
 from aexp.crash.judge.verdicts import judge_experiment
 from aexp.engine.statuses import UNFINISHED
@@ -103,7 +104,9 @@ def _replayed(runs: FaultFreeRuns) -> Sequence[Anomaly] | None:
 
 
 def describe_unsteady(runs: FaultFreeRuns) -> list[Anomaly]:
-    """Name what differs from run to run without any fault, and is left out of comparisons."""
+    """Name what differs from run to run without any fault, and is left out of comparisons; and the
+    requests that no route takes.
+    """
     unsteady = runs.unsteady_result
     notes = []
     if unsteady.is_whole:
@@ -120,7 +123,8 @@ def describe_unsteady(runs: FaultFreeRuns) -> list[Anomaly]:
     for table, columns in unsteady_tables(runs.runs).items():
         what = "the number of rows" if columns == ["*"] else f"column {', '.join(columns)}"
         notes.append(f"{what} of table {table} differs without a fault, and is not compared")
-    return [Anomaly(note, kind="unsteady", cause=note) for note in notes]
+    unsteady_parts = [Anomaly(note, kind="unsteady", cause=note) for note in notes]
+    return [*unsteady_parts, *describe_requests(runs)]
 
 
 def _comparable(paths: Sequence[tuple[str, ...]]) -> str:

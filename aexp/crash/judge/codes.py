@@ -131,6 +131,15 @@ CODES: Sequence[Code] = (
         " happens again at each recovery, whatever was durable. Put it into a step.",
     ),
     Code(
+        "AX025", "request_repeated", "a request twice",
+        "A request that changes something, such as a charge, was sent to a stub (`--http`) a second"
+        " time without an Idempotency-Key, or with another one, so that the service cannot know"
+        " that it is the same. Make the key from the workflow's id, or in a step of its own before,"
+        " and send it along; a key that is made in the step that sends is another one the second"
+        " time. GET, HEAD, OPTIONS, PUT and DELETE may come twice. Where the service knows the"
+        " request by something else, `effect(…, idempotent=True)` in the step says so.",
+    ),
+    Code(
         "AX030", "child_started_twice", "a child started twice",
         "One call has started two workflows, and all that the child does is done twice. Give the"
         " child an id that follows from the parent's, or is made by a step.",
@@ -195,14 +204,20 @@ CODES: Sequence[Code] = (
     Code(
         "AX091", "ran_twice_outside", "a step that ran twice touched something outside",
         "A step ran more than once, as a step may, and it touches something outside PostgreSQL each"
-        " time. Ask what a second time does there; `effect(…, key=…)` in the step, or `--once"
-        " STEP`, has it judged.",
+        " time. Ask what a second time does there; `effect(…, key=…)` in the step, `--once"
+        " STEP`, or a stub of the service, `--http`, has it judged.",
         told=True,
     ),
     Code(
         "AX092", "unsteady", "differs without a fault, too",
         "What differs from run to run without any fault is compared with nothing. The line that it"
         " shows leaves it out by name.",
+        told=True,
+    ),
+    Code(
+        "AX093", "no_route", "a request without a route",
+        "A stub was asked for what its file says nothing of, and answered 404. Add a route, with"
+        " status 404 if that is the answer.",
         told=True,
     ),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from aexp.crash.http.received import ReceivedRequest
 from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.points import Fault
 from aexp.crash.judge.values import NO_VALUE, StoredValue
@@ -208,6 +209,8 @@ class Evidence:
     # By ``database.schema.table``; without the database where it is that of the run.
     tables: Mapping[str, TableContent] = field(default_factory=dict)
     writes: Sequence[Seen] = ()
+    # What stubs received, in order.
+    requests: Sequence[ReceivedRequest] = ()
 
     @property
     def bodies(self) -> Sequence[Body]:

@@ -13,7 +13,14 @@ from aexp.engine.recorder.records import DeclaredEffect, SeenEffect, StepBegan
 from aexp.engine.tables.names import DATASOURCE_OUTPUTS
 from aexp.model.promise import SAMPLE, Anomaly
 
-__all__ = ["RepeatedStep", "effects_in_steps", "repeated_bodies", "repeated_steps", "touched_by"]
+__all__ = [
+    "RepeatedStep",
+    "effects_in_steps",
+    "idempotent_steps",
+    "repeated_bodies",
+    "repeated_steps",
+    "touched_by",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ def repeated_bodies(found: Evidence) -> Mapping[tuple[str, int], str]:
 
 def repeated_steps(found: Evidence) -> list[RepeatedStep]:
     """Return what is told of each step that ran in more than one life, by name."""
-    touched, idempotent = touched_by(found), _idempotent_steps(found)
+    touched, idempotent = touched_by(found), idempotent_steps(found)
     transactional = {
         (seen.write.workflow_id, seen.write.step_id)
         for seen in found.writes
@@ -94,8 +101,8 @@ def touched_by(found: Evidence) -> Mapping[tuple[str, int], Sequence[str]]:
     return {step: list(targets) for step, targets in touched.items()}
 
 
-def _idempotent_steps(found: Evidence) -> set[tuple[str, int]]:
-    """Return the steps all of whose declared effects may happen twice."""
+def idempotent_steps(found: Evidence) -> set[tuple[str, int]]:
+    """Return the steps, by workflow and number, all of whose declared effects may happen twice."""
     declared: defaultdict[tuple[str, int], list[bool]] = defaultdict(list)
     for recorded in found.records:
         record = recorded.record

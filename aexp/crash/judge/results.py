@@ -14,6 +14,7 @@ from aexp.crash.judge.findings import Finding, Sighting, group_findings
 from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.points import Point
 from aexp.crash.judge.repetitions import RepeatedStep
+from aexp.crash.judge.requests import RepeatedRequest, unite
 from aexp.errors import AexpError
 from aexp.model.promise import Anomaly, Verdict
 from aexp.viewer import Timeline
@@ -76,6 +77,7 @@ class PointResult:
     # What breaks no promise.
     notes: Sequence[Anomaly] = ()
     repeated: Sequence[RepeatedStep] = ()
+    requests: Sequence[RepeatedRequest] = ()
 
     @property
     def name(self) -> str:
@@ -206,6 +208,11 @@ class Exploration:
         return sorted(united, key=lambda step: (-step.points, step.name))
 
     @property
+    def repeated_requests(self) -> Sequence[RepeatedRequest]:
+        """What was sent to stubs more often than without a fault at points that were verified."""
+        return unite([request for result in self.verified for request in result.requests])
+
+    @property
     def findings(self) -> Sequence[Finding]:
         """What was found, grouped by cause: broken promises first, then what is only told."""
         alone = PointResult(None, self.baseline.verdicts, notes=self.baseline.notes)
@@ -276,6 +283,7 @@ class Exploration:
             "duplicates": _total(self.verified),
             "restarted": sum(result.restarted for result in self.verified),
             "repeated_steps": [step.as_json() for step in self.repeated_steps],
+            "repeated_requests": [each.as_json() for each in self.repeated_requests],
             "interrupted": self.interrupted,
             "failure": None if self.failure is None else str(self.failure),
             "baseline_s": round(self.baseline.seconds, 3),

@@ -10,7 +10,7 @@ from typing import Any
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence, TableContent
 from aexp.crash.judge.repetitions import repeated_bodies
-from aexp.engine.recorder.records import StepBegan, StepEnded
+from aexp.crash.judge.spans import body_spans
 from aexp.model.promise import SAMPLE, Anomaly
 
 __all__ = ["same_rows", "unsteady_tables"]
@@ -128,7 +128,7 @@ def _wrote_twice(comparison: BaselineComparison, table: str) -> list[str]:
     ]
     if not times:
         return []
-    spans = _spans(found)
+    spans = body_spans(found)
     return sorted(
         {
             step
@@ -137,10 +137,7 @@ def _wrote_twice(comparison: BaselineComparison, table: str) -> list[str]:
                 {
                     life
                     for life, at in times
-                    if any(
-                        span_life == life and began <= at <= ended
-                        for span_life, began, ended in spans.get((workflow_id, step_id), ())
-                    )
+                    if any(span.covers(life, at) for span in spans.get((workflow_id, step_id), ()))
                 }
             )
             > 1
@@ -153,21 +150,3 @@ def _writes_to(write: str, schema: str, name: str) -> bool:
         len(words) > 1 and words[1] in {name, f"{schema}.{name}"}
         for words in (part.split() for part in write.split(" + "))
     )
-
-
-def _spans(found: Evidence) -> Mapping[tuple[str, int], list[tuple[int, float, float]]]:
-    """Return, by step, the life, begin and end of each of its bodies; without an end that was seen
-    it goes on for ever.
-    """
-    spans: dict[tuple[str, int], list[tuple[int, float, float]]] = {}
-    for recorded in sorted(found.records, key=lambda recorded: recorded.record.at):
-        record = recorded.record
-        if record.step_id is None:
-            continue
-        of_step = spans.setdefault((record.workflow_id, record.step_id), [])
-        if isinstance(record, StepBegan):
-            of_step.append((recorded.life, record.at, float("inf")))
-        elif isinstance(record, StepEnded) and of_step:
-            life, began, _ = of_step[-1]
-            of_step[-1] = (life, began, record.at)
-    return spans

@@ -23,6 +23,7 @@ from aexp.crash.judge.declared import effects_once, steps_once
 from aexp.crash.judge.endings import none_left, old_owner, run_ends, same_result, stranded_told
 from aexp.crash.judge.published import same_events, same_streams
 from aexp.crash.judge.repetitions import effects_in_steps
+from aexp.crash.judge.requests import requests_once
 from aexp.crash.judge.rows import same_rows
 from aexp.model.promise import Promise, Verdict, judge
 
@@ -43,6 +44,11 @@ PROMISES: Sequence[Promise[BaselineComparison]] = (
     Promise("same_rows", "tables end with the rows of a run without a fault", same_rows),
     Promise("effects_in_steps", "a workflow's body has no effect of its own", effects_in_steps),
     Promise("effects_once", "an effect that is declared happens once for its key", effects_once),
+    Promise(
+        "requests_once",
+        "a request that changes something is sent once, or again with the same Idempotency-Key",
+        requests_once,
+    ),
     Promise("steps_once", "a step that must run once does", steps_once),
     Promise("checkpoints_kept", "a durable checkpoint is written once and stays", checkpoints_kept),
     Promise("survived", "what is durable is still there when PostgreSQL is back", survived),

@@ -92,8 +92,8 @@ def caller(means: Collection[str]) -> str:
             continue
         if name in means:
             return "means"
-        if name in _CALLERS:
-            break  # It called the body.
+        if name in _CALLERS or name in _RUNNERS:
+            break  # It called the body, or runs what the body has started.
         kind = _kind(frame.f_code.co_filename)
         if kind in {"own", "library"}:
             whose = kind

@@ -76,9 +76,13 @@
     const kinds = found.kinds.map(({ kind, ...figures }) => [kind, figures]);
     const steps = found.repeated_steps.map(({ name, most, touched, ...step }) =>
       [name, { ...step, processes: most, touches: touched.join(', ') }]);
+    const requests = found.repeated_requests.map(({ stub, request, ...figures }) =>
+      [`${stub} ${request}`, figures]);
     return [
       steps.length ? el('section', {}, el('h2', {}, 'Steps that ran more than once'),
         table('steps that ran more than once', steps)) : null,
+      requests.length ? el('section', {}, el('h2', {}, 'Requests sent more often than without a fault'),
+        table('requests sent more often than without a fault', requests)) : null,
       el('section', {}, el('h2', {}, 'By kind of write'), table('kinds of write', kinds))];
   }
 

@@ -18,11 +18,11 @@ STABLE = {
     "result_differs": "AX013", "event_differs": "AX014", "stream_differs": "AX015",
     "stream_repeated": "AX016", "rows_repeated": "AX020", "rows_missing": "AX021",
     "rows_differ": "AX022", "effect_repeated": "AX023", "effect_in_body": "AX024",
-    "child_started_twice": "AX030", "child_missing": "AX031",
+    "request_repeated": "AX025", "child_started_twice": "AX030", "child_missing": "AX031",
     "workflow_left": "AX032", "body_repeated": "AX040", "checkpoint_lost": "AX041",
     "checkpoint_repeated": "AX042", "lost_by_server": "AX043", "old_owner_wrote": "AX044",
     "stranded_untold": "AX045", "": "AX050", "depends_on_step": "AX090",
-    "ran_twice_outside": "AX091", "unsteady": "AX092",
+    "ran_twice_outside": "AX091", "unsteady": "AX092", "no_route": "AX093",
 }  # fmt: skip
 
 
