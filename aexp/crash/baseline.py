@@ -116,7 +116,7 @@ def _replayed(scenario: Scenario[Any], experiment: Experiment) -> ReplayedRun | 
     if found is None:
         return None
     outcome = outcome_of(scenario, found.status, found.outcome)
-    return ReplayedRun(found.ended, outcome, found.events, found.standstill)
+    return ReplayedRun(found.ended, outcome, found.events, found.standstill, found.entries)
 
 
 def _check(experiment: Experiment) -> None:

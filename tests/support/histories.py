@@ -156,9 +156,9 @@ def declared(step: int, name: str, *, life: int = 0, idempotent: bool = False) -
                      idempotent=idempotent, site=None)  # fmt: skip
 
 
-def wrote(name: str, *, life: int, at: float) -> Seen:
+def wrote(name: str, *, life: int, at: float, workflow: str | None = None) -> Seen:
     """A write that became durable."""
-    return Seen(Write(name=name, key=name, ordinal=1, workflow_id=None, step_id=None,
+    return Seen(Write(name=name, key=name, ordinal=1, workflow_id=workflow, step_id=None,
                       bookkeeping=False), life, at)  # fmt: skip
 
 

@@ -23,12 +23,18 @@ from aexp.audit.reader import read_ending
 from aexp.crash.experiment.faults import Watch
 from aexp.crash.experiment.outside import raise_if_outside
 from aexp.crash.experiment.private_server import PrivateServer
-from aexp.crash.experiment.reader import TRANSACTIONS, gather_evidence, read_events, read_steps
+from aexp.crash.experiment.reader import (
+    TRANSACTIONS,
+    gather_evidence,
+    read_entries,
+    read_events,
+    read_steps,
+)
 from aexp.crash.experiment.takeovers import TakeoverSequence
 from aexp.crash.experiment.user_databases import UserDatabase, copy_all
 from aexp.crash.experiment.worker_sequence import ExperimentSetup, Terms, WorkerSequence
 from aexp.crash.http.stub import HttpStub, serve_all
-from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage
+from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage, StreamEntry
 from aexp.crash.judge.points import ZOMBIE_SIDES, Fault, Point, Restart
 from aexp.crash.judge.values import StoredValue
 from aexp.crash.proxy.server import open_proxy
@@ -46,8 +52,9 @@ __all__ = ["Experiment", "Laboratory", "Replayed", "void_reason"]
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What the run came to when its root ran again from its own checkpoints; ``events`` are what
-    it then published. ``standstill`` is why nothing of it could move any more.
+    """What the run came to when its root ran again from its own checkpoints; ``events`` and
+    ``entries`` are what it has then published. ``standstill`` is why nothing of it could move any
+    more.
     """
 
     ended: bool
@@ -55,6 +62,7 @@ class Replayed:
     status: str
     outcome: Any
     events: Mapping[str, StoredValue]
+    entries: Sequence[StreamEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +231,11 @@ class Laboratory:
                 for event in await read_events(setup.connection)
                 if event.workflow_id == setup.run.run_id
             },
+            entries=[
+                entry
+                for entry in await read_entries(setup.connection)
+                if entry.workflow_id == setup.run.run_id
+            ],
         )
 
     @asynccontextmanager

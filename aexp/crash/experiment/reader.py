@@ -95,7 +95,7 @@ async def gather_evidence(
         take_over=take_over,
         run_id=run.run_id,
         events=await read_events(connection),
-        entries=await _read_entries(connection),
+        entries=await read_entries(connection),
         tables=await _read_all_tables(connection, databases or {}, ignored_tables),
         writes=writes,
         requests=requests,
@@ -141,7 +141,8 @@ async def read_events(connection: Connection) -> list[EventRecord]:
     ]
 
 
-async def _read_entries(connection: Connection) -> list[StreamEntry]:
+async def read_entries(connection: Connection) -> list[StreamEntry]:
+    """Read all entries of streams, in order."""
     return [
         StreamEntry(**_with_stored(row, "value"))
         for row in await published.list_entries(connection, _MOST_BYTES)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from aexp.crash.judge.checkpoints import remembered
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Checkpoint, Evidence
 from aexp.engine.recorder.records import StepBegan, StepCall
@@ -39,7 +40,7 @@ def same_call(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     anomalies: dict[str, list[Anomaly]] = defaultdict(list)
     durable = {
         (point.workflow_id, point.step_id): point
-        for point in sorted(found.checkpoints, key=lambda point: -point.at)
+        for point in sorted(remembered(found), key=lambda point: -point.at)
     }
     for (workflow_id, step_id), calls in _calls(found).items():
         checkpoint = durable.get((workflow_id, step_id))

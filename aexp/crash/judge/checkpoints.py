@@ -9,9 +9,20 @@ from typing import Any
 
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Body, Checkpoint, Evidence
+from aexp.engine.tables.names import OPERATION_OUTPUTS, WORKFLOW_STATUS
 from aexp.model.promise import SAMPLE, Anomaly, Verdict
 
-__all__ = ["checkpoints_kept", "in_flight", "never_again", "survived", "without_doubted"]
+__all__ = [
+    "checkpoints_kept",
+    "in_flight",
+    "never_again",
+    "remembered",
+    "survived",
+    "without_doubted",
+]
+
+_DELETED_STEPS, _DELETED = f"delete {OPERATION_OUTPUTS}", f"delete {WORKFLOW_STATUS}"
+_ENQUEUED = f"update {WORKFLOW_STATUS} ENQUEUED"
 
 
 def checkpoints_kept(comparison: BaselineComparison) -> Sequence[Anomaly]:
@@ -19,7 +30,7 @@ def checkpoints_kept(comparison: BaselineComparison) -> Sequence[Anomaly]:
     found = comparison.found
     standing = {(step.workflow_id, step.step_id) for step in found.steps}
     durable: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-    for checkpoint in found.checkpoints:
+    for checkpoint in remembered(found):
         durable[checkpoint.workflow_id, checkpoint.step_id].append(checkpoint.life + 1)
     anomalies = []
     if gone := [_step(key) for key in sorted(durable) if key not in standing]:
@@ -40,6 +51,27 @@ def checkpoints_kept(comparison: BaselineComparison) -> Sequence[Anomaly]:
             )
         )
     return anomalies
+
+
+def remembered(found: Evidence) -> Sequence[Checkpoint]:
+    """Return the checkpoints that became durable, without those that DBOS was asked to forget: by
+    ``DBOS.rewind_workflow``, and by ``DBOS.delete_workflow``.
+    """
+    rewound: defaultdict[str | None, list[float]] = defaultdict(list)
+    for seen in found.writes:
+        if _DELETED_STEPS in seen.write.name and _ENQUEUED in seen.write.name:
+            rewound[seen.write.workflow_id].append(seen.at)
+    known = {row.workflow_id for row in found.workflows}
+    if any(_DELETED in seen.write.name for seen in found.writes):
+        gone = {point.workflow_id for point in found.checkpoints} - known
+    else:
+        gone = set()
+    return [
+        point
+        for point in found.checkpoints
+        if point.workflow_id not in gone
+        and not any(point.at <= at for at in rewound.get(point.workflow_id, ()))
+    ]
 
 
 def survived(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
@@ -73,7 +105,7 @@ def never_again(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     unknown = in_flight(found)
     first = {
         (point.workflow_id, point.step_id): point
-        for point in sorted(found.checkpoints, key=lambda point: -point.at)
+        for point in sorted(remembered(found), key=lambda point: -point.at)
     }
     rows = [
         {

@@ -220,6 +220,14 @@ CODES: Sequence[Code] = (
         " status 404 if that is the answer.",
         told=True,
     ),
+    Code(
+        "AX094", "rows_not_judged", "rows that are not judged",
+        "A table ends with other rows than without a fault, and nobody can tell whether that is"
+        " right: a step that the rows may follow from returned something else, or the workflow took"
+        " another way. Look at it; where it should not be, have the step return the same for the"
+        " same arguments, or promise of the rows in a Scenario what always holds.",
+        told=True,
+    ),
 )  # fmt: skip
 
 _PREFACE = (

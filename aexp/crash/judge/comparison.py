@@ -7,21 +7,26 @@ and is compared with nothing.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Any
 
-from aexp.crash.judge.evidence import Evidence, StepRecord
+from aexp.crash.judge.evidence import Evidence, StepRecord, StreamEntry
 from aexp.crash.judge.identity import (
     Place,
+    ReadPlace,
     StepPlace,
+    answers_by_place,
+    number_steps,
     place_workflows,
     step_paths,
     steps_by_place,
 )
 from aexp.crash.judge.values import Path, StoredValue, Unsteady, differences, find_unsteady
+from aexp.engine.recorder.records import StepCall
 
 __all__ = ["BaselineComparison", "FaultFreeRuns", "ReplayedRun", "RunOutcome"]
 
@@ -52,6 +57,7 @@ class ReplayedRun:
     outcome: RunOutcome
     events: Mapping[str, StoredValue]
     standstill: str | None = None
+    entries: Sequence[StreamEntry] = ()
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,19 @@ class FaultFreeRuns:
         return found
 
     @cached_property
-    def paths(self) -> Sequence[Mapping[Place, Sequence[tuple[int, str]]]]:
+    def answers(self) -> Sequence[Mapping[ReadPlace, Sequence[StoredValue]]]:
+        """What the workflows of each run read by DBOS."""
+        return [answers_by_place(*pair) for pair in zip(self.runs, self.places, strict=True)]
+
+    @cached_property
+    def paths(self) -> Sequence[Mapping[Place, Sequence[str]]]:
         """The steps that each workflow of each run took."""
         return [step_paths(list(steps)) for steps in self.steps]
+
+    @cached_property
+    def arguments(self) -> Sequence[Mapping[StepPlace, frozenset[str]]]:
+        """The digests of what the steps of each run were asked with."""
+        return [_arguments(run, places) for run, places in zip(self.runs, self.places, strict=True)]
 
     def unsteady_between(self, values: Iterable[StoredValue | None]) -> Unsteady | None:
         """Return what is unsteady of a value that each run has; None when one of them has none."""
@@ -154,7 +170,7 @@ class BaselineComparison:
     @cached_property
     def changed_steps(self) -> Sequence[StepPlace]:
         """The steps that returned what they returned in no run without a fault, beyond what is
-        unsteady of them, the earliest first.
+        unsteady of them, the earliest first; then what was read by DBOS and is otherwise.
         """
         changed = []
         for place, step in self.steps.items():
@@ -165,13 +181,79 @@ class BaselineComparison:
                 for one in known
             ):
                 changed.append(place)
-        return sorted(changed, key=lambda place: (place.place != "~", place))
+        reads = [
+            StepPlace(place, 0, name)
+            for (place, name), found in answers_by_place(self.found, self.places).items()
+            if _answered_otherwise(
+                found, [run[place, name] for run in self.baseline.answers if (place, name) in run]
+            )
+        ]
+        return [
+            *sorted(changed, key=lambda step: (step.place != "~", step)),
+            *sorted(reads),
+        ]
 
     @property
     def cause_of_change(self) -> StepPlace | None:
-        """The step on which the outcome may depend: one that returned something else, or one that
-        does so without any fault; None when all returned the same.
+        """The step on which what the workflows' bodies made may depend: one that returned something
+        else, or one that does so without any fault; None when all returned the same.
         """
         if self.changed_steps:
             return self.changed_steps[0]
         return min(self.baseline.unsteady_steps, default=None)
+
+    @cached_property
+    def cause_of_effects(self) -> StepPlace | None:
+        """The step on which what other steps did may depend.
+
+        One that returns something else in each run cannot be it unless that is to be seen: a step
+        was asked with arguments that no run without a fault has.
+        """
+        if self.changed_steps or self._asked_otherwise:
+            return self.cause_of_change
+        return None
+
+    @property
+    def may_act_otherwise(self) -> bool:
+        """Whether steps may have done something else than without a fault, and be right."""
+        return not self.same_path or self.cause_of_effects is not None
+
+    @cached_property
+    def _asked_otherwise(self) -> bool:
+        found = _arguments(self.found, self.places)
+        known = self.baseline.arguments
+        if not all(known) or not found:
+            return True  # Nobody noted them.
+        return any(
+            digests.isdisjoint(frozenset().union(*(run.get(step, frozenset()) for run in known)))
+            for step, digests in found.items()
+            if any(step in run for run in known)
+        )
+
+
+def _arguments(run: Evidence, places: Mapping[str, Place]) -> Mapping[StepPlace, frozenset[str]]:
+    numbers = number_steps(run)
+    digests: defaultdict[StepPlace, set[str]] = defaultdict(set)
+    for recorded in run.records:
+        call = recorded.record
+        if not isinstance(call, StepCall) or call.step_id is None:
+            continue
+        number = numbers.get((call.workflow_id, call.step_id))
+        if number is not None and call.workflow_id in places:
+            digests[StepPlace(places[call.workflow_id], number, call.name)].add(call.digest)
+    return {step: frozenset(found) for step, found in digests.items()}
+
+
+def _answered_otherwise(
+    found: Sequence[StoredValue], known: Sequence[Sequence[StoredValue]]
+) -> bool:
+    """Return whether one of the answers is like none that any run without a fault was given."""
+    if not known:
+        return False
+    unsteady = find_unsteady(
+        one[-1].differences(other[-1]) for one, other in combinations(known, 2)
+    )
+    return any(
+        all(unsteady.beyond(answer.differences(other)) for answers in known for other in answers)
+        for answer in found
+    )

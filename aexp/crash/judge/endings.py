@@ -199,7 +199,7 @@ def describe_paths(paths: Sequence[Path]) -> str:
 
 def describe_step(step: StepPlace) -> str:
     """Name a step for people."""
-    return f"step {step.step_id} `{step.name}`"
+    return f"step `{step.name}`"
 
 
 def _workflow(row: WorkflowRecord) -> Mapping[str, Any]:

@@ -2,7 +2,8 @@
 
 The id of a run is its own in each experiment, that of a child may come from a step, which makes
 another each time. A workflow is therefore known by its place: the root, or the step of its parent
-that started it.
+that started it. A workflow that polls waits as often as time has it, in each run: what it waits for
+and reads by DBOS itself is no step of its path, and not counted.
 """
 
 from __future__ import annotations
@@ -11,13 +12,36 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from aexp.crash.judge.evidence import Evidence, StepRecord, WorkflowRecord
+from aexp.crash.judge.values import StoredValue
 
-__all__ = ["Place", "StepPlace", "is_tick", "place_workflows", "step_paths", "steps_by_place"]
+__all__ = [
+    "Place",
+    "ReadPlace",
+    "StepPlace",
+    "answers_by_place",
+    "is_tick",
+    "number_steps",
+    "place_workflows",
+    "step_paths",
+    "steps_by_place",
+]
 
 # A workflow's place: "~" for the root, "~:3" for what its third step started.
 Place = str
+# What a workflow reads by DBOS: the workflow's place, and the name of the read.
+ReadPlace: TypeAlias = tuple[Place, str]
+_SLEEP = "DBOS.sleep"
+# As DBOS 3.4 names them in dbos.operation_outputs.
+_READS = frozenset(
+    {
+        _SLEEP, "DBOS.getEvent", "DBOS.getSchedule", "DBOS.getStatus", "DBOS.get_events",
+        "DBOS.listQueuedWorkflows", "DBOS.listSchedules", "DBOS.listWorkflowSteps",
+        "DBOS.listWorkflows", "DBOS.readStream", "DBOS.readStreamOffset", "DBOS.recv",
+    }
+)  # fmt: skip
 _ROOT = "~"
 # As DBOS names what a schedule starts (3.4, _scheduler.py).
 _TICK = re.compile(r"sched-.+-\d{4}-\d\d-\d\dT\d\d:\d\d.*")
@@ -25,16 +49,29 @@ _TICK = re.compile(r"sched-.+-\d{4}-\d\d-\d\dT\d\d:\d\d.*")
 
 @dataclass(frozen=True, slots=True, order=True)
 class StepPlace:
-    """A step of the workflow at ``place``."""
+    """The ``number``-th step of the workflow at ``place``, beside what that reads; a read has the
+    number 0.
+    """
 
     place: Place
-    step_id: int
+    number: int
     name: str
 
 
 def is_tick(workflow: WorkflowRecord) -> bool:
     """Return whether a schedule started it: no two runs are of the same time."""
     return _TICK.fullmatch(workflow.workflow_id) is not None
+
+
+def number_steps(evidence: Evidence) -> Mapping[tuple[str, int], int]:
+    """Return the numbers of the steps on the paths of their workflows, by workflow and step id."""
+    counts: Counter[str] = Counter()
+    numbers = {}
+    for step in sorted(evidence.steps, key=lambda step: step.step_id):
+        if step.name not in _READS:
+            counts[step.workflow_id] += 1
+            numbers[step.workflow_id, step.step_id] = counts[step.workflow_id]
+    return numbers
 
 
 def place_workflows(evidence: Evidence) -> Mapping[str, Place]:
@@ -44,6 +81,7 @@ def place_workflows(evidence: Evidence) -> Mapping[str, Place]:
     among its like in the order of the evidence.
     """
     started_by = {step.child_id: step for step in evidence.steps if step.child_id is not None}
+    numbers = number_steps(evidence)
     places: dict[str, Place] = {evidence.run_id: _ROOT}
 
     def place(workflow_id: str) -> Place | None:
@@ -54,29 +92,43 @@ def place_workflows(evidence: Evidence) -> Mapping[str, Place]:
             return None
         parent = place(step.workflow_id)
         if parent is not None:
-            places[workflow_id] = f"{parent}:{step.step_id}"
+            number = numbers.get((step.workflow_id, step.step_id), step.step_id)
+            places[workflow_id] = f"{parent}:{number}"
         return places.get(workflow_id)
 
-    numbers: Counter[str] = Counter()
+    alike: Counter[str] = Counter()
     for workflow in evidence.workflows:
         if place(workflow.workflow_id) is None:
-            numbers[workflow.name] += 1
-            places[workflow.workflow_id] = f"{workflow.name}#{numbers[workflow.name]}"
+            alike[workflow.name] += 1
+            places[workflow.workflow_id] = f"{workflow.name}#{alike[workflow.name]}"
     return places
 
 
 def steps_by_place(evidence: Evidence, places: Mapping[str, Place]) -> dict[StepPlace, StepRecord]:
-    """Return the checkpoints of all workflows that have a place."""
+    """Return the checkpoints on the paths of all workflows that have a place."""
+    numbers = number_steps(evidence)
     return {
-        StepPlace(places[step.workflow_id], step.step_id, step.name): step
+        StepPlace(places[step.workflow_id], number, step.name): step
         for step in evidence.steps
         if step.workflow_id in places
+        and (number := numbers.get((step.workflow_id, step.step_id))) is not None
     }
 
 
-def step_paths(steps: Sequence[StepPlace]) -> Mapping[Place, Sequence[tuple[int, str]]]:
-    """Return, by place, the numbers and names of the steps of a workflow, in order."""
-    paths: defaultdict[Place, list[tuple[int, str]]] = defaultdict(list)
+def answers_by_place(
+    evidence: Evidence, places: Mapping[str, Place]
+) -> Mapping[ReadPlace, Sequence[StoredValue]]:
+    """Return what each workflow was answered when it read by DBOS, in order."""
+    answers: defaultdict[ReadPlace, list[StoredValue]] = defaultdict(list)
+    for step in sorted(evidence.steps, key=lambda step: step.step_id):
+        if step.workflow_id in places and step.name in _READS - {_SLEEP}:
+            answers[places[step.workflow_id], step.name].append(step.outcome)
+    return answers
+
+
+def step_paths(steps: Sequence[StepPlace]) -> Mapping[Place, Sequence[str]]:
+    """Return, by place, the names of the steps of a workflow, in order."""
+    paths: defaultdict[Place, list[str]] = defaultdict(list)
     for step in sorted(steps):
-        paths[step.place].append((step.step_id, step.name))
+        paths[step.place].append(step.name)
     return paths

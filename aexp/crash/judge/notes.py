@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from aexp.crash.judge.calls import same_call
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.endings import describe_paths, describe_step, shorten
 from aexp.crash.judge.repetitions import repeated_bodies, touched_by
+from aexp.crash.judge.rows import unjudged_rows
 from aexp.model.promise import Anomaly
 
 __all__ = ["describe_point"]
 
 
 def describe_point(comparison: BaselineComparison) -> list[Anomaly]:
-    """Say on which step the outcome depends, and which step that ran twice touched what."""
-    return [*_depends(comparison), *_ran_twice(comparison)]
+    """Say on which step the outcome depends, which rows are not judged, and which step that ran
+    twice touched what.
+    """
+    return [*_depends(comparison), *unjudged_rows(comparison), *_ran_twice(comparison)]
 
 
 def _depends(comparison: BaselineComparison) -> list[Anomaly]:
     baseline, step = comparison.baseline, comparison.cause_of_change
     if step is None or comparison.outcome.status != baseline.outcome.status:
         return []
+    if same_call(comparison):
+        return []  # What a step returned was handed to another call: that is the cause.
     differing = baseline.unsteady_result.beyond(comparison.outcome.differences(baseline.outcome))
     if not differing or baseline.unsteady_result.is_whole:
         return []
@@ -27,10 +33,12 @@ def _depends(comparison: BaselineComparison) -> list[Anomaly]:
         "result": shorten(comparison.outcome.value),
         "without_a_fault": shorten(baseline.outcome.value),
     }
+    told = f"depends on {describe_step(step)}, which returned something else the second time"
+    if not comparison.changed_steps:
+        told = f"may depend on {describe_step(step)}, which returns something else in each run"
     return [
         Anomaly(
-            f"the outcome depends on {describe_step(step)}, which returned something else the"
-            f" second time{describe_paths(differing)}",
+            f"the outcome {told}{describe_paths(differing)}",
             [row],
             kind="depends_on_step",
             cause=step.name,

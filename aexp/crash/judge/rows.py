@@ -13,7 +13,7 @@ from aexp.crash.judge.repetitions import repeated_bodies
 from aexp.crash.judge.spans import body_spans
 from aexp.model.promise import SAMPLE, Anomaly
 
-__all__ = ["same_rows", "unsteady_tables"]
+__all__ = ["same_rows", "unjudged_rows", "unsteady_tables"]
 
 
 def same_rows(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
@@ -38,6 +38,31 @@ def same_rows(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
                 anomalies.append(Anomaly(what, kind="rows_differ", cause=table))
             continue
         anomalies += _compare(comparison, table, given, content)
+    return anomalies[:SAMPLE]
+
+
+def unjudged_rows(comparison: BaselineComparison) -> Sequence[Anomaly]:
+    """Tell of tables that end with other rows, where that may be right."""
+    judged = {anomaly.cause for anomaly in same_rows(comparison) or ()}
+    known = [run.tables for run in comparison.baseline.runs]
+    cause = comparison.cause_of_effects
+    why = "the workflows took another way"
+    if cause is not None:
+        why = f"it may depend on step `{cause.name}`, which returned something else"
+    anomalies = []
+    for table, content in sorted(comparison.found.tables.items()):
+        given = [tables[table] for tables in known if table in tables]
+        if table in judged or len(given) < len(known):
+            continue
+        counts = {each.count for each in given}
+        if content.count not in counts and len(counts) == 1:
+            what = f"ends with {content.count}, not {counts.pop()} rows"
+        elif len(counts) == 1 and _more(given, content):
+            what = "ends with other values"
+        else:
+            continue
+        told = f"table {table} {what} as without a fault; that is not judged: {why}"
+        anomalies.append(Anomaly(told, kind="rows_not_judged", cause=table))
     return anomalies[:SAMPLE]
 
 
@@ -66,20 +91,25 @@ def _compare(
     twice = _wrote_twice(comparison, table)
     steps = f"; step `{twice[0]}` ran twice and wrote there each time" if twice else ""
     numbers = {"rows": found.count, "expected": expected}
-    if found.count > expected and (comparison.same_path or twice):
+    if found.count > expected and (twice or _is_comparable(comparison)):
         rows = _more(known, found)
         what = f"table {table} ends with {found.count} rows, {expected} without a fault{steps}"
         return [Anomaly(what, [numbers, *rows], kind="rows_repeated", cause=table)]
-    if found.count < expected and comparison.same_path and comparison.cause_of_change is None:
+    if found.count < expected and not comparison.may_act_otherwise:
         what = f"table {table} ends with {found.count} rows, {expected} without a fault"
         return [Anomaly(what, [numbers], kind="rows_missing", cause=table)]
     if found.count != expected:
         return []
     more = _more(known, found)
-    if not more or not (twice or comparison.cause_of_change is None):
+    if not more or not (twice or comparison.cause_of_effects is None):
         return []
     what = f"table {table} ends with other values than without a fault{steps}"
     return [Anomaly(what, more, kind="rows_differ", cause=table)]
+
+
+def _is_comparable(comparison: BaselineComparison) -> bool:
+    """Return whether there should be no more rows: nothing that was steady has changed."""
+    return comparison.same_path and not comparison.changed_steps
 
 
 def _more(known: Sequence[TableContent], found: TableContent) -> list[Mapping[str, Any]]:

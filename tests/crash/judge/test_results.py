@@ -42,7 +42,7 @@ def test_a_result_that_a_step_explains_is_told_and_not_broken() -> None:
     assert broken(SAME_RESULT, beside) == []
     (note,) = describe_point(beside)
     assert note.kind == "depends_on_step"
-    assert "step 1 `live_price`" in note.summary
+    assert "depends on step `live_price`" in note.summary
 
 
 def test_an_id_that_a_step_makes_is_unsteady_and_left_out() -> None:

@@ -97,3 +97,13 @@ async def wrong_awaiting() -> list[object]:
 async def right_awaiting() -> list[object]:
     handle = await DBOS.start_workflow_async(slow_child)
     return list(await asyncio.gather(DBOS.get_result_async(handle.get_workflow_id()), parts()))
+
+
+@DBOS.workflow()
+async def right_rewinding() -> list[object]:
+    """A child is asked to do all of it again, which is no loss of what it did."""
+    with SetWorkflowID(f"{DBOS.workflow_id}-again"):
+        handle = await DBOS.start_workflow_async(pair_child, "a")
+    first = await handle.get_result(polling_interval_sec=0.05)
+    again = await DBOS.rewind_workflow_async(handle.workflow_id)
+    return [first, await again.get_result(polling_interval_sec=0.05)]

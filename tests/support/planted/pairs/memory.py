@@ -8,7 +8,7 @@ import time
 
 from dbos import DBOS
 
-from tests.support.planted.pairs.steps import fetch, invent, publish
+from tests.support.planted.pairs.steps import ask, fetch, invent, publish
 
 seen = 0
 
@@ -97,7 +97,7 @@ async def right_clock() -> float:
 
 @DBOS.step()
 async def is_ready(look_no: int) -> bool:
-    return random.random() < 0.4 or look_no > 8
+    return look_no > 3 or (look_no > 1 and random.random() < 0.8)
 
 
 @DBOS.workflow()
@@ -132,3 +132,57 @@ def right_sync() -> list[object]:
         DBOS.set_event("done", item)
         done.append(item)
     return list(done)
+
+
+names: list[str] = []
+
+
+@DBOS.step()
+async def collect(name: str) -> str:
+    names.append(name)
+    return name
+
+
+@DBOS.step()
+async def make_table() -> None:
+    await ask("CREATE TABLE IF NOT EXISTS collected (name text PRIMARY KEY)")
+
+
+@DBOS.step()
+async def flush(given: list[str] | None = None) -> None:
+    for name in names if given is None else given:
+        await ask("INSERT INTO collected VALUES (%s) ON CONFLICT DO NOTHING", name)
+
+
+@DBOS.workflow()
+async def call_it_ready() -> None:
+    await DBOS.sleep_async(0.3)
+    await DBOS.set_event_async("ready", value=True)
+
+
+async def poll() -> None:
+    """Ask as often as it takes."""
+    handle = await DBOS.start_workflow_async(call_it_ready)
+    while await DBOS.get_event_async(handle.workflow_id, "ready", 0.05) is None:
+        pass
+
+
+@DBOS.workflow()
+async def wrong_rows_beside_an_id_and_a_poll() -> str:
+    """What one step has gathered in memory another one writes, maybe in the next process."""
+    await make_table()
+    order = await invent()
+    await collect("a")
+    await poll()
+    await flush()
+    return order
+
+
+@DBOS.workflow()
+async def right_rows_beside_an_id_and_a_poll() -> str:
+    await make_table()
+    order = await invent()
+    given = [await collect("a")]
+    await poll()
+    await flush(given)
+    return order
