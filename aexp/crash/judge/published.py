@@ -203,9 +203,7 @@ def _counts(
     if not comparison.may_act_otherwise:
         missing = sorted(known[0].keys() - found.keys())
         if missing and all(entries.keys() == known[0].keys() for entries in known):
-            rows = [
-                {"workflow": e[0], "key": e[1], "step": e[2], "entry": e[3]} for e in missing
-            ]
+            rows = [{"workflow": e[0], "key": e[1], "step": e[2], "entry": e[3]} for e in missing]
             anomalies.append(
                 Anomaly(
                     f"stream {missing[0][1]!r} lacks entries that it has without a fault",
