@@ -34,7 +34,9 @@ def test_a_bare_workflow_runs_with_its_arguments_as_parameters(flows: Cli) -> No
         "nothing_left",
         "checkpointed_once",
     ]
-    assert report["account"] == {"workflows": {"SUCCESS": 1}, "checkpoints": 2}
+    assert report["account"] == {
+        "workflows": {"SUCCESS": 1}, "checkpoints": 2, "steps_that_ran_more_than_once": {}
+    }  # fmt: skip
 
 
 def test_a_bare_workflow_survives_kills_and_is_resumed_from_anywhere(flows: Cli) -> None:

@@ -16,8 +16,6 @@ from aexp.cli.terminal.output import out
 from aexp.cli.terminal.progress import show_progress
 from aexp.database import DatabaseUrl, ensure_schema, locate_database
 from aexp.database.connect import connected
-from aexp.engine.recorder.records import Record, StepBegan
-from aexp.engine.recorder.steps import record_steps
 from aexp.engine.runtime import application_version
 from aexp.environment import announce_url
 from aexp.errors import Interrupted, RunEnded, UsageError
@@ -31,6 +29,7 @@ from aexp.processes.signals import stop_on_signals
 from aexp.processes.supervised import await_supervisor_gone, report_progress
 from aexp.runs.execution import execute, has_ended
 from aexp.runs.kill_plan import KillPlan
+from aexp.runs.recordings import import_recordings
 from aexp.runs.store import begin_run, check_same, find_run, get_run, last_run
 from aexp.runs.supervisor import Supervisor
 from aexp.scenarios import check_target, find_scenario
@@ -153,6 +152,8 @@ async def _work_on(
     """Carry the run out, unless it has ended; what is to be added to its account."""
     bind_process(run_id=begun.run_id, scenario=begun.scenario)
     async with connected(url) as connection:
+        # Of a process that was killed when all had ended, before it could do so itself.
+        await import_recordings(connection, begun.run_id)
         if await has_ended(connection, begun):
             if options.kills or options.crash_after is not None:
                 raise RunEnded(begun.run_id)
@@ -253,12 +254,6 @@ def work(settings: Settings, run_id: str, *, hosted: bool) -> int:
 
     async def main() -> int:
         progress = Progress()
-
-        def count(record: Record) -> None:
-            if isinstance(record, StepBegan):
-                progress.step_began()
-
-        record_steps(count, calls=False)
         async with (
             stop_on_signals(partial(end_at_once, run_id)) as stop,
             anyio.create_task_group() as group,
