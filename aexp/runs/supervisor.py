@@ -1,7 +1,8 @@
 """Runs in child processes that are killed at seeded moments and started again.
 
 A child is ``python -m aexp`` like any other; on its stdout it tells, a JSON object a line, how far
-it has come. The kill is a SIGKILL from outside, at whatever instruction the child then is.
+it has come. The kill is a SIGKILL from outside, at whatever instruction the child then is. Where
+nobody knows how many steps there are, the child is told at which of them it is to kill itself.
 """
 
 from __future__ import annotations
@@ -108,6 +109,9 @@ class Supervisor:
         command = [sys.executable, "-P", "-m", "aexp", "work", self._run.run_id]
         if self._hosted:
             command.append("--hosted")
+        strike = self._plan.next_strike()
+        if strike is not None:
+            command.append(f"--strike={strike}")
         return [*command, *_flags(self._settings)]
 
     async def _record_kill(self, child: _Child) -> bool:
@@ -185,6 +189,9 @@ class _Child:
             except (anyio.EndOfStream, anyio.IncompleteRead):
                 return
             told = json.loads(line)
+            if "kills_itself" in told:
+                self._aimed = True
+                continue
             state = Snapshot(told["done"], told["total"], told["steps"], told["memory"])
             self.memory = state.memory
             on_progress(state)
@@ -240,13 +247,14 @@ class _Child:
 def _flags(settings: Settings) -> Sequence[str]:
     flags = [
         f"--executor-id={settings.executor_id}",
+        f"--home={settings.home}",
         f"--log-format={settings.log_format}",
         f"--log-level={settings.log_level}",
         f"--loop={settings.loop}",
     ]
     if settings.log_format == "auto":
         # Its stderr is a pipe; what it writes ends where ours goes.
-        flags[1] = f"--log-format={'console' if sys.stderr.isatty() else 'json'}"
+        flags[2] = f"--log-format={'console' if sys.stderr.isatty() else 'json'}"
     if settings.debug:
         flags.append("--debug")
     return flags

@@ -26,9 +26,9 @@ from aexp.model.scenario import Scenario, scenario_code
 from aexp.processes.loop import run_on_loop
 from aexp.processes.progress import Progress, Snapshot
 from aexp.processes.signals import stop_on_signals
-from aexp.processes.supervised import await_supervisor_gone, report_progress
+from aexp.processes.supervised import await_supervisor_gone, kill_this_process, report_progress
 from aexp.runs.execution import execute, has_ended
-from aexp.runs.kill_plan import KillPlan
+from aexp.runs.kill_plan import KillPlan, Strike, Striker
 from aexp.runs.recordings import import_recordings
 from aexp.runs.store import begin_run, check_same, find_run, get_run, last_run
 from aexp.runs.supervisor import Supervisor
@@ -247,8 +247,14 @@ async def _supervised(
     return {"kills": {"asked": options.kills, "landed": supervision.landed, "seed": options.seed}}
 
 
-def work(settings: Settings, run_id: str, *, hosted: bool) -> int:
-    """Work on a run for a supervisor, telling it on stdout how far it has come; the exit code."""
+def work(settings: Settings, run_id: str, *, hosted: bool, strike: str | None) -> int:
+    """Work on a run for a supervisor, telling it on stdout how far it has come; the exit code.
+
+    At the ``strike`` the process kills itself.
+    """
+    observe = None
+    if strike is not None:
+        observe = Striker(Strike.parse(strike), partial(kill_this_process, out()))
     url = locate_database(settings, only_known=True)
     known, scenario = load_run(settings, url, run_id)
 
@@ -260,7 +266,9 @@ def work(settings: Settings, run_id: str, *, hosted: bool) -> int:
         ):
             group.start_soon(report_progress, progress, out())
             group.start_soon(await_supervisor_gone, stop, settings.drain_timeout_s)
-            outcome = await execute(known, scenario, settings, url, progress, stop, hosted=hosted)
+            outcome = await execute(
+                known, scenario, settings, url, progress, stop, hosted=hosted, observe=observe
+            )
             group.cancel_scope.cancel()
         return 0 if outcome == "completed" else Interrupted.exit_code
 
