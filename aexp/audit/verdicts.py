@@ -58,7 +58,7 @@ def _unseen(history: History) -> str | None:
     if history.unrecorded:
         pids = ", ".join(map(str, history.unrecorded[:_MOST_PIDS]))
         more = ", …" if len(history.unrecorded) > _MOST_PIDS else ""
-        return f"the steps of process {pids}{more} were not recorded"
+        return f"no recording of process {pids}{more} was read"
     return None if history.bodies else "no step ran"
 
 

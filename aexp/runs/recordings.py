@@ -58,9 +58,10 @@ class Recording:
         except OSError as error:
             log.warning("recording.not_written", path=str(path), error=str(error))
         self._recording = ExitStack()
-        self._recording.enter_context(record_steps(self._note, calls=False))
+        self._recording.enter_context(record_steps(self, calls=False))
 
-    def _note(self, record: Record) -> None:
+    def __call__(self, record: Record) -> None:
+        """Record one thing; never raises for want of room on the disk."""
         if self._writer is not None:
             try:
                 self._writer(record)

@@ -150,11 +150,11 @@ def history(**changes: Any) -> History:
         (history(ran_again=both(completed_ms=1_200)), False, None),
         # What is found in the other processes is broken all the same.
         (history(ran_again=both(completed_ms=1_200), unrecorded=[43]), False, None),
-        (history(unrecorded=[43]), None, "the steps of process 43 were not recorded"),
+        (history(unrecorded=[43]), None, "no recording of process 43 was read"),
         (
             history(unrecorded=range(1, 9)),
             None,
-            "the steps of process 1, 2, 3, 4, 5, … were not recorded",
+            "no recording of process 1, 2, 3, 4, 5, … was read",
         ),
         (history(bodies=0), None, "no step ran"),
     ],
