@@ -95,7 +95,7 @@ class KillPlan:
         left = self.kills - self.landed
         if left <= 0 or self.steps is None:
             return None
-        draw = self._draw("moment")
+        draw = self._draw()
         magnitude = draw.uniform(math.log(SHORTEST_DELAY_S), math.log(LONGEST_DELAY_S))
         evenly = draw.uniform(SHORTEST_DELAY_S, LONGEST_DELAY_S)
         delay_s = draw.choice([math.exp(magnitude), evenly])
@@ -113,12 +113,12 @@ class KillPlan:
         """
         if self.landed >= self.kills or self.steps is not None:
             return None
-        draw = self._draw("strike")
+        draw = self._draw(" strike")
         # Each further body half as likely: a short run is hit, a long one not only at its
         # beginning.
         bodies = next(n for n in count(1) if draw.random() < 0.5 or n == _MOST_UNKNOWN)
         return Strike(bodies, at_end=draw.random() < 0.5)
 
-    def _draw(self, what: str) -> random.Random:
+    def _draw(self, what: str = "") -> random.Random:
         # Anew for each kill, so that none depends on how many draws there were before.
-        return random.Random(f"{self.seed} {self.landed} {what}")  # noqa: S311 - guards nothing
+        return random.Random(f"{self.seed} {self.landed}{what}")  # noqa: S311 - guards nothing
