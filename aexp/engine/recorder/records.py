@@ -53,7 +53,8 @@ class StepBegan(_Noted):
     """The body of a step begins; ``attempt`` counts from 1 in this call of it.
 
     ``transactional``: a datasource commits the step's record with what the body writes.
-    ``arguments`` and ``site`` as in :class:`StepCall`, for people.
+    ``arguments`` and ``site`` as in :class:`StepCall`, for people; where calls are not recorded, a
+    step in a task of its own has no ``site``.
     """
 
     name: str

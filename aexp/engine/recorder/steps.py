@@ -46,6 +46,7 @@ class _Call:
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     step: _Step | None = None
+    site: str | None = None
     transactional: bool = False
     attempts: int = 0
 
@@ -66,8 +67,9 @@ def record_steps(write: _Write, *, calls: bool = True) -> Iterator[None]:
             write(_call(step, args, kwargs))
 
     with ExitStack() as undo:
-        undo.enter_context(tracking_origins())
         if calls:
+            # Each coroutine of the process costs more by it.
+            undo.enter_context(tracking_origins())
             undo.enter_context(record_children(note_call))
         undo.enter_context(replaced(_core, "invoke_step", _noting_step(write, note_call)))
         for datasource, method in (
@@ -93,6 +95,8 @@ def _noting_step(write: _Write, note_call: _NoteCall) -> Callable[..., Any]:
             call = _Call(*_asked(func, args, kwargs))
             func = _noted(func, call, write)
         call.step = (step_ctx.workflow_id, step_ctx.function_id, step_name)
+        # Here the code that calls is a few frames away, in the body many.
+        call.site = call_site()
         note_call(call.step, call.args, call.kwargs)
         outcome = original(dbos, step_ctx, func, args, kwargs, step_name=step_name, **how)
         if inspect.iscoroutine(outcome):
@@ -218,7 +222,7 @@ def _began(call: _Call, step: _Step) -> StepBegan:
         attempt=call.attempts,
         transactional=call.transactional,
         arguments=mask(show_arguments(call.args, call.kwargs)),
-        site=call_site(),
+        site=call.site,
         **_now(),
     )
 
