@@ -82,7 +82,10 @@ class Recording:
         """Record no more."""
         self._recording.close()
         if self._writer is not None:
-            self._writer.close()
+            try:
+                self._writer.close()
+            except OSError as error:
+                self._give_up(self._writer, error)
 
 
 async def import_recordings(connection: Connection, run_id: str) -> None:

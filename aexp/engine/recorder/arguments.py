@@ -32,6 +32,7 @@ _MOST_PARTS = 10_000
 # Of what is only shown.
 _MOST_SHOWN = 6
 _MOST_OF_TEXT = 60
+_SHORTEST = frozenset({bool, float, type(None), UUID})
 # So many are sorted to be shown.
 _FEW = 100
 _PLAIN = (
@@ -62,18 +63,27 @@ def show_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     Runs no code of the user's classes, and never raises.
     """
     try:
-        shown = [
-            *map(_SHORT.repr, args[:_MOST_SHOWN]),
-            *(
-                f"{name}={_SHORT.repr(value)}"
-                for name, value in islice(kwargs.items(), _MOST_SHOWN)
-            ),
-        ]
+        shown = [*map(_shown, args[:_MOST_SHOWN])]
+        if kwargs:
+            few = islice(kwargs.items(), _MOST_SHOWN)
+            shown += [f"{name}={_shown(value)}" for name, value in few]
     except Exception:
         # A class of the user's may bear the name of a built-in one, by which reprlib goes.
         return "(…)"
     more = ["…"] if len(shown) < len(args) + len(kwargs) else []
     return _cut(f"({', '.join([*shown, *more])})")
+
+
+def _shown(value: Any) -> str:
+    kind = type(value)
+    # Most arguments are such, and reprlib takes several times as long.
+    if (
+        (kind is str and len(value) <= _MOST_OF_TEXT)
+        or (kind is int and value.bit_length() <= _FEW)
+        or kind in _SHORTEST
+    ):
+        return repr(value)
+    return _SHORT.repr(value)
 
 
 class _Short(reprlib.Repr):

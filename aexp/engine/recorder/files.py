@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from aexp.engine.recorder.records import Record, format_record, parse_records
+from aexp.engine.recorder.records import Record, StepRecorded, format_record, parse_records
 
 __all__ = ["FileWriter", "reading_records"]
 
@@ -26,22 +26,35 @@ class FileWriter:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._closing = threading.Lock()
         self._closed = False
+        self._waiting = b""
         fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def __call__(self, record: Record) -> None:
-        """Append ``record``, in one write; one that comes after the closing is dropped."""
+        """Append ``record``, in one write; one that comes after the closing is dropped.
+
+        That a step is recorded is written with what comes next: nothing is wrong without it.
+        """
         line = format_record(record)
-        # The number of a descriptor that is closed is soon another file's.
         with self._closing:
-            if not self._closed:
-                os.write(self._descriptor, line)
+            self._waiting += line
+            if not isinstance(record, StepRecorded):
+                self._write()
 
     def close(self) -> None:
         """Close the file, whatever step may still be running."""
         with self._closing:
             if not self._closed:
-                self._closed = True
-                os.close(self._descriptor)
+                try:
+                    self._write()
+                finally:
+                    self._closed = True
+                    os.close(self._descriptor)
+
+    def _write(self) -> None:
+        # The number of a descriptor that is closed is soon another file's.
+        if self._waiting and not self._closed:
+            os.write(self._descriptor, self._waiting)
+        self._waiting = b""
 
 
 @contextmanager
