@@ -22,6 +22,9 @@ RUN pip install --no-deps .
 # By number, so that Kubernetes sees that it is not root.
 USER 10001:10001
 
+# What its processes note of their steps until it is in the database: this user may write nowhere else.
+ENV AEXP_HOME=/tmp/aexp
+
 # Reached from elsewhere, so it does not start without AEXP_API_TOKEN.
 ENV AEXP_LISTEN_HOST=0.0.0.0 AEXP_LISTEN_PORT=8000 AEXP_LOG_FORMAT=json
 EXPOSE 8000

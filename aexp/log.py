@@ -57,8 +57,10 @@ _adopted: dict[str, tuple[Processor, Processor]] = {}
 
 def mask(text: str) -> str:
     """Return ``text``, every password in a URL or a connection string replaced by ``***``."""
-    text = _CREDENTIALS.sub(r"\g<scheme>\g<user>:***@", text)
-    return _PASSWORD_FIELD.sub(r"\g<name>=***", text)
+    # Asked first, which is many times as fast.
+    if "://" in text:
+        text = _CREDENTIALS.sub(r"\g<scheme>\g<user>:***@", text)
+    return _PASSWORD_FIELD.sub(r"\g<name>=***", text) if "=" in text else text
 
 
 def _mask_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -62,9 +62,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("database_url", *URL_VARIABLES),
         description="PostgreSQL URL; without one, the embedded server",
     )
-    home: Path = Field(
-        DEFAULT_HOME, description="folder of the embedded server, below the working folder"
-    )
+    home: Path = Field(DEFAULT_HOME, description="folder of the embedded server and of recordings")
     executor_id: str = Field(
         "local",
         min_length=1,

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from aexp.audit.reader import read_ending, read_history
-from aexp.audit.verdicts import PROMISES
+from aexp.audit.repetitions import repeated_steps
+from aexp.audit.verdicts import judge_history
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.model.promise import Verdict, judge, leave_open
@@ -124,7 +125,7 @@ async def audit_run(
             if scenario.duplicates is not None:
                 duplicates = scenario.duplicates(evidence)
         own = judge(scenario.promises, evidence)
-    verdicts = [*judge(PROMISES, history), *own]
+    verdicts = [*judge_history(history), *own]
     alive = await is_leased(connection, run.run_id)
     if alive and (history.unfinished or not history.workflows):
         # It is not over: what has not happened yet is no anomaly.
@@ -140,6 +141,10 @@ async def audit_run(
             "workflows": dict(history.workflows),
             "checkpoints": history.steps,
             **({"copied_checkpoints": history.copied} if run.forked_from is not None else {}),
+            "steps_that_ran_more_than_once": {
+                name: repeated.as_json()
+                for name, repeated in repeated_steps(history.ran_again).items()
+            },
             **(extra or {}),
         },
         elapsed_s=_elapsed_s(ending.processes, alive=alive),

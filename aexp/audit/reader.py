@@ -1,4 +1,4 @@
-"""Read the history of a run from the tables of DBOS and the ledger."""
+"""Read the history of a run from the tables of DBOS, the ledger and the recordings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import anyio.to_thread
 from dbos import DBOSClient, Serializer
 
 from aexp.audit.history import History
+from aexp.audit.repetitions import RecordedBody
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, psycopg_engine
 from aexp.engine.refusals import error_text
@@ -63,10 +64,12 @@ async def read_history(connection: Connection, run: Run, ending: Ending) -> Hist
         timeout_s=await workflows.overrun_timeout_s(connection, run.run_id),
         unfinished=[dict(row) for row in unfinished],
         bodies=await connection.fetchval(
-            "SELECT count(*) FROM aexp.ledger WHERE run_id = $1", run.run_id
+            "SELECT count(*) FROM aexp.step_bodies WHERE run_id = $1", run.run_id
         ),
         copied=await steps.count_before(connection, run.run_id, run.fork_step or 0),
         repeated=await _repeated(connection, run),
+        ran_again=await _ran_again(connection, run),
+        unrecorded=[process.pid for process in ending.processes if not process.recorded],
     )
 
 
@@ -78,3 +81,29 @@ async def _repeated(connection: Connection, run: Run) -> list[Mapping[str, Any]]
         SAMPLE,
     )
     return [dict(row) for row in rows]
+
+
+# A run that has another process after one had completed it was made to run once more.
+_RAN_AGAIN = """
+    SELECT process_no, pid, workflow_id, step_id, name, attempt, transactional, arguments, site,
+        (extract(epoch FROM began_at) * 1000)::float8 AS began_ms,
+        (extract(epoch FROM recorded_at) * 1000)::float8 AS recorded_ms,
+        (SELECT count(*) FROM aexp.processes AS earlier WHERE earlier.run_id = $1
+            AND earlier.ended = 'completed' AND earlier.ended_at <= processes.started_at) AS era
+    FROM aexp.step_bodies JOIN aexp.processes USING (run_id, process_no)
+    WHERE run_id = $1 AND (workflow_id, step_id) IN (
+        SELECT workflow_id, step_id FROM aexp.step_bodies WHERE run_id = $1
+        GROUP BY workflow_id, step_id HAVING count(*) FILTER (WHERE attempt = 1) > 1
+    )
+"""
+
+
+async def _ran_again(connection: Connection, run: Run) -> list[RecordedBody]:
+    rows = await connection.fetch(_RAN_AGAIN, run.run_id)
+    completed = await steps.completion_times(
+        connection, [(row["workflow_id"], row["step_id"]) for row in rows]
+    )
+    return [
+        RecordedBody(**dict(row), completed_ms=completed.get((row["workflow_id"], row["step_id"])))
+        for row in rows
+    ]

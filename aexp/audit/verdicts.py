@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from aexp.audit.history import History
+from aexp.audit.repetitions import began_again
 from aexp.engine.statuses import DEAD_LETTERED, ENDS
-from aexp.model.promise import Anomaly, Promise
+from aexp.model.promise import SAMPLE, Anomaly, Promise, Verdict, judge
 
-__all__ = ["PROMISES"]
+__all__ = ["PROMISES", "judge_history"]
+
+_MOST_PIDS = 5
 
 
 def _ends(history: History) -> Sequence[Anomaly]:
@@ -42,12 +46,20 @@ def _nothing_left(history: History) -> Sequence[Anomaly] | None:
 
 
 def _never_again(history: History) -> Sequence[Anomaly] | None:
-    # Only the ledger sees bodies begin, and not every workflow writes it.
-    if not history.bodies:
-        return None
-    if not history.repeated:
-        return ()
-    return [Anomaly("step bodies began although their checkpoint was durable", history.repeated)]
+    # The ledger has asked for the checkpoint when the body began, where a workflow writes it.
+    rows = [*history.repeated, *began_again(history.ran_again)]
+    if rows:
+        return [Anomaly("step bodies began although their checkpoint was durable", rows[:SAMPLE])]
+    return None if _unseen(history) else ()
+
+
+def _unseen(history: History) -> str | None:
+    """Say why nobody knows that no step ran again; None when it is known."""
+    if history.unrecorded:
+        pids = ", ".join(map(str, history.unrecorded[:_MOST_PIDS]))
+        more = ", …" if len(history.unrecorded) > _MOST_PIDS else ""
+        return f"no recording of process {pids}{more} was read"
+    return None if history.bodies else "no step ran"
 
 
 PROMISES: Sequence[Promise[History]] = (
@@ -59,3 +71,15 @@ PROMISES: Sequence[Promise[History]] = (
         _never_again,
     ),
 )
+
+
+def judge_history(history: History) -> list[Verdict]:
+    """Judge what every workflow must keep; a verdict that is left open says why, where that is
+    known.
+    """
+    return [
+        replace(verdict, reason=_unseen(history))
+        if verdict.name == "checkpointed_once" and verdict.held is None
+        else verdict
+        for verdict in judge(PROMISES, history)
+    ]

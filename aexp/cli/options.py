@@ -36,7 +36,7 @@ _OPTIONS = (
         # Whose it is, and why that is refused, is told later.
         type=click.Path(file_okay=False, readable=False, path_type=Path),
         metavar="FOLDER",
-        help="Folder of the embedded server (.aexp).",
+        help="Folder of the embedded server and of recordings (.aexp).",
     ),
     click.option("--executor-id", metavar="ID", help="Name of this executor (local)."),
     click.option("--loop", type=click.Choice(["uvloop", "asyncio"]), help="Event loop (uvloop)."),

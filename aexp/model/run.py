@@ -42,7 +42,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """A process that worked on a run. ``ended`` is None while it lives, or vanished unseen."""
+    """A process that worked on a run. ``ended`` is None while it lives, or vanished unseen;
+    ``recorded``: it is known which bodies of steps ran in it.
+    """
 
     process_no: int
     pid: int
@@ -51,6 +53,7 @@ class ProcessRecord:
     ended_at: datetime | None
     ended: str | None
     memory: Mapping[str, Any] | None
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection
 from aexp.database.retry import is_connection_error
 from aexp.durable.schedules import Schedule, apply_schedules, retire
+from aexp.engine.recorder.records import Record, StepBegan
 from aexp.engine.registry import UNFINISHED, bind, enqueue
 from aexp.engine.runtime import ROOT_QUEUE, Queue, Runtime, open_runtime, poll_rarely, remove_queues
 from aexp.engine.statuses import UNBEGUN
@@ -33,6 +34,7 @@ from aexp.processes.progress import Progress
 from aexp.processes.signals import Stop
 from aexp.runs.forks import fork_root
 from aexp.runs.leases import has_others, lease_holders, lease_run, session_name, try_lead
+from aexp.runs.recordings import Recording, import_recordings
 from aexp.runs.standstill import StandstillWatch
 from aexp.runs.store import get_run, record_end, record_start
 from aexp.settings import Settings
@@ -59,6 +61,8 @@ async def execute(
     crash_after: int | None = None,
     hosted: bool = False,
     deadline: float | None = None,
+    recorded: bool = True,
+    observe: Callable[[Record], None] | None = None,
 ) -> Outcome:
     """Work on ``run`` until all its workflows have ended, or until ``stop`` is asked for.
 
@@ -70,7 +74,8 @@ async def execute(
     before that.
 
     A ``hosted`` run is worked on for a host: executors that are away are waited for, and nothing is
-    done once nobody hosts it any more.
+    done once nobody hosts it any more. Steps are ``recorded``, unless the caller does it, and
+    ``observe`` is told each of their bodies' begins and ends.
     """
     bind_process(run_id=run.run_id, scenario=run.scenario, executor_id=settings.executor_id)
     async with lease_run(url, run.run_id, settings.executor_id) as connection:
@@ -79,8 +84,7 @@ async def execute(
         parameters = scenario.validate(run.parameters)
         if scenario.check_facts is not None:
             await scenario.check_facts(parameters, run.facts)
-        with _connected_throughout(run):
-            await record_start(connection, run.run_id, settings.executor_id)
+        recording = _record(run, settings, progress, observe) if recorded else None
         if crash_after is not None:
             progress.observe(partial(_kill_after, progress, crash_after))
         work = _Work(
@@ -94,19 +98,25 @@ async def execute(
             stop,
             hosted=hosted,
             deadline=deadline,
+            recording=recording,
         )
-        try:
-            outcome = await work.run_to_end()
-        except DatabaseUnreachable:
-            # Nothing can be recorded any more; the next process will note that this one vanished.
-            raise
-        except BaseException:
-            with _connected_throughout(run):
-                await work.record_end("failed")
-            raise
-        with _connected_throughout(run):
-            await work.record_end(outcome)
-        return outcome
+        with nullcontext() if recording is None else closing(recording):
+            return await work.do()
+
+
+def _record(
+    run: Run,
+    settings: Settings,
+    progress: Progress,
+    observe: Callable[[Record], None] | None,
+) -> Recording:
+    def note(record: Record) -> None:
+        if isinstance(record, StepBegan):
+            progress.step_began()
+        if observe is not None:
+            observe(record)
+
+    return Recording(settings.home, run.run_id, note)
 
 
 async def _is_to_be_done(
@@ -115,6 +125,7 @@ async def _is_to_be_done(
     """Return whether something of the run is left to do, for who holds it now."""
     with _connected_throughout(run):
         await _close_records_of_the_dead(connection, run.run_id, executor_id)
+        await import_recordings(connection, run.run_id)
         if await has_ended(connection, run):
             return False
         if hosted:
@@ -208,6 +219,30 @@ class _Work:
     stop: Stop
     hosted: bool
     deadline: float | None
+    recording: Recording | None
+
+    async def do(self) -> Outcome:
+        """Run to the end, and record how this process began and ended."""
+        with _connected_throughout(self.run):
+            path = self.recording.path if self.recording is not None else None
+            await record_start(
+                self.connection,
+                self.run.run_id,
+                self.settings.executor_id,
+                str(path) if path is not None else None,
+            )
+        try:
+            outcome = await self.run_to_end()
+        except DatabaseUnreachable:
+            # Nothing can be recorded any more; the next process will note that this one vanished.
+            raise
+        except BaseException:
+            with _connected_throughout(self.run):
+                await self.record_end("failed")
+            raise
+        with _connected_throughout(self.run):
+            await self.record_end(outcome)
+        return outcome
 
     async def run_to_end(self) -> Outcome:
         """Launch DBOS, start the root workflow, and see everything end, or drain."""
@@ -281,6 +316,9 @@ class _Work:
     async def record_end(self, ended: Outcome | Literal["failed"]) -> None:
         """Record how this process ended, even if this task is being cancelled."""
         with anyio.CancelScope(shield=True):
+            if self.recording is not None:
+                self.recording.close()
+                await import_recordings(self.connection, self.run.run_id)
             await record_end(
                 self.connection,
                 self.run.run_id,

@@ -1,7 +1,8 @@
 """Processes that work on runs: forked from one that has imported all that they need.
 
 On its stdout such a process tells, a JSON object a line, how far it has come. The kill is a SIGKILL
-from outside, at whatever instruction it then is.
+from outside, at whatever instruction it then is. Where nobody knows how many steps there are, it is
+told at which of them it is to kill itself.
 
 The processes that fork are two, which differ in the order in which their sets iterate, unless
 ``PYTHONHASHSEED`` says it for both: a process that follows a killed one finds strings hashed
@@ -147,6 +148,9 @@ class RunProcess:
         moment: KillMoment | None = None
         async for line in _lines(self._child.stdout):
             found = json.loads(line)
+            if "kills_itself" in found:
+                self._aimed = True
+                continue
             state = Snapshot(found["done"], found["total"], found["steps"], found["memory"])
             self.memory = state.memory
             on_progress(state)

@@ -156,24 +156,29 @@ def check_same(known: Run, scenario: str, target: str, parameters: Mapping[str, 
 async def list_processes(connection: Connection, run_id: str) -> Sequence[ProcessRecord]:
     """List the processes of a run in the order in which they started."""
     rows = await connection.fetch(
-        "SELECT process_no, pid, executor_id, started_at, ended_at, ended, memory"
+        "SELECT process_no, pid, executor_id, started_at, ended_at, ended, memory,"
+        " recorded"
         " FROM aexp.processes WHERE run_id = $1 ORDER BY process_no",
         run_id,
     )
     return [ProcessRecord(**dict(row)) for row in rows]
 
 
-async def record_start(connection: Connection, run_id: str, executor_id: str) -> int:
-    """Record that this process works on the run; its number in the registry."""
-    number: int = await connection.fetchval(
-        "INSERT INTO aexp.processes (run_id, executor_id, pid, host)"
-        " VALUES ($1, $2, $3, $4) RETURNING process_no",
+async def record_start(
+    connection: Connection, run_id: str, executor_id: str, recording: str | None
+) -> None:
+    """Record that this process works on the run, and the file ``recording`` in which it notes its
+    steps, None when it does not.
+    """
+    await connection.execute(
+        "INSERT INTO aexp.processes (run_id, executor_id, pid, host, recording)"
+        " VALUES ($1, $2, $3, $4, $5)",
         run_id,
         executor_id,
         os.getpid(),
         platform.node(),
+        recording,
     )
-    return number
 
 
 async def record_end(

@@ -89,7 +89,9 @@ class Supervisor:
 
     def _arguments(self) -> Sequence[str]:
         hosted = ["--hosted"] if self._hosted else []
-        return ["work", self._run.run_id, *hosted, *_flags(self._settings)]
+        strike = self._plan.next_strike()
+        strikes = [f"--strike={strike}"] if strike is not None else []
+        return ["work", self._run.run_id, *hosted, *strikes, *_flags(self._settings)]
 
     async def _record_kill(self, child: RunProcess) -> bool:
         async with connected(self._url) as connection:
@@ -111,13 +113,14 @@ class Supervisor:
 def _flags(settings: Settings) -> Sequence[str]:
     flags = [
         f"--executor-id={settings.executor_id}",
+        f"--home={settings.home}",
         f"--log-format={settings.log_format}",
         f"--log-level={settings.log_level}",
         f"--loop={settings.loop}",
     ]
     if settings.log_format == "auto":
         # Its stderr is a pipe; what it writes ends where ours goes.
-        flags[1] = f"--log-format={'console' if sys.stderr.isatty() else 'json'}"
+        flags[2] = f"--log-format={'console' if sys.stderr.isatty() else 'json'}"
     if settings.debug:
         flags.append("--debug")
     return flags

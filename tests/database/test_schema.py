@@ -44,6 +44,7 @@ TABLES = {
     "publications",
     "run_events",
     "runs",
+    "step_bodies",
 }
 
 

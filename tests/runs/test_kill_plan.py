@@ -12,8 +12,16 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
+from aexp.engine.recorder.records import Record, StepBegan, StepEnded, StepRecorded
 from aexp.processes.progress import Progress, Snapshot
-from aexp.runs.kill_plan import LONGEST_DELAY_S, SHORTEST_DELAY_S, KillMoment, KillPlan
+from aexp.runs.kill_plan import (
+    LONGEST_DELAY_S,
+    SHORTEST_DELAY_S,
+    KillMoment,
+    KillPlan,
+    Strike,
+    Striker,
+)
 
 moderate = effort(max_examples=50, deadline=None, database=None)
 
@@ -219,10 +227,52 @@ def test_without_its_lock_a_change_would_be_lost(counter: str) -> None:
     assert count_on_two_threads(progress, counter, meeting_s=30) == 1
 
 
-def test_of_a_run_of_unknown_length_the_first_steps_are_the_likeliest() -> None:
-    found = [KillPlan(1, seed, None).next_moment() for seed in range(400)]
-    steps = [moment.steps for moment in found if moment is not None]
+def strikes(plan: KillPlan) -> list[Strike]:
+    """The strikes of a run, each of which lands."""
+    found = []
+    while (strike := plan.next_strike()) is not None:
+        found.append(strike)
+        plan.landed += 1
+    return found
 
-    assert steps.count(1) > steps.count(2) > steps.count(4) > 0
-    assert max(steps) > 4
-    assert {moment.further for moment in found if moment is not None} == {1}
+
+def test_of_a_run_of_unknown_length_the_first_steps_are_the_likeliest() -> None:
+    found = [strike for seed in range(400) for strike in strikes(KillPlan(1, seed, None))]
+    bodies = [strike.bodies for strike in found]
+
+    assert bodies.count(1) > bodies.count(2) > bodies.count(4) > 0
+    assert max(bodies) > 4
+    assert {strike.at_end for strike in found} == {False, True}
+
+
+def test_a_run_has_either_moments_or_strikes_and_as_many_as_kills() -> None:
+    assert len(strikes(KillPlan(3, 7, None))) == 3
+    assert strikes(KillPlan(3, 7, None)) == strikes(KillPlan(3, 7, None))
+    assert KillPlan(3, 7, None).next_moment() is None
+    assert strikes(KillPlan(3, 7, 100)) == []
+
+
+@pytest.mark.parametrize("strike", [Strike(1, at_end=False), Strike(20, at_end=True)])
+def test_a_strike_is_handed_over_as_text(strike: Strike) -> None:
+    assert Strike.parse(str(strike)) == strike
+    with pytest.raises(ValueError, match="begin:N or end:N"):
+        Strike.parse("middle:2")
+
+
+@pytest.mark.parametrize(("at_end", "kind"), [(False, StepBegan), (True, StepEnded)])
+def test_a_process_is_struck_once_where_it_was_said(at_end: bool, kind: type[Record]) -> None:
+    place: dict[str, Any] = {"workflow_id": "w", "step_id": 1, "pid": 7, "at": 0.0, "epoch": 0.0}
+    body: list[Record] = [
+        StepBegan(**place, name="charge"), StepEnded(**place), StepRecorded(**place)
+    ]  # fmt: skip
+    struck: list[Record] = []
+    seen: list[Record] = []
+    strike = Striker(Strike(2, at_end=at_end), lambda: struck.append(seen[-1]))
+    for record in 3 * body:
+        seen.append(record)
+        strike(record)
+        if len(seen) == 3:
+            assert struck == []
+
+    assert [type(record) for record in struck] == [kind]
+    assert len(seen) == 9

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aexp.database import DatabaseUrl
-from tests.support.cli import Cli
+from tests.support.cli import Cli, held
 from tests.support.explorations import explore
 
 FLOWS = Path(__file__).parent.parent / "support" / "any_flows.py"
@@ -27,12 +27,15 @@ def flows(cli: Cli) -> Cli:
 def test_sync_workflows_that_wait_in_threads_are_not_short_of_them(flows: Cli) -> None:
     flows.environment = {"AEXP_EXECUTOR_THREADS": "2"}
 
-    waited = flows("run", "any_flows.py:tree", "--kills", "1", "--json")
+    waited = flows("run", "any_flows.py:tree", "--kills", "3", "--json")
     talked = flows("run", "any_flows.py:talk", "--json")
 
     assert waited.code == 0, waited.stderr
     assert waited.json["result"] == 12
     assert waited.json["account"]["workflows"] == {"SUCCESS": 13}
+    assert waited.json["account"]["kills"]["landed"] == 3
+    assert waited.json["account"]["steps_that_ran_more_than_once"]["note"]["most_bodies"] > 1
+    assert all(held(waited.json).values())
     assert talked.code == 0, talked.stderr
     assert talked.json["result"] == "hello"
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import pickle
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import TEMPLATE
-from tests.support.cli import Cli, broken
+from tests.support.cli import Cli, broken, held
 
 FLOWS = Path(__file__).parent.parent / "support" / "flows.py"
 
@@ -34,23 +35,52 @@ def test_a_bare_workflow_runs_with_its_arguments_as_parameters(flows: Cli) -> No
         "nothing_left",
         "checkpointed_once",
     ]
-    assert report["account"] == {"workflows": {"SUCCESS": 1}, "checkpoints": 2}
+    assert report["account"] == {
+        "workflows": {"SUCCESS": 1}, "checkpoints": 2, "steps_that_ran_more_than_once": {}
+    }  # fmt: skip
 
 
 def test_a_bare_workflow_survives_kills_and_is_resumed_from_anywhere(flows: Cli) -> None:
     killed = flows(
-        "run", "flows.py:checkout", "--set", "order=a", "--set", "items=30", "--kills", "2",
+        "run", "flows.py:checkout", "--set", "order=a", "--set", "items=5", "--kills", "3",
         "--run-id", "mine", "--json",
     )  # fmt: skip
     assert killed.code == 0, killed.stderr
-    assert killed.json["account"]["kills"]["landed"] == 2
-    assert killed.json["result"] == [f"a-{n}" for n in range(30)]
+    assert killed.json["account"]["kills"]["landed"] == 3
+    assert killed.json["result"] == [f"a-{n}" for n in range(5)]
+    assert all(held(killed.json).values())
+    repeated = killed.json["account"]["steps_that_ran_more_than_once"]
+    assert repeated == {
+        "reserve": {"steps": 2, "most_bodies": 3, "most_processes": 3, "transactional": False}
+    }
+    assert list((flows.folder / ".aexp" / "recordings").iterdir()) == []
 
     elsewhere = flows.folder / "elsewhere"
     elsewhere.mkdir()
     flows.folder = elsewhere
-    assert flows("audit", "mine", "--json").json["result"] == killed.json["result"]
+    shown = flows("audit", "mine").stdout.splitlines()
+    (heading,) = (n for n, line in enumerate(shown) if line.startswith("steps that ran more than"))
+    assert shown[heading + 1].split() == ["reserve", "2", "3", "3", "no"]
     assert flows("resume", "mine", "--json").code == 0
+
+
+def test_a_step_that_runs_again_although_its_checkpoint_was_durable_is_found(cli: Cli) -> None:
+    shutil.copy(FLOWS.parent / "losing.py", cli.folder / "losing.py")
+    killed = cli("run", "losing.py:lose", "--run-id", "mine")
+    assert killed.code == -signal.SIGKILL
+    unread = cli("audit", "mine", "--json").json["promises"][-1]
+    assert (unread["name"], unread["held"]) == ("checkpointed_once", None)
+    assert "no recording of process" in unread["reason"]
+
+    resumed = cli("resume", "mine", "--json")
+
+    assert resumed.code == 1
+    # The step that the process died in ran again as well, and rightly so.
+    assert set(resumed.json["account"]["steps_that_ran_more_than_once"]) == {"insert", "meddle"}
+    [found] = broken(resumed.json)["checkpointed_once"]
+    [row] = found["rows"]
+    assert (row["step"], row["step_id"], row["arguments"]) == ("insert", 1, "(0)")
+    assert row["site"].startswith("losing.py:")
 
 
 def test_a_module_can_be_named_as_python_names_it(flows: Cli) -> None:

@@ -128,9 +128,9 @@ async def main() -> None:
 
 if __name__ == "__main__":
     records: list[Record] = []
-    record_steps(records.append)
     record_effects(records.append, own=["/own/"])
     report_effects(effect_reporter(records.append))
     run = uvloop.run if sys.argv[1] == "uvloop" else asyncio.run
-    run(main())
-    sys.stdout.write("".join(map(format_record, records)))
+    with record_steps(records.append):
+        run(main())
+    sys.stdout.buffer.write(b"".join(map(format_record, records)))

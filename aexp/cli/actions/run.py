@@ -16,8 +16,6 @@ from aexp.cli.terminal.output import out
 from aexp.cli.terminal.progress import show_progress
 from aexp.database import DatabaseUrl, ensure_schema, locate_database
 from aexp.database.connect import connected
-from aexp.engine.recorder.records import Record, StepBegan
-from aexp.engine.recorder.steps import record_steps
 from aexp.engine.runtime import application_version
 from aexp.environment import announce_url
 from aexp.errors import Interrupted, RunEnded, UsageError
@@ -28,9 +26,10 @@ from aexp.model.scenario import Scenario, scenario_code
 from aexp.processes.loop import run_on_loop
 from aexp.processes.progress import Progress, Snapshot
 from aexp.processes.signals import stop_on_signals
-from aexp.processes.supervised import await_supervisor_gone, report_progress
+from aexp.processes.supervised import await_supervisor_gone, kill_this_process, report_progress
 from aexp.runs.execution import execute, has_ended
-from aexp.runs.kill_plan import KillPlan
+from aexp.runs.kill_plan import KillPlan, Strike, Striker
+from aexp.runs.recordings import import_recordings
 from aexp.runs.run_processes import open_run_processes
 from aexp.runs.store import begin_run, check_same, find_run, get_run, last_run
 from aexp.runs.supervisor import Supervisor
@@ -154,6 +153,8 @@ async def _work_on(
     """Carry the run out, unless it has ended; what is to be added to its account."""
     bind_process(run_id=begun.run_id, scenario=begun.scenario)
     async with connected(url) as connection:
+        # Of a process that was killed when all had ended, before it could do so itself.
+        await import_recordings(connection, begun.run_id)
         if await has_ended(connection, begun):
             if options.kills or options.crash_after is not None:
                 raise RunEnded(begun.run_id)
@@ -249,26 +250,28 @@ async def _supervised(
     return {"kills": {"asked": options.kills, "landed": supervision.landed, "seed": options.seed}}
 
 
-def work(settings: Settings, run_id: str, *, hosted: bool) -> int:
-    """Work on a run for a supervisor, telling it on stdout how far it has come; the exit code."""
+def work(settings: Settings, run_id: str, *, hosted: bool, strike: str | None) -> int:
+    """Work on a run for a supervisor, telling it on stdout how far it has come; the exit code.
+
+    At the ``strike`` the process kills itself.
+    """
+    observe = None
+    if strike is not None:
+        observe = Striker(Strike.parse(strike), partial(kill_this_process, out()))
     url = locate_database(settings, only_known=True)
     known, scenario = load_run(settings, url, run_id)
 
     async def main() -> int:
         progress = Progress()
-
-        def count(record: Record) -> None:
-            if isinstance(record, StepBegan):
-                progress.step_began()
-
-        record_steps(count, calls=False)
         async with (
             stop_on_signals(partial(end_at_once, run_id)) as stop,
             anyio.create_task_group() as group,
         ):
             group.start_soon(report_progress, progress, out())
             group.start_soon(await_supervisor_gone, stop, settings.drain_timeout_s)
-            outcome = await execute(known, scenario, settings, url, progress, stop, hosted=hosted)
+            outcome = await execute(
+                known, scenario, settings, url, progress, stop, hosted=hosted, observe=observe
+            )
             group.cancel_scope.cancel()
         return 0 if outcome == "completed" else Interrupted.exit_code
 

@@ -84,9 +84,10 @@ def resume(settings: Settings, run_id: str | None, **options: Any) -> int:
 @click.command(hidden=True)
 @click.argument("run_id")
 @click.option("--hosted", is_flag=True, help="For a host, which waits for other executors.")
+@click.option("--strike", metavar="SIDE:N", help="Where to kill itself, for a supervisor.")
 @with_settings
-def work(settings: Settings, run_id: str, hosted: bool) -> int:
+def work(settings: Settings, run_id: str, hosted: bool, strike: str | None) -> int:
     """Work on a run for a supervisor, telling it on stdout how far it has come."""
     from aexp.cli.actions import run
 
-    return run.work(settings, run_id, hosted=hosted)
+    return run.work(settings, run_id, hosted=hosted, strike=strike)

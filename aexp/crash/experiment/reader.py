@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,8 @@ async def _read_records(path: Path, lives: Sequence[LifeRecord]) -> list[Recorde
     if not await file.exists():
         return []
     life_of = {life.pid: number for number, life in enumerate(lives)}
-    lines = (await file.read_text()).splitlines(keepends=True)
+    # Not by splitlines, which knows more ends of lines than the one that is written.
+    lines = io.StringIO(await file.read_text(encoding="utf-8", errors="replace"))
     return [
         Recorded(life_of[record.pid], record)
         for record in parse_records(lines)

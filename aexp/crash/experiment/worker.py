@@ -19,7 +19,8 @@ from aexp.durable.effect import report_effects
 from aexp.engine.log_records import adopt_records
 from aexp.engine.recorder.declared import effect_reporter
 from aexp.engine.recorder.effects import own_addresses, record_effects
-from aexp.engine.recorder.steps import FileWriter, record_steps
+from aexp.engine.recorder.files import FileWriter
+from aexp.engine.recorder.steps import record_steps
 from aexp.engine.registry import forget_instances
 from aexp.errors import Interrupted, Standstill, first_of_ours
 from aexp.log import configure_logging
@@ -60,14 +61,14 @@ def live(job: Mapping[str, Any]) -> int:
         _, scenario = find_scenario(run.target)
         configure_logging(settings.log_format, settings.log_level)
         write = FileWriter(job["bodies"])
-        record_steps(write)
         report_effects(effect_reporter(write))
         urls = map(DatabaseUrl.parse, [job["url"], *job["databases"]])
         record_effects(write, own=[address for url in urls for address in own_addresses(url)])
         if job["instances"] is False:
             forget_instances()
         work = partial(_work, run, scenario, settings, job["url"], deadline)
-        return run_on_loop(settings.loop, work)
+        with record_steps(write):
+            return run_on_loop(settings.loop, work)
     except (Exception, SystemExit) as error:
         cause = first_of_ours(error)
         if cause is None or settings.debug:
@@ -93,6 +94,7 @@ async def _work(run: Run, scenario: Any, settings: Any, url: str, deadline: floa
             Progress(),
             stop,
             deadline=deadline,
+            recorded=False,
         )
         group.cancel_scope.cancel()
     return 0 if outcome == "completed" else Interrupted.exit_code

@@ -9,17 +9,19 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from fractions import Fraction
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
 
-__all__ = ["describe_arguments"]
+__all__ = ["describe_arguments", "show_arguments"]
 
 _LONGEST = 200
 # Before what is no data; a text has it as an escape.
@@ -27,6 +29,12 @@ _OPAQUE = "\0"
 _DEEPEST = 20
 # A value with more parts counts by as many, and by how many it has.
 _MOST_PARTS = 10_000
+# Of what is only shown.
+_MOST_SHOWN = 6
+_MOST_OF_TEXT = 60
+_SHORTEST = frozenset({bool, float, type(None), UUID})
+# So many are sorted to be shown.
+_FEW = 100
 _PLAIN = (
     bool, int, float, complex, type(None), date, datetime, time, timedelta, tzinfo, Decimal,
     Fraction, UUID, PurePath,
@@ -46,9 +54,74 @@ def describe_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[
         if length <= _LONGEST:
             shown.append(piece)
             length += len(piece)
-    text = "".join(shown)
+    return _cut("".join(shown)), digest.hexdigest()
+
+
+def show_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Return a short text of the arguments for people, at a small cost however much they hold.
+
+    Runs no code of the user's classes, and never raises.
+    """
+    try:
+        shown = [*map(_shown, args[:_MOST_SHOWN])]
+        if kwargs:
+            few = islice(kwargs.items(), _MOST_SHOWN)
+            shown += [f"{name}={_shown(value)}" for name, value in few]
+    except Exception:
+        # A class of the user's may bear the name of a built-in one, by which reprlib goes.
+        return "(…)"
+    more = ["…"] if len(shown) < len(args) + len(kwargs) else []
+    return _cut(f"({', '.join([*shown, *more])})")
+
+
+def _shown(value: Any) -> str:
+    kind = type(value)
+    # Most arguments are such, and reprlib takes several times as long.
+    if (
+        (kind is str and len(value) <= _MOST_OF_TEXT)
+        or (kind is int and value.bit_length() <= _FEW)
+        or kind in _SHORTEST
+    ):
+        return repr(value)
+    return _SHORT.repr(value)
+
+
+class _Short(reprlib.Repr):
+    """Shows little of what is large, and of an object only its type and its fields."""
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        kind = type(x)
+        if isinstance(x, enum.Enum):
+            return f"{kind.__qualname__}.{x.name}"
+        if kind in _PLAIN:
+            return repr(x)
+        if isinstance(x, bytes | bytearray):
+            return f"{bytes(x[:_MOST_OF_TEXT])!r}{'…' * (len(x) > _MOST_OF_TEXT)}"
+        fields = _fields(x) if level > 0 else None
+        if fields is None:
+            return f"<{kind.__qualname__}>"
+        few = islice(fields.items(), _MOST_SHOWN)
+        shown = ", ".join(f"{name}={self.repr1(value, level - 1)}" for name, value in few)
+        return f"{kind.__qualname__}({shown}{', …' * (len(fields) > _MOST_SHOWN)})"
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        return super().repr_dict(x, level) if len(x) <= _FEW else f"{{… {len(x)}}}"
+
+    def repr_set(self, x: set[Any], level: int) -> str:
+        return super().repr_set(x, level) if len(x) <= _FEW else f"{{… {len(x)}}}"
+
+    def repr_frozenset(self, x: frozenset[Any], level: int) -> str:
+        return super().repr_frozenset(x, level) if len(x) <= _FEW else f"{{… {len(x)}}}"
+
+
+_SHORT = _Short()
+_SHORT.maxlevel = 3
+_SHORT.maxstring = _MOST_OF_TEXT
+
+
+def _cut(text: str) -> str:
     cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-    return cut.encode(errors="backslashreplace").decode(), digest.hexdigest()
+    return cut.encode(errors="backslashreplace").decode()
 
 
 def _pieces(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[str]:

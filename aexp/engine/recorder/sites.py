@@ -7,13 +7,14 @@ import functools
 import sys
 import sysconfig
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import dbos
 from dbos import _core, _datasource, _outcome
 
-__all__ = ["call_site", "caller", "track_origins"]
+__all__ = ["call_site", "caller", "tracking_origins"]
 
 _MOST_FRAMES = 200
 
@@ -43,9 +44,15 @@ _CALLERS = frozenset(
 )
 
 
-def track_origins() -> None:
+@contextmanager
+def tracking_origins() -> Iterator[None]:
     """Have coroutines of this thread know where they were made, for :func:`call_site`."""
-    sys.set_coroutine_origin_tracking_depth(1)
+    before = sys.get_coroutine_origin_tracking_depth()
+    sys.set_coroutine_origin_tracking_depth(max(1, before))
+    try:
+        yield
+    finally:
+        sys.set_coroutine_origin_tracking_depth(before)
 
 
 def call_site() -> str | None:

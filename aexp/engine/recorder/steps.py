@@ -1,8 +1,9 @@
 """Note every step that workflows of this process call, and every body that begins and ends.
 
 DBOS calls each step, sync or async, through one function of its own (dbos 3.4, ``_core.py``,
-``invoke_step``), with its arguments, before it looks for the checkpoint. A datasource hands it a
-body of its own, around the transaction; what the user gave it is noted instead.
+``invoke_step``), with its arguments, before it looks for the checkpoint; it returns when that is
+durable. A datasource hands it a body of its own, around the transaction; what the user gave it is
+noted instead.
 """
 
 from __future__ import annotations
@@ -12,96 +13,111 @@ import functools
 import inspect
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from dbos import DBOS, AsyncSQLAlchemyDatasource, SQLAlchemyDatasource, _core
-from dbos._context import DBOSContext
+from dbos import AsyncSQLAlchemyDatasource, SQLAlchemyDatasource, _core
 
-from aexp.engine.recorder.arguments import describe_arguments
-from aexp.engine.recorder.records import Record, StepBegan, StepCall, StepEnded, format_record
-from aexp.engine.recorder.sites import call_site, track_origins
-from aexp.engine.registry import workflow_name
+from aexp.engine.recorder.arguments import describe_arguments, show_arguments
+from aexp.engine.recorder.children import record_children
+from aexp.engine.recorder.records import Record, StepBegan, StepCall, StepEnded, StepRecorded
+from aexp.engine.recorder.replaced import replaced
+from aexp.engine.recorder.sites import call_site, tracking_origins
+from aexp.log import mask
 
-__all__ = ["FileWriter", "record_steps"]
+__all__ = ["record_steps"]
 
 
 # Workflow, number and name.
 _Step: TypeAlias = tuple[str, int, str]
+_Write: TypeAlias = Callable[[Record], None]
+_NoteCall: TypeAlias = Callable[[_Step, Sequence[Any], Mapping[str, Any]], None]
 
 
-class FileWriter:
-    """Appends records to a file, each whole or not at all, however this process ends."""
+@dataclass(slots=True)
+class _Call:
+    """A step that is called: what its body is asked, and how often that has begun.
 
-    def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-    def __call__(self, record: Record) -> None:
-        """Append ``record``, in one write."""
-        os.write(self._descriptor, format_record(record).encode(errors="surrogatepass"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """What a datasource was given to run in a transaction."""
+    A datasource knows no ``step`` of what it is given; the step that runs it sets it.
+    """
 
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
-    # Set by the step that runs it.
-    step: list[_Step]
+    step: _Step | None = None
+    site: str | None = None
+    transactional: bool = False
+    attempts: int = 0
 
 
-_given: contextvars.ContextVar[_Given | None] = contextvars.ContextVar("given", default=None)
-# The workflow that is being started, and its arguments.
-_starting: contextvars.ContextVar[tuple[Any, Sequence[Any], Mapping[str, Any]] | None] = (
-    contextvars.ContextVar("starting", default=None)
-)
+# What a datasource was given to run in a transaction.
+_given: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("given", default=None)
 
 
-def record_steps(write: Callable[[Record], None], *, calls: bool = True) -> None:
-    """Hand ``write`` a record of each begin and end of a step in this process from now on, and of
-    each of the ``calls``, which cost the most; it is called in whatever thread the step is in. To
-    be called in the thread of the loop.
+@contextmanager
+def record_steps(write: _Write, *, calls: bool = True) -> Iterator[None]:
+    """Hand ``write`` a record of each begin and end of a step's body in this process and context,
+    and of each of the ``calls``, which cost the most; it is called in whatever thread the step is
+    in. To be entered in the thread of the loop.
     """
-    if calls:
-        track_origins()
-        _record_children(write)
 
     def note_call(step: _Step, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         if calls:
             write(_call(step, args, kwargs))
 
-    _record_invocations(write, note_call)
-    for datasource, method in (
-        (AsyncSQLAlchemyDatasource, "run_tx_step_async"),
-        (SQLAlchemyDatasource, "run_tx_step"),
-    ):
-        _record_transactions(datasource, method, write)
+    with ExitStack() as undo:
+        if calls:
+            # Each coroutine of the process costs more by it.
+            undo.enter_context(tracking_origins())
+            undo.enter_context(record_children(note_call))
+        undo.enter_context(replaced(_core, "invoke_step", _noting_step(write, note_call)))
+        for datasource, method in (
+            (AsyncSQLAlchemyDatasource, "run_tx_step_async"),
+            (SQLAlchemyDatasource, "run_tx_step"),
+        ):
+            undo.enter_context(
+                replaced(datasource, method, _noting_transaction(datasource, method, write))
+            )
+        yield
 
 
-def _record_invocations(
-    write: Callable[[Record], None],
-    note_call: Callable[[_Step, Sequence[Any], Mapping[str, Any]], None],
-) -> None:
+def _noting_step(write: _Write, note_call: _NoteCall) -> Callable[..., Any]:
+    """Return DBOS's function that runs a step, such that what it runs is noted."""
     original = _core.invoke_step
 
     @functools.wraps(original)
     def invoke_step(
         dbos: Any, step_ctx: Any, func: Any, args: Any, kwargs: Any, *, step_name: str, **how: Any
     ) -> Any:
-        step = (step_ctx.workflow_id, step_ctx.function_id, step_name)
-        given = _given.get()
-        if given is not None:
-            given.step.append(step)
-            note_call(step, given.args, given.kwargs)
-        else:
-            note_call(step, *_asked(func, args, kwargs))
-            func = _noted(func, lambda: step, write)
-        return original(dbos, step_ctx, func, args, kwargs, step_name=step_name, **how)
+        call = _given.get()
+        if call is None:
+            call = _Call(*_asked(func, args, kwargs))
+            func = _noted(func, call, write)
+        call.step = (step_ctx.workflow_id, step_ctx.function_id, step_name)
+        # Here the code that calls is a few frames away, in the body many.
+        call.site = call_site()
+        note_call(call.step, call.args, call.kwargs)
+        outcome = original(dbos, step_ctx, func, args, kwargs, step_name=step_name, **how)
+        if inspect.iscoroutine(outcome):
+            return _noting_return(outcome, call, write)
+        _note_recorded(call, write)
+        return outcome
 
-    _core.invoke_step = invoke_step
+    return invoke_step
+
+
+async def _noting_return(outcome: Coroutine[Any, Any, Any], call: _Call, write: _Write) -> Any:
+    value = await outcome
+    _note_recorded(call, write)
+    return value
+
+
+def _note_recorded(call: _Call, write: _Write) -> None:
+    # Where no body began, the checkpoint was there already.
+    if call.attempts and call.step is not None:
+        workflow_id, step_id, _ = call.step
+        write(StepRecorded(workflow_id=workflow_id, step_id=step_id, **_now()))
 
 
 def _asked(
@@ -113,144 +129,102 @@ def _asked(
     return args, kwargs
 
 
-def _record_transactions(datasource: Any, method: str, write: Callable[[Record], None]) -> None:
-    original = getattr(datasource, method)
+def _noting_transaction(datasource: Any, method: str, write: _Write) -> Callable[..., Any]:
+    """Return the method of a datasource that runs a transaction, such that its body is noted.
 
-    def given_for(func: Any, args: Any, kwargs: Any) -> tuple[_Given, Any]:
-        given = _Given(args, kwargs, [])
-        # Outside a workflow it is no step, and nothing is noted of it.
-        return given, _noted(func, lambda: given.step[0] if given.step else None, write)
+    Outside a workflow it is no step, and nothing is noted of it.
+    """
+    original = getattr(datasource, method)
 
     if inspect.iscoroutinefunction(original):
 
         @functools.wraps(original)
         async def run_async(self: Any, options: Any, func: Any, *args: Any, **kwargs: Any) -> Any:
-            given, noted = given_for(func, args, kwargs)
-            with _giving(given):
-                return await original(self, options, noted, *args, **kwargs)
+            call = _Call(args, kwargs, transactional=True)
+            with _giving(call):
+                return await original(self, options, _noted(func, call, write), *args, **kwargs)
 
-        setattr(datasource, method, run_async)
-        return
+        return run_async
 
     @functools.wraps(original)
     def run(self: Any, options: Any, func: Any, *args: Any, **kwargs: Any) -> Any:
-        given, noted = given_for(func, args, kwargs)
-        with _giving(given):
-            return original(self, options, noted, *args, **kwargs)
+        call = _Call(args, kwargs, transactional=True)
+        with _giving(call):
+            return original(self, options, _noted(func, call, write), *args, **kwargs)
 
-    setattr(datasource, method, run)
+    return run
 
 
 @contextmanager
-def _giving(given: _Given) -> Iterator[None]:
-    token = _given.set(given)
+def _giving(call: _Call) -> Iterator[None]:
+    token = _given.set(call)
     try:
         yield
     finally:
         _given.reset(token)
 
 
-def _noted(func: Any, step: Callable[[], _Step | None], write: Callable[[Record], None]) -> Any:
+def _noted(func: Any, call: _Call, write: _Write) -> Any:
     """Return ``func`` such that each begin and end of it is noted."""
-    attempts = 0
-
-    @contextmanager
-    def noting() -> Iterator[None]:
-        nonlocal attempts
-        of = step()
-        if of is None:
-            yield
-            return
-        attempts += 1
-        workflow_id, step_id, name = of
-        place: dict[str, Any] = {"workflow_id": workflow_id, "step_id": step_id}
-        write(StepBegan(**place, **_now(), name=name, attempt=attempts))
-        # What a step calls in its body is no transaction of its own.
-        token = _given.set(None)
-        error = None
-        try:
-            yield
-        except BaseException as raised:
-            error = f"{type(raised).__name__}: {raised}"[:200]
-            raise
-        finally:
-            _given.reset(token)
-            write(StepEnded(**place, **_now(), error=error))
-
     if inspect.iscoroutinefunction(func):
 
-        @functools.wraps(func)
         async def noted_async(*args: Any, **kwargs: Any) -> Any:
-            with noting():
+            with _Noting(call, write):
                 return await func(*args, **kwargs)
 
-        return noted_async
+        return _named_as(func, noted_async)
 
-    @functools.wraps(func)
     def noted(*args: Any, **kwargs: Any) -> Any:
-        with noting():
+        with _Noting(call, write):
             return func(*args, **kwargs)
 
+    return _named_as(func, noted)
+
+
+def _named_as(func: Any, noted: Any) -> Any:
+    # A datasource calls the step by it. All that functools.wraps does would cost as much as the
+    # rest of what is noted.
+    noted.__qualname__ = getattr(func, "__qualname__", noted.__qualname__)
     return noted
 
 
-def _record_children(write: Callable[[Record], None]) -> None:
-    """Note what a workflow starts as a call, too: its checkpoint answers with a child.
+class _Noting:
+    """Notes the begin and the end of a body. Written for speed: one is made for each body."""
 
-    A child that is called as a function is not noted.
-    """
-    original = DBOSContext.create_start_workflow_child
+    __slots__ = ("_call", "_step", "_token", "_write")
 
-    def create_start_workflow_child(current: DBOSContext | None) -> DBOSContext:
-        child = original(current)
-        starting = _starting.get()
-        if starting is not None and child.has_parent():
-            func, args, kwargs = starting
-            step = (child.parent_workflow_id, child.parent_workflow_fid, workflow_name(func))
-            write(_call(step, args, kwargs))
-        return child
+    def __init__(self, call: _Call, write: _Write) -> None:
+        self._call = call
+        self._step = call.step
+        self._write = write
 
-    setattr(DBOSContext, original.__name__, staticmethod(create_start_workflow_child))
-    for name, before in (
-        ("start_workflow", 1),
-        ("start_workflow_async", 1),
-        ("enqueue_workflow", 2),
-        ("enqueue_workflow_async", 2),
-    ):
-        _note_starting(name, before)
+    def __enter__(self) -> None:
+        if self._step is not None:
+            self._call.attempts += 1
+            self._write(_began(self._call, self._step))
+            # What a step calls in its body is no transaction of its own.
+            self._token = _given.set(None)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if self._step is not None:
+            _given.reset(self._token)
+            workflow_id, step_id, _ = self._step
+            told = f"{type(error).__name__}: {error}"[:200] if error is not None else None
+            self._write(StepEnded(workflow_id=workflow_id, step_id=step_id, error=told, **_now()))
 
 
-def _note_starting(name: str, before: int) -> None:
-    """Have the class method ``name`` of DBOS say what it starts; it takes the workflow as the last
-    of the ``before`` arguments that come first.
-    """
-    original = getattr(DBOS, name).__func__
-
-    def starting(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        return (args[before - 1], args[before:], kwargs)
-
-    if inspect.iscoroutinefunction(original):
-
-        @functools.wraps(original)
-        async def start_async(cls: Any, *args: Any, **kwargs: Any) -> Any:
-            token = _starting.set(starting(args, kwargs))
-            try:
-                return await original(cls, *args, **kwargs)
-            finally:
-                _starting.reset(token)
-
-        setattr(DBOS, name, classmethod(start_async))
-        return
-
-    @functools.wraps(original)
-    def start(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        token = _starting.set(starting(args, kwargs))
-        try:
-            return original(cls, *args, **kwargs)
-        finally:
-            _starting.reset(token)
-
-    setattr(DBOS, name, classmethod(start))
+def _began(call: _Call, step: _Step) -> StepBegan:
+    workflow_id, step_id, name = step
+    return StepBegan(
+        workflow_id=workflow_id,
+        step_id=step_id,
+        name=name,
+        attempt=call.attempts,
+        transactional=call.transactional,
+        arguments=mask(show_arguments(call.args, call.kwargs)),
+        site=call.site,
+        **_now(),
+    )
 
 
 def _call(step: _Step, args: Sequence[Any], kwargs: Mapping[str, Any]) -> StepCall:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import asyncpg
 
@@ -12,6 +12,7 @@ from aexp.engine.tables.texts import bounded
 __all__ = [
     "COUNT_BY_WORKFLOW",
     "SLEPT_BEFORE",
+    "completion_times",
     "count_before",
     "count_of_version",
     "count_steps",
@@ -80,6 +81,22 @@ async def is_recorded(connection: Queryable, workflow_id: str | None, step_id: i
         f"SELECT {has_checkpoint('$1', '$2')}", workflow_id, step_id
     )
     return recorded
+
+
+async def completion_times(
+    connection: Queryable, of: Collection[tuple[str, int]]
+) -> Mapping[tuple[str, int], int]:
+    """Return, by workflow and number, when steps were completed that are recorded, in
+    milliseconds, by the clock of the process that did them.
+    """
+    rows = await connection.fetch(
+        "SELECT workflow_uuid, function_id, completed_at_epoch_ms FROM dbos.operation_outputs"
+        " WHERE (workflow_uuid, function_id) IN (SELECT * FROM unnest($1::text[], $2::int[]))"
+        " AND completed_at_epoch_ms IS NOT NULL",
+        [workflow_id for workflow_id, _ in of],
+        [step_id for _, step_id in of],
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
 
 
 async def count_steps(connection: Queryable, version: str) -> int:

@@ -23,6 +23,7 @@ from aexp.errors import RunMismatch
 from aexp.model.run import Run
 from aexp.runs.execution import has_ended
 from aexp.runs.leases import is_leased
+from aexp.runs.recordings import discard_recordings
 from aexp.runs.store import RUN_COLUMNS, WAS_CANCELLED, begin_run, find_run, get_run
 
 __all__ = ["STANDING", "Newest", "Records", "batches"]
@@ -32,7 +33,7 @@ STANDING = "kept"
 
 # Ids to a statement of DBOS's, which takes 65,535 at most.
 _IDS_AT_A_TIME = 5_000
-_TABLES = ("publications", "ledger", "events", "counters", "objects", "runs")
+_TABLES = ("publications", "ledger", "step_bodies", "events", "counters", "objects", "runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,7 @@ class Records:
 
     async def _delete_rows(self, run_id: str) -> None:
         async with borrowed(self._pool) as connection, connection.transaction():
+            await discard_recordings(connection, run_id)
             # What a run that ended in order has removed itself.
             await delete_owned(connection, f".{run_id}")
             # The run itself last, and its processes and events with it.

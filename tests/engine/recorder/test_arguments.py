@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from aexp.engine.recorder.arguments import describe_arguments
+from aexp.engine.recorder.arguments import describe_arguments, show_arguments
 from aexp.engine.recorder.records import (
     DeclaredEffect,
     Record,
@@ -150,12 +150,40 @@ def test_a_cycle_comes_to_an_end() -> None:
     assert digest(nested) == digest(nested)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("a" * 1_000_000, "('aaaa"),
+        (list(range(100_000)), "([0, 1, 2, 3, 4, 5, ...])"),
+        (dict.fromkeys(range(100_000)), "({… 100000})"),
+        (frozenset(range(100_000)), "({… 100000})"),
+        (Line(Order(number=1), Decimal(2)), "(Line(order=Order(number=1), price=Decimal('2')))"),
+        (Colour.RED, "(Colour.RED)"),
+        (b"x" * 1000, "(b'" + "x" * 60 + "'…)"),
+        (Client(), "(<Client>)"),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_little_is_shown_of_what_is_large_and_no_code_of_a_class_runs(
+    value: Any, shown: str
+) -> None:
+    text = show_arguments([value], {})
+    assert text.startswith(shown)
+    assert len(text) <= 200
+
+
+def test_no_argument_can_break_what_shows_it() -> None:
+    named_like = type("list", (), {"__len__": lambda _: 1 / 0})
+    assert show_arguments([Spiteful(), named_like()], {"half": "\udce9"}) != ""
+    assert show_arguments([1] * 9, {}) == "(1, 1, 1, 1, 1, 1, …)"
+
+
 def test_records_are_lines_and_one_that_was_cut_short_is_left_out() -> None:
     place: dict[str, Any] = {"workflow_id": "w", "step_id": 1, "pid": 2, "at": 1.5, "epoch": 2.5}
     records: list[Record] = [
         StepCall(**place, name="publish", arguments="('a',)", digest="d", site="flows.py:1"),
         DeclaredEffect(**place, name="charge", key="A\n17", idempotent=True, site=None),
     ]
-    lines = [format_record(record) for record in records]
+    lines = [format_record(record).decode() for record in records]
     assert list(parse_records(lines)) == records
     assert list(parse_records([lines[0], lines[1][:20]])) == records[:1]

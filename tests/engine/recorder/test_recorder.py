@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from aexp.engine.recorder.records import (
     StepBegan,
     StepCall,
     StepEnded,
+    StepRecorded,
     parse_records,
 )
 
@@ -32,7 +34,7 @@ def records(
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return list(parse_records(done.stdout.splitlines(keepends=True)))
+    return list(parse_records(io.StringIO(done.stdout)))
 
 
 def names(records: Sequence[Record]) -> dict[tuple[str, int | None], str]:
@@ -79,6 +81,33 @@ def test_each_body_is_recorded_from_its_begin_to_its_end(records: Sequence[Recor
     ended = [record for record in records if isinstance(record, StepEnded)]
     assert len(ended) == len(began)
     assert [record.error for record in ended if record.error] == ["ValueError: not yet"]
+
+
+def test_each_body_is_recorded_with_its_arguments_and_its_line(records: Sequence[Record]) -> None:
+    bodies = {
+        record.name.rpartition(".")[2]: record
+        for record in records
+        if isinstance(record, StepBegan)
+    }
+    assert bodies["in_sync_step"].arguments == "(7)"
+    # Two run at the same time.
+    assert bodies["sell"].arguments in {"(<Shop>, 'a')", "(<Shop>, 'b')"}
+    lines = PROGRAM.read_text().splitlines()
+    for name in ("in_async_step", "in_sync_step", "sell"):
+        site = bodies[name].site
+        assert site is not None, name
+        assert name in lines[int(site.rpartition(":")[2]) - 1]
+
+
+def test_a_step_is_known_to_be_durable_once_after_its_last_body(records: Sequence[Record]) -> None:
+    place: dict[tuple[str, int | None], list[type[Record]]] = {}
+    for record in records:
+        if isinstance(record, StepBegan | StepEnded | StepRecorded):
+            place.setdefault((record.workflow_id, record.step_id), []).append(type(record))
+    once: list[type[Record]] = [StepBegan, StepEnded]
+    retried = [*once, *once, StepRecorded]
+    assert sorted(map(len, place.values())) == [3, 3, 3, 3, 3, 5]
+    assert all(kinds in ([*once, StepRecorded], retried) for kinds in place.values())
 
 
 def test_each_effect_belongs_to_its_step_or_to_the_body(records: Sequence[Record]) -> None:
