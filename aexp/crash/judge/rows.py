@@ -11,6 +11,7 @@ from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence, TableContent
 from aexp.crash.judge.repetitions import repeated_bodies
 from aexp.crash.judge.spans import body_spans
+from aexp.crash.judge.wording import counted
 from aexp.model.promise import SAMPLE, Anomaly
 
 __all__ = ["same_rows", "unsteady_tables"]
@@ -66,12 +67,13 @@ def _compare(
     twice = _wrote_twice(comparison, table)
     steps = f"; step `{twice[0]}` ran twice and wrote there each time" if twice else ""
     numbers = {"rows": found.count, "expected": expected}
+    ends = f"table {table} ends with {counted(found.count, 'row')}"
     if found.count > expected and (comparison.same_path or twice):
         rows = _more(known, found)
-        what = f"table {table} ends with {found.count} rows, {expected} without a fault{steps}"
+        what = f"{ends}, {expected} without a fault{steps}"
         return [Anomaly(what, [numbers, *rows], kind="rows_repeated", cause=table)]
     if found.count < expected and comparison.same_path and comparison.cause_of_change is None:
-        what = f"table {table} ends with {found.count} rows, {expected} without a fault"
+        what = f"{ends}, {expected} without a fault"
         return [Anomaly(what, [numbers], kind="rows_missing", cause=table)]
     if found.count != expected:
         return []
