@@ -21,7 +21,7 @@ from aexp.engine.recorder.declared import effect_reporter
 from aexp.engine.recorder.effects import own_addresses, record_effects
 from aexp.engine.recorder.steps import FileWriter, record_steps
 from aexp.engine.registry import forget_instances
-from aexp.errors import Interrupted, Standstill, first_of_ours, sole_error
+from aexp.errors import Interrupted, ProcessEnded, Standstill, first_of_ours, sole_error
 from aexp.log import configure_logging
 from aexp.model.run import Run
 from aexp.processes.loop import run_on_loop
@@ -70,6 +70,8 @@ def live(job: Mapping[str, Any]) -> int:
         return run_on_loop(settings.loop, work)
     except (Exception, SystemExit) as error:
         cause = first_of_ours(error)
+        if isinstance(error, SystemExit):
+            cause = ProcessEnded(error.code)
         if cause is None or settings.debug:
             traceback.print_exception(error)
         sole = sole_error(error)
