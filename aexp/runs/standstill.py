@@ -170,8 +170,8 @@ def _advice(cause: Cause) -> str:
         return "give a longer --deadline"
     does = "sends it" if cause is Cause.MESSAGE else "sets it"
     return (
-        f"start what {does} in the workflow or in a Scenario's around it, or make the timeout a"
-        " parameter and give a shorter one by --set"
+        f"start what {does} from the workflow, or from a Scenario whose workflow calls it; or make"
+        " the timeout a parameter and give a shorter one by --set"
     )
 
 

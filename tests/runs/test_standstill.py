@@ -86,7 +86,7 @@ def test_what_the_run_without_a_fault_waits_for_breaks_an_exploration(server: Da
 def test_an_event_that_nobody_sets_is_told_with_what_to_do(server: DatabaseUrl) -> None:
     told = _baseline_waits(server, "awaits_an_event")
     assert told.startswith("~ waits for event 'x' of workflow ~, which has not set it")
-    assert "start what sets it in the workflow" in told
+    assert "start what sets it from the workflow" in told
     assert "--deadline" not in told
 
 
@@ -108,5 +108,5 @@ def test_a_point_after_which_nothing_moves_is_broken_with_the_reason(server: Dat
     (broken,) = [verdict for verdict in result.broken if verdict.name == "run_ends"]
     (anomaly,) = broken.anomalies or ()
     assert anomaly.summary.startswith("~ waits for a message on topic 'go' that nobody has sent")
-    assert "start what sends it in the workflow or in a Scenario's around it" in anomaly.summary
+    assert "start what sends it from the workflow, or from a Scenario" in anomaly.summary
     assert "give a shorter one by --set" in anomaly.summary
