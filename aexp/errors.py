@@ -48,6 +48,7 @@ __all__ = [
     "UsageError",
     "WorkerFailed",
     "first_of_ours",
+    "sole_error",
 ]
 
 
@@ -353,3 +354,12 @@ def first_of_ours(error: BaseException) -> AexpError | None:
             if (found := first_of_ours(inner)) is not None:
                 return found
     return None
+
+
+def sole_error(error: BaseException) -> BaseException:
+    """Return the one error that task groups have wrapped, or ``error`` itself when it is none of
+    theirs or wraps several.
+    """
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        (error,) = error.exceptions
+    return error

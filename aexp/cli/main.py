@@ -15,7 +15,7 @@ import aexp
 from aexp.cli.groups import Group
 from aexp.cli.state import State
 from aexp.cli.terminal.output import give_up_stdout, is_reserved, open_missing_streams, out
-from aexp.errors import DatabaseError, OutputClosed, first_of_ours
+from aexp.errors import DatabaseError, OutputClosed, first_of_ours, sole_error
 
 __all__ = ["cli", "main"]
 
@@ -157,8 +157,8 @@ def _run(arguments: Sequence[str], state: State) -> int:
 
 def _explain(error: Exception, state: State) -> int:
     """Print ``error`` in one line, or whole with --debug; the exit code that it maps to."""
-    cause = first_of_ours(error)
-    if cause is None and isinstance(error, BrokenPipeError) and not is_reserved():
+    cause, sole = first_of_ours(error), sole_error(error)
+    if cause is None and isinstance(sole, BrokenPipeError) and not is_reserved():
         cause = OutputClosed()
     if isinstance(cause, OutputClosed):
         give_up_stdout()
@@ -169,10 +169,10 @@ def _explain(error: Exception, state: State) -> int:
         traceback.print_exception(error)
     if cause is not None:
         return _fail(_one_line(str(cause)), cause.exit_code)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(sole, OSError) and sole.errno == errno.ENOSPC:
         give_up_stdout()
-        return _fail(f"cannot write: {error.strerror}", 1)
-    what = f"{type(error).__name__}: {_one_line(str(error))}"
+        return _fail(f"cannot write: {sole.strerror}", 1)
+    what = f"{type(sole).__name__}: {_one_line(str(sole))}"
     return _fail(f"{what} (a bug in aexp: --debug shows where)", 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,6 +36,7 @@ from aexp.crash.judge.points import (
     order_points,
     order_restarts,
     sample,
+    untried_kinds,
 )
 from aexp.crash.judge.repetitions import repeated_steps
 from aexp.crash.judge.requests import repeated_requests
@@ -69,6 +70,7 @@ class _Found:
 
     planned: list[Point] = field(default_factory=list)
     possible: int = 0
+    untried: Mapping[str, int] = field(default_factory=dict)
     results: list[PointResult] = field(default_factory=list)
     failure: AexpError | None = None
 
@@ -120,6 +122,8 @@ class Explorer:
                 await explore(self._plan(writes, runs.first))
                 await explore(self._pairs(found.results))
                 await explore(self._stops(writes))
+                if self.request.replay is None:
+                    found.untried = untried_kinds(writes, found.planned)
             exploring_s = time.monotonic() - exploring_from
         request = self.request
         return Exploration(
@@ -131,6 +135,7 @@ class Explorer:
             baseline=baseline,
             planned=found.planned,
             possible=found.possible,
+            untried=found.untried,
             unsteady=unsteady,
             results=found.results,
             elapsed_s=time.monotonic() - began_at,

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import structlog
-from dbos import DBOS
+from dbos import DBOS, Queue
+
+from aexp.engine.registry import make_queue
 
 __all__ = ["Declarations", "noting_declarations"]
 
@@ -78,10 +79,10 @@ def noting_declarations() -> Iterator[Callable[[], Declarations]]:
 
         return noted
 
-    def note_queue(name: str, **options: Any) -> Any:
+    def note_queue(name: str, **options: Any) -> Queue:
+        queue = make_queue(name, options)
         queues[name] = {key: options[key] for key in options if key != "on_conflict"}
-        # Who keeps it wants its name, to enqueue on it.
-        return SimpleNamespace(name=name)
+        return queue
 
     def learn() -> Declarations:
         global _latest  # noqa: PLW0603 - as the singleton of DBOS

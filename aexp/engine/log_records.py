@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
 
 from structlog.typing import EventDict, WrappedLogger
 
+from aexp.engine.departures import Departure, note_departure
 from aexp.log import adopt_library
 
 __all__ = [
     "adopt_records",
     "expect_aborts",
     "expect_cancellations",
-    "find_cancelled",
     "watch_cancellations",
 ]
 
@@ -71,7 +70,6 @@ class _Without(logging.Filter):
 
 _LIBRARIES = ("dbos", "asyncio", "concurrent", "anyio")
 _RECORDER = "aexp.engine.recorder."
-_cancelled: dict[str, str | None] = {}
 
 
 class _CancellationWatcher(logging.Filter):
@@ -81,7 +79,8 @@ class _CancellationWatcher(logging.Filter):
         dbos = sys.modules["dbos"].DBOS
         if str(record.msg).startswith(_CANCELLED) and (workflow_id := dbos.workflow_id) is not None:
             in_step = dbos.step_id is not None
-            _cancelled.setdefault(workflow_id, _left_by(sys.exc_info()[1]) if in_step else None)
+            step = _left_by(sys.exc_info()[1]) if in_step else None
+            note_departure(workflow_id, Departure("CancelledError", step))
         return True
 
 
@@ -97,17 +96,10 @@ def _left_by(error: BaseException | None) -> str | None:
 
 
 def watch_cancellations() -> None:
-    """Note from now on what is left by a CancelledError, see :func:`find_cancelled`."""
+    """Note from now on what is left by a CancelledError, see aexp.engine.departures."""
     logger = logging.getLogger("dbos")
     if not any(isinstance(known, _CancellationWatcher) for known in logger.filters):
         logger.addFilter(_CancellationWatcher())
-
-
-def find_cancelled() -> Mapping[str, str | None]:
-    """Return, by workflow of this process, which step a CancelledError has left; None where it was
-    the workflow's body.
-    """
-    return dict(_cancelled)
 
 
 def expect_cancellations() -> None:

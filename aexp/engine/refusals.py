@@ -41,6 +41,7 @@ _INSTEAD: Mapping[str, str] = {
     "ConfigFile": "DBOSConfig",
     "database_url": "system_database_url",
     "application_database_url": "system_database_url, and a SQLAlchemyDatasource for your tables",
+    "partition_queue": "a limit of each partition, such as partition_concurrency",
     "Queue": "DBOS.register_queue(NAME, …) after the launch, and DBOS.enqueue_workflow(NAME, …)",
 }
 _OLD = (
@@ -48,6 +49,9 @@ _OLD = (
     re.compile(r"'DBOS' object has no attribute '(?P<name>\w+)'"),
     re.compile(r"DBOS\.__(?:new|init)__\(\) got an unexpected keyword argument '(?P<name>\w+)'"),
     re.compile(r"cannot import name '(?P<name>\w+)' from 'dbos(?:\.\w+)*'"),
+    re.compile(
+        r"register_queue\(.*\) got an unexpected keyword argument '(?P<name>partition_queue)'"
+    ),
     re.compile(r"(?P<name>Queue) objects cannot be constructed directly"),
     re.compile(r"DBOSConfig sets (?P<name>\w+), which was removed"),
 )

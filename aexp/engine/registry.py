@@ -7,14 +7,16 @@ their tokens. All of it is read here and nowhere else; dbos is pinned to 3.4 for
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from dbos import DBOS
+from dbos import DBOS, Queue
 from dbos._context import DBOSContext, current_owner_xid, get_local_dbos_context
 from dbos._core import start_workflow_async
 from dbos._dbos import _get_dbos_instance, _get_or_create_dbos_registry
+from dbos._queue import _INTERNAL_QUEUE_CONSTRUCTION
 from dbos._registrations import (
     DBOSFuncType,
     get_class_info,
@@ -37,11 +39,15 @@ __all__ = [
     "is_workflow",
     "lacks_class",
     "lacks_instance",
+    "make_queue",
     "serves_queue",
     "stop_claiming",
     "workflow_name",
     "workflow_names",
 ]
+
+# Of the method itself, in whose place another one is while modules are imported.
+_QUEUE_OPTIONS = inspect.signature(DBOS.register_queue)
 
 
 def workflow_name(workflow: Any) -> str:
@@ -199,6 +205,28 @@ def serves_queue(dbos: DBOS, name: str, application: str | None) -> bool:
     listening = dbos._listening_queues  # noqa: SLF001 - see above
     ours = application in {None, dbos._sys_db.app_name}  # noqa: SLF001
     return ours and (listening is None or name in listening)
+
+
+def make_queue(name: str, options: Mapping[str, Any]) -> Queue:
+    """Make DBOS's own object for a queue that is registered only later, when DBOS launches.
+
+    It knows the database by then, and reads there what it is asked for. Raises what
+    DBOS.register_queue raises for a name or options that it does not take, and says of which queue.
+    """
+    call = f"DBOS.register_queue({name!r})"
+    for option in options:
+        if option not in _QUEUE_OPTIONS.parameters:
+            close = difflib.get_close_matches(option, _QUEUE_OPTIONS.parameters, 1, 0.8)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"{call} got an unexpected keyword argument {option!r}{hint}")
+    given = _QUEUE_OPTIONS.bind(name, **options)
+    given.apply_defaults()
+    limits = {key: value for key, value in given.arguments.items() if key != "on_conflict"}
+    try:
+        Queue._validate_queue(**limits)  # noqa: SLF001 - see above
+    except (AttributeError, TypeError, ValueError) as error:
+        raise type(error)(f"{call}: {error}") from error
+    return Queue(database_backed_queue=True, token=_INTERNAL_QUEUE_CONSTRUCTION, **limits)
 
 
 def workflow_names() -> frozenset[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, TypeAlias
 
+from aexp.engine.departures import Departure
 from aexp.engine.statuses import UNFINISHED
 
 __all__ = [
@@ -101,8 +102,8 @@ class RunLook:
     """All that is known of a run's workflows at one moment.
 
     ``active`` are those that run in this process. ``messages`` were sent and not received, by
-    workflow and topic; ``events`` are set, by workflow and key. ``left`` says by workflow in what a
-    CancelledError ended it (a step, None its body). ``scheduled``: a schedule may start more.
+    workflow and topic; ``events`` are set, by workflow and key. ``left`` says by workflow which
+    error left it without an end. ``scheduled``: a schedule may start more.
     """
 
     root_id: str
@@ -115,7 +116,7 @@ class RunLook:
     queues: Mapping[str, RegisteredQueue] = field(default_factory=dict)
     messages: frozenset[tuple[str, str]] = frozenset()
     events: frozenset[tuple[str, str]] = frozenset()
-    left: Mapping[str, str | None] = field(default_factory=dict)
+    left: Mapping[str, Departure] = field(default_factory=dict)
     registered: frozenset[str] | None = None
     scheduled: bool = False
 
@@ -204,8 +205,9 @@ def _of_enqueued(
             Blockage(
                 Cause.UNSERVED,
                 who,
-                f"{who} waits on queue {row.queue!r}, which no process {lacks}:"
-                f" Scenario(queues=… Queue({row.queue!r}, shared=True))",
+                f"{who} waits on queue {row.queue!r}, which no process {lacks}: call"
+                f" DBOS.register_queue({row.queue!r}) at module level, not below `if __name__ =="
+                f' "__main__":`, or give a Scenario queues=… Queue({row.queue!r}, shared=True)',
             )
         ]
     if queue.full is None:
@@ -248,11 +250,11 @@ def _abandoned(look: RunLook, row: UnfinishedWorkflow) -> Blockage:
     who = row.workflow_id
     told = f"{who} is PENDING, and nobody works on it"
     if who in look.left:
-        step = look.left[who]
-        if step is not None:
-            reason = f"{told}: a CancelledError left its step `{step}`"
+        left = look.left[who]
+        if left.step is not None:
+            reason = f"{told}: a {left.error} left its step `{left.step}`"
             return Blockage(Cause.LEFT, who, reason)
-        return Blockage(Cause.ABANDONED, who, f"{told}: a CancelledError left its body")
+        return Blockage(Cause.ABANDONED, who, f"{told}: a {left.error} left its body")
     if look.registered is not None and row.name not in look.registered:
         told += f": this process has no workflow {row.name!r}"
     return Blockage(Cause.ABANDONED, who, told)

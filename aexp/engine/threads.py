@@ -14,7 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from typing import Any, ParamSpec, TypeVar
 
+from dbos import _core
 from dbos._dbos import _SharedExecutor
+
+from aexp.engine.departures import Departure, note_departure
 
 __all__ = ["run_sync_workflows_apart"]
 
@@ -46,6 +49,9 @@ class _WorkflowThreads(ThreadPoolExecutor):
             try:
                 result = fn(*args, **kwargs)
             except BaseException as error:
+                if not isinstance(error, Exception):
+                    # Nobody else says so: it ends this thread, and not the process.
+                    _note_departures(error)
                 future.set_exception(error)
             else:
                 future.set_result(result)
@@ -57,6 +63,29 @@ class _WorkflowThreads(ThreadPoolExecutor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         self._closed = True
         self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+
+def _note_departures(error: BaseException) -> None:
+    """Note each workflow that ``error`` has left on its way out of a thread.
+
+    There are several where one calls another directly, or takes the result of one that was left.
+    """
+    name = type(error).__name__
+    found: dict[str, Departure] = {}
+    innermost: str | None = None
+    trace = error.__traceback__
+    while trace is not None:
+        frame, trace = trace.tb_frame, trace.tb_next
+        if frame.f_globals is not vars(_core):
+            continue
+        # DBOS's frames around a body and around a step.
+        if frame.f_code.co_name == "persist":
+            innermost = str(frame.f_locals["status"]["workflow_uuid"])
+            found[innermost] = Departure(name)
+        elif frame.f_code.co_name == "record_step_result" and innermost is not None:
+            found[innermost] = Departure(name, str(frame.f_locals["step_name"]))
+    for workflow_id, departure in found.items():
+        note_departure(workflow_id, departure)
 
 
 class _BoundedExecutor(_SharedExecutor):

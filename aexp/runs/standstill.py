@@ -11,7 +11,8 @@ import asyncpg
 import structlog
 
 from aexp.database.connect import Connection
-from aexp.engine.log_records import expect_aborts, find_cancelled
+from aexp.engine.departures import find_departures
+from aexp.engine.log_records import expect_aborts
 from aexp.engine.registry import active_workflows, serves_queue, workflow_names
 from aexp.engine.runtime import Runtime
 from aexp.engine.standstill import (
@@ -103,7 +104,7 @@ class StandstillWatch:
         first = blockages[0]
         if first.until < math.inf:
             left_s = first.until - time.time()
-            reason += f", and that lasts {left_s:.0f} s more: give a longer --deadline"
+            reason += f", and that lasts {left_s:.0f} s more: {_advice(first.cause)}"
         raise Standstill(reason)
 
     async def _gather(self) -> RunLook | None:
@@ -157,10 +158,21 @@ class StandstillWatch:
             },
             messages=frozenset((row["workflow_id"], row["topic"]) for row in messages),
             events=frozenset((row["workflow_id"], row["key"]) for row in events),
-            left=find_cancelled(),
+            left=find_departures(),
             registered=workflow_names(),
             scheduled=await waits.any_active_schedule(connection, runtime.application),
         )
+
+
+def _advice(cause: Cause) -> str:
+    """Say what to do about a wait that lasts longer than there is time."""
+    if cause not in {Cause.MESSAGE, Cause.EVENT}:
+        return "give a longer --deadline"
+    does = "sends it" if cause is Cause.MESSAGE else "sets it"
+    return (
+        f"start what {does} from the workflow, or from a Scenario whose workflow calls it; or make"
+        " the timeout a parameter and give a shorter one by --set"
+    )
 
 
 def _seconds(milliseconds: int | None) -> float | None:

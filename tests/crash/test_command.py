@@ -15,6 +15,7 @@ import pytest
 
 from aexp.crash.judge.points import Side, parse_point
 from aexp.database import DatabaseUrl
+from aexp.errors import WorkerFailed, first_of_ours
 from tests.conftest import TEMPLATE
 from tests.support.cli import Cli, children_running, wait_until
 from tests.support.explorations import PLANTED, explore, promises, struck
@@ -194,6 +195,15 @@ def test_a_workflow_that_never_ends_is_refused(cli: Cli) -> None:
     assert "without any fault the run did not end" in done.stdout
     assert cli.url is not None
     assert databases(cli.url) == set()
+
+
+def test_a_workflow_that_ends_its_process_is_told_as_such(server: DatabaseUrl) -> None:
+    flows = PLANTED.parent / "flows.py"
+    with pytest.raises(ExceptionGroup) as failed:
+        explore(server, f"{flows}:exiting")
+    told = first_of_ours(failed.value)
+    assert isinstance(told, WorkerFailed)
+    assert str(told).endswith("the workflow or its module ended the process: SystemExit(3)")
 
 
 def test_a_run_that_has_ended_in_the_template_is_another_one(cli: Cli) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dbos import DBOS, DBOSConfig
+from dbos import DBOS, DBOSConfig, Queue
 from dbos import error as dbos_error
 
 from aexp.engine import declared
@@ -96,6 +96,7 @@ def test_a_module_that_launches_is_imported_and_nothing_is_launched() -> None:
     assert told.queues == {"mails": {"worker_concurrency": 2}}
     assert told.held_off == ("reset_system_database", "launch", "apply_schedules")
     assert queue.name == "mails"
+    assert isinstance(queue, Queue)
     assert dict(DBOS.__dict__) == methods
 
 
@@ -135,3 +136,58 @@ def test_a_module_that_works_when_it_is_imported_is_told_where_that_belongs() ->
     Path("working_flows.py").write_text(f"{LAUNCHES}\nDBOS.list_workflows()\n")
     with pytest.raises(InvalidTarget, match=r"put what comes after DBOS\.launch\(\) below `if __n"):
         find_scenario("working_flows.py:sell")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (
+            "partition_queue=True",
+            (
+                "TypeError: DBOS.register_queue('mails') got an unexpected keyword argument"
+                " 'partition_queue': this code is for an older DBOS than 3.4, where it is a limit"
+                " of each partition, such as partition_concurrency"
+            ),
+        ),
+        (
+            "worker_concurency=2",
+            (
+                "TypeError: DBOS.register_queue('mails') got an unexpected keyword argument"
+                " 'worker_concurency'; did you mean 'worker_concurrency'?"
+            ),
+        ),
+        (
+            "limiter={'limit': 1}",
+            (
+                "ValueError: DBOS.register_queue('mails'): limiter must specify both 'limit' and"
+                " 'period'"
+            ),
+        ),
+        (
+            "limiter=1",
+            "AttributeError: DBOS.register_queue('mails'): 'int' object has no attribute 'get'",
+        ),
+    ],
+)
+def test_a_queue_that_dbos_would_not_register_is_told_when_its_module_is_imported(
+    options: str, reason: str
+) -> None:
+    Path("queueing_flows.py").write_text(
+        f"from dbos import DBOS\n\nDBOS.register_queue('mails', {options})\n"
+    )
+    with pytest.raises(InvalidTarget) as refused:
+        find_scenario("queueing_flows.py:sell")
+    file = Path("queueing_flows.py").absolute()
+    assert str(refused.value) == f"{file} does not import: {reason}"
+
+
+def test_options_that_dbos_takes_are_taken() -> None:
+    options: Mapping[str, Any] = {
+        "global_concurrency": 4,
+        "partition_limiter": {"limit": 1, "period": 0.5},
+        "polling_interval_sec": 0.1,
+    }
+    with noting_declarations() as learn:
+        DBOS.register_queue("mails", **options, on_conflict="never_update")
+        DBOS.register_queue(name="letters")
+    assert learn().queues == {"mails": options, "letters": {}}

@@ -24,6 +24,7 @@ def use(code: str) -> BaseException:
         ("DBOS.sql_session", "SQLAlchemyDatasource"),
         ("DBOS.communicator()", "@DBOS.step()"),
         ("Queue('mails')", "DBOS.register_queue"),
+        ("DBOS.register_queue('mails', partition_queue=True)", "partition_concurrency"),
         ("DBOS(fastapi=object())", "beside the FastAPI application"),
         (
             "DBOS(config={'name': 'shop', 'database_url': 'postgresql://x/y'})",
@@ -52,6 +53,7 @@ def test_code_for_an_older_dbos_is_told_what_to_use(code: str, instead: str) -> 
         "raise ValueError(\"type object 'DBOS' has no attribute 'transaction'\")",
         "int('x')",
         "print(fastapi=1)",
+        "DBOS.register_queue('mails', worker_concurency=1)",
         "DBOS(config={})",
     ],
 )

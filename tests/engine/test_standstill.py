@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aexp.engine.departures import Departure
 from aexp.engine.standstill import (
     RegisteredQueue,
     RunLook,
@@ -54,11 +55,16 @@ def enqueued(**fields: Any) -> UnfinishedWorkflow:
 
 FULL = RegisteredQueue(served=True, full=1)
 
+ADVICE = (
+    "call DBOS.register_queue('q') at module level, not below `if __name__ == \"__main__\":`, or"
+    " give a Scenario queues=… Queue('q', shared=True)"
+)
+
 STANDS_STILL = {
-    "r-1 waits on queue 'q', which no process has registered:"
-    " Scenario(queues=… Queue('q', shared=True))": look([row("r"), enqueued()], child()),
-    "r-1 waits on queue 'q', which no process serves:"
-    " Scenario(queues=… Queue('q', shared=True))": look(
+    f"r-1 waits on queue 'q', which no process has registered: {ADVICE}": look(
+        [row("r"), enqueued()], child()
+    ),
+    f"r-1 waits on queue 'q', which no process serves: {ADVICE}": look(
         [row("r"), enqueued()], child(), queues={"q": RegisteredQueue(served=False)}
     ),
     "r-1 is ENQUEUED for version 'old', which no process of this run has": look(
@@ -71,10 +77,12 @@ STANDS_STILL = {
     "workflow r does not exist": look([]),
     "r-1 is PENDING, and nobody works on it": look([row("r"), row("r-1")], child()),
     "r-1 is PENDING, and nobody works on it: a CancelledError left its step `fetch`": look(
-        [row("r"), row("r-1")], child(), left={"r-1": "fetch", "r": None}
+        [row("r"), row("r-1")],
+        child(),
+        left={"r-1": Departure("CancelledError", "fetch"), "r": Departure("CancelledError")},
     ),
-    "r is PENDING, and nobody works on it: a CancelledError left its body": look(
-        [row("r")], left={"r": None}
+    "r is PENDING, and nobody works on it: a SystemExit left its body": look(
+        [row("r")], left={"r": Departure("SystemExit")}
     ),
     "r is PENDING, and nobody works on it: this process has no workflow 'flow'": look(
         [row("r")], registered=frozenset({"another"})

@@ -22,10 +22,12 @@ def waits(cli: Cli) -> Cli:
 
 
 UNSERVED = (
-    "r-1 waits on queue 'mails', which no process has registered:"
-    " Scenario(queues=… Queue('mails', shared=True))"
+    "r-1 waits on queue 'mails', which no process has registered: call"
+    " DBOS.register_queue('mails') at module level, not below `if __name__ =="
+    " \"__main__\":`, or give a Scenario queues=… Queue('mails', shared=True)"
 )
 LEFT = "r-1 is PENDING, and nobody works on it: a CancelledError left its step `fetch`"
+EXITED = "r-1 is PENDING, and nobody works on it: a SystemExit left its step `shut_down`"
 FULL = (
     "r-1-1 waits for a place on queue 'narrow': its limit is 1, and r-1 waits there for something"
     " else"
@@ -37,6 +39,9 @@ FULL = (
     [
         ("on_a_queue_of_nobody", UNSERVED),
         ("awaits_one_that_is_left", LEFT),
+        ("awaits_one_that_exits", EXITED),
+        ("calls_one_that_exits", EXITED),
+        ("exits", "r is PENDING, and nobody works on it: a SystemExit left its body"),
         ("awaits_two", FULL),
     ],
 )
@@ -75,12 +80,25 @@ def test_what_nobody_has_sent_is_told_once_and_waited_for(waits: Cli) -> None:
 
 
 def test_what_the_run_without_a_fault_waits_for_breaks_an_exploration(server: DatabaseUrl) -> None:
-    result = explore(server, f"{WAITS}:on_a_queue_of_nobody")
+    assert _baseline_waits(server, "on_a_queue_of_nobody").startswith("~-1 waits on queue 'mails'")
+
+
+def test_an_event_that_nobody_sets_is_told_with_what_to_do(server: DatabaseUrl) -> None:
+    told = _baseline_waits(server, "awaits_an_event")
+    assert told.startswith("~ waits for event 'x' of workflow ~, which has not set it")
+    assert "start what sets it from the workflow" in told
+    assert "--deadline" not in told
+
+
+def _baseline_waits(server: DatabaseUrl, workflow: str) -> str:
+    """Return for what the run without a fault waits, which breaks its exploration."""
+    result = explore(server, f"{WAITS}:{workflow}")
     assert result.results == []
     (alone,) = result.broken
     (broken,) = [verdict for verdict in alone.broken if verdict.name == "ends_alone"]
     (anomaly,) = broken.anomalies or ()
-    assert anomaly.summary.startswith("without any fault, ~-1 waits on queue 'mails'")
+    assert anomaly.summary.startswith("without any fault, ")
+    return anomaly.summary.removeprefix("without any fault, ")
 
 
 def test_a_point_after_which_nothing_moves_is_broken_with_the_reason(server: DatabaseUrl) -> None:
@@ -90,4 +108,5 @@ def test_a_point_after_which_nothing_moves_is_broken_with_the_reason(server: Dat
     (broken,) = [verdict for verdict in result.broken if verdict.name == "run_ends"]
     (anomaly,) = broken.anomalies or ()
     assert anomaly.summary.startswith("~ waits for a message on topic 'go' that nobody has sent")
-    assert "give a longer --deadline" in anomaly.summary
+    assert "start what sends it from the workflow, or from a Scenario" in anomaly.summary
+    assert "give a shorter one by --set" in anomaly.summary

@@ -297,7 +297,7 @@ def test_a_program_that_launches_at_its_import_is_run_killed_audited_and_explore
     cli.environment = {"DBOS_SYSTEM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}
     result = cli("run", target, "--run-id", "mine", "--kills", "1", "--json")
     assert result.code == 0, result.stderr
-    assert result.json["result"] == {"mailed": [7]}
+    assert result.json["result"] == {"mailed": [7, 8], "at_once": 2}
     assert "config.overridden" in result.stderr
 
     rows = cli.query(
@@ -305,14 +305,16 @@ def test_a_program_that_launches_at_its_import_is_run_killed_audited_and_explore
     )
     assert rows == [("mine",)]
     audited = cli("audit", "mine", "--json")
-    assert audited.json["result"] == {"mailed": [7]}
+    assert audited.json["result"] == result.json["result"]
     (held_off, launched) = [
         event["call"] for event in audited.events if event["event"] == "module.call_held_off"
     ]
     assert (held_off, launched) == ("DBOS.reset_system_database", "DBOS.launch")
 
+    sync = "launching.py:sell_in_a_thread"
     explored = cli(
-        "crash", target, "--template", TEMPLATE, "--points", "1", "--sides", "before", "--json"
+        "crash", sync, "--template", TEMPLATE, "--points", "1", "--sides", "before", "--json"
     )
     assert explored.code == 0, explored.stderr
     assert explored.json["verified"] == 1
+    assert explored.json["outcome"] == {"mailed": [9], "at_once": 2}

@@ -32,7 +32,7 @@ config: DBOSConfig = {"name": "shop", "system_database_url": URL, "serializer": 
 DBOS(config=config)
 DBOS.reset_system_database()
 DBOS.launch()
-DBOS.register_queue("mails", worker_concurrency=2)
+mails = DBOS.register_queue("mails", worker_concurrency=2)
 
 
 @DBOS.workflow()
@@ -50,5 +50,18 @@ async def insert() -> int:
 @DBOS.workflow()
 async def sell() -> dict[str, Any]:
     await insert()
-    handle = await DBOS.enqueue_workflow_async("mails", mail, 7)
-    return {"mailed": await handle.get_result()}
+    by_name = await DBOS.enqueue_workflow_async("mails", mail, 7)
+    by_object = await mails.enqueue_async(mail, 8)
+    mailed = [*await by_name.get_result(), *await by_object.get_result()]
+    return {"mailed": mailed, "at_once": await mails.get_worker_concurrency_async()}
+
+
+@DBOS.workflow()
+def notify(number: int) -> list[int]:
+    return [number]
+
+
+@DBOS.workflow()
+def sell_in_a_thread() -> dict[str, Any]:
+    mailed = mails.enqueue(notify, 9).get_result(polling_interval_sec=0.05)
+    return {"mailed": mailed, "at_once": mails.worker_concurrency}

@@ -123,6 +123,31 @@ async def awaits_one_that_is_left() -> str:
     return await handle.get_result()
 
 
+@DBOS.step()
+def shut_down() -> str:
+    raise SystemExit(3)
+
+
+@DBOS.workflow()
+def is_shut_down() -> str:
+    return shut_down()
+
+
+@DBOS.workflow()
+def awaits_one_that_exits() -> str:
+    return DBOS.start_workflow(is_shut_down).get_result()
+
+
+@DBOS.workflow()
+def calls_one_that_exits() -> str:
+    return is_shut_down()
+
+
+@DBOS.workflow()
+def exits() -> str:
+    raise SystemExit("no more")
+
+
 @DBOS.workflow()
 async def awaits_two() -> list[str]:
     """Of two at once, one is on a queue that is full of who waits for it."""
@@ -140,6 +165,12 @@ async def needs_its_own_place() -> str:
 @DBOS.workflow()
 async def is_unanswered() -> str:
     return str(await DBOS.recv_async("go", timeout_seconds=12))
+
+
+@DBOS.workflow()
+async def awaits_an_event() -> str:
+    assert DBOS.workflow_id is not None
+    return str(await DBOS.get_event_async(DBOS.workflow_id, "x", timeout_seconds=3600))
 
 
 @DBOS.step()

@@ -15,6 +15,7 @@ from aexp.cli.terminal.account import SHOWN, console
 from aexp.crash.judge.findings import Finding
 from aexp.crash.judge.ownership import Takeover, late_changes
 from aexp.crash.judge.results import BASELINE, Exploration
+from aexp.crash.judge.wording import counted
 from aexp.model.plain import to_text
 
 __all__ = ["print_exploration"]
@@ -45,7 +46,11 @@ def print_exploration(exploration: Exploration) -> None:
 
 
 def _remarks(exploration: Exploration) -> Iterator[Text]:
-    """Say what is no finding: restarts, takeovers, and points that show nothing."""
+    """Say what is no finding: what was not tried, restarts, takeovers, points that show nothing."""
+    if exploration.untried:
+        kinds = exploration.untried.items()
+        listed = ", ".join(f"{kind} ({counted(number, 'write')})" for kind, number in kinds)
+        yield Text(f"not tried: {listed}")
     if restarted := [result for result in exploration.verified if result.restarted]:
         yield Text(
             "Ended only when the process, which had lost an acknowledgement or its server and"
@@ -63,10 +68,11 @@ def _remarks(exploration: Exploration) -> Iterator[Text]:
         yield Text(_taken_over(zombies))
     for result in exploration.void:
         yield Text(f"VOID {result.name}: {result.void}", style="yellow")
-    if exploration.unsteady:
-        listed = ", ".join(exploration.unsteady[:SHOWN])
+    if unsteady := exploration.unsteady:
+        were = "was" if len(unsteady) == 1 else "were"
         yield Text(
-            f"{len(exploration.unsteady)} writes were not in every run without a fault: {listed}"
+            f"{counted(len(unsteady), 'write')} {were} not in every run without a fault:"
+            f" {', '.join(unsteady[:SHOWN])}"
         )
 
 
@@ -117,7 +123,8 @@ def _counts(exploration: Exploration) -> Text:
 
 
 def _pace(exploration: Exploration) -> Text:
-    told = f"{exploration.writes} durable writes ({exploration.bookkeeping} more are bookkeeping)"
+    writes = counted(exploration.writes, "durable write")
+    told = f"{writes} ({exploration.bookkeeping} more are bookkeeping)"
     if len(exploration.planned) < exploration.possible:
         told += f", {len(exploration.planned)} of {exploration.possible} points chosen"
     if exploration.seconds_per_point is not None:

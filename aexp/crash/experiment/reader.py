@@ -40,6 +40,7 @@ __all__ = [
     "CHECKPOINTS",
     "TRANSACTIONS",
     "gather_evidence",
+    "read_entries",
     "read_events",
     "read_steps",
     "read_workflows",

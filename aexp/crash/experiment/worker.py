@@ -22,7 +22,7 @@ from aexp.engine.recorder.effects import own_addresses, record_effects
 from aexp.engine.recorder.files import FileWriter
 from aexp.engine.recorder.steps import record_steps
 from aexp.engine.registry import forget_instances
-from aexp.errors import Interrupted, Standstill, first_of_ours
+from aexp.errors import Interrupted, ProcessEnded, Standstill, first_of_ours, sole_error
 from aexp.log import configure_logging
 from aexp.model.run import Run
 from aexp.processes.loop import run_on_loop
@@ -71,9 +71,12 @@ def live(job: Mapping[str, Any]) -> int:
             return run_on_loop(settings.loop, work)
     except (Exception, SystemExit) as error:
         cause = first_of_ours(error)
+        if isinstance(error, SystemExit):
+            cause = ProcessEnded(error.code)
         if cause is None or settings.debug:
             traceback.print_exception(error)
-        told = cause if cause is not None else f"{type(error).__name__}: {error}"
+        sole = sole_error(error)
+        told = cause if cause is not None else f"{type(sole).__name__}: {sole}"
         sys.stderr.write(f"aexp: error: {told}\n")
         if isinstance(cause, Standstill):
             return Standstill.worker_code

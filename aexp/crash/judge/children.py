@@ -13,6 +13,7 @@ from typing import Any
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence, WorkflowRecord
 from aexp.crash.judge.identity import is_tick
+from aexp.crash.judge.wording import often
 from aexp.model.promise import SAMPLE, Anomaly
 
 __all__ = ["children_once"]
@@ -119,8 +120,8 @@ def _on_their_own(comparison: BaselineComparison) -> list[Anomaly]:
         twice = seen[name] > counts[0][name]
         anomalies.append(
             Anomaly(
-                f"workflow `{name}` was started {seen[name]} times, and {counts[0][name]} times"
-                " without a fault",
+                f"workflow `{name}` was started {often(seen[name])}, and"
+                f" {often(counts[0][name])} without a fault",
                 rows[:SAMPLE],
                 kind="child_started_twice" if twice else "child_missing",
                 cause=name,

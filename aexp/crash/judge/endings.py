@@ -10,6 +10,7 @@ from aexp.crash.judge.evidence import WorkflowRecord
 from aexp.crash.judge.identity import StepPlace
 from aexp.crash.judge.ownership import foreign_changes
 from aexp.crash.judge.values import Path
+from aexp.crash.judge.wording import counted
 from aexp.engine.statuses import UNFINISHED
 from aexp.model.promise import SAMPLE, Anomaly
 
@@ -138,9 +139,10 @@ def none_left(comparison: BaselineComparison) -> Sequence[Anomaly]:
         return ()
     what = ", ".join(sorted({row.status for row in left}))
     names = ", ".join(sorted({row.name for row in left}))
+    are = f"{counted(len(left), 'workflow')} {'is' if len(left) == 1 else 'are'}"
     return [
         Anomaly(
-            f"{len(left)} workflows are left {what}: {names}",
+            f"{are} left {what}: {names}",
             [_workflow(row) for row in left[:SAMPLE]],
             kind="workflow_left",
             cause=f"{names} {what}",

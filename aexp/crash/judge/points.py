@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,7 @@ __all__ = [
     "order_restarts",
     "parse_point",
     "sample",
+    "untried_kinds",
 ]
 
 _THEN = " then "
@@ -80,6 +82,10 @@ class Restart(StrEnum):
     INSTANCE = "no-instance"
 
 
+def _kind(write: str) -> str:
+    return write.rpartition("#")[0].partition(" [")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A fault at one write, which ``write`` names with its ordinal."""
@@ -93,7 +99,7 @@ class Fault:
     @property
     def kind(self) -> str:
         """What the write does, whoever does it: its name without workflow, step and ordinal."""
-        return self.write.rpartition("#")[0].partition(" [")[0]
+        return _kind(self.write)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,3 +222,10 @@ def sample(points: Sequence[Point], most: int | None, seed: int) -> list[Point]:
     )
     chosen = [place for place, _ in zip(in_turn, range(most), strict=False)]
     return [points[place] for place in sorted(chosen)]
+
+
+def untried_kinds(writes: Iterable[str], points: Iterable[Point]) -> Mapping[str, int]:
+    """Count the writes of each kind that no fault of ``points`` strikes, in their order."""
+    tried = {fault.kind for point in points for fault in point.faults}
+    kinds = Counter(map(_kind, writes))
+    return {kind: number for kind, number in kinds.items() if kind not in tried}

@@ -18,6 +18,7 @@ from aexp.crash.judge.sendings import (
     route_of,
     vary_in_number,
 )
+from aexp.crash.judge.wording import often
 from aexp.engine.recorder.records import SeenEffect, StepCall
 from aexp.model.promise import SAMPLE, Anomaly
 
@@ -158,7 +159,7 @@ def _anomaly(sendings: Sequence[Sending], sites: Mapping[tuple[StepKey, str], st
     if lives:
         where = f", in process{'es' if len(lives) > 1 else ''} {_listed(lives)}"
     return Anomaly(
-        f"{_described(sendings)} was sent {_often(len(sendings))} {_keys(sendings)}{by}{where}",
+        f"{_described(sendings)} was sent {often(len(sendings))} {_keys(sendings)}{by}{where}",
         [_row(sending) for sending in sendings[:SAMPLE]],
         kind="request_repeated",
         cause=f"{' '.join(route_of(first.request))}{by}",
@@ -200,10 +201,6 @@ def _keys(sendings: Sequence[Sending]) -> str:
     if all(keys):
         return "with another Idempotency-Key each time"
     return "now with an Idempotency-Key and now without"
-
-
-def _often(number: int) -> str:
-    return "twice" if number == 2 else f"{number} times"
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -134,9 +134,9 @@ class KindRow:
 class Exploration:
     """An exploration, whole or cut short.
 
-    ``planned`` are the points chosen, of ``possible`` ones; ``sampled`` says that fewer were chosen
-    on purpose. ``failure`` is the error that ended it early. ``replay`` is the command that replays
-    a point, up to the point itself.
+    ``planned`` are the points chosen, of ``possible`` ones; ``untried`` counts the writes of each
+    kind that none of them strikes. ``failure`` is the error that ended it early. ``replay`` is the
+    command that replays a point, up to the point itself.
     """
 
     scenario: str
@@ -154,6 +154,7 @@ class Exploration:
     interrupted: bool = False
     failure: AexpError | None = None
     replay: Sequence[str] = ()
+    untried: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -11,6 +11,7 @@ from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence, TableContent
 from aexp.crash.judge.repetitions import repeated_bodies
 from aexp.crash.judge.spans import body_spans
+from aexp.crash.judge.wording import counted
 from aexp.model.promise import SAMPLE, Anomaly
 
 __all__ = ["same_rows", "unjudged_rows", "unsteady_tables"]
@@ -56,7 +57,7 @@ def unjudged_rows(comparison: BaselineComparison) -> Sequence[Anomaly]:
             continue
         counts = {each.count for each in given}
         if content.count not in counts and len(counts) == 1:
-            what = f"ends with {content.count}, not {counts.pop()} rows"
+            what = f"ends with {content.count}, not {counted(counts.pop(), 'row')}"
         elif len(counts) == 1 and _more(given, content):
             what = "ends with other values"
         else:
@@ -91,12 +92,13 @@ def _compare(
     twice = _wrote_twice(comparison, table)
     steps = f"; step `{twice[0]}` ran twice and wrote there each time" if twice else ""
     numbers = {"rows": found.count, "expected": expected}
+    ends = f"table {table} ends with {counted(found.count, 'row')}"
     if found.count > expected and (twice or _is_comparable(comparison)):
         rows = _more(known, found)
-        what = f"table {table} ends with {found.count} rows, {expected} without a fault{steps}"
+        what = f"{ends}, {expected} without a fault{steps}"
         return [Anomaly(what, [numbers, *rows], kind="rows_repeated", cause=table)]
     if found.count < expected and not comparison.may_act_otherwise:
-        what = f"table {table} ends with {found.count} rows, {expected} without a fault"
+        what = f"{ends}, {expected} without a fault"
         return [Anomaly(what, [numbers], kind="rows_missing", cause=table)]
     if found.count != expected:
         return []

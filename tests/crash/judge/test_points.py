@@ -16,6 +16,7 @@ from aexp.crash.judge.points import (
     order_restarts,
     parse_point,
     sample,
+    untried_kinds,
 )
 from aexp.errors import UsageError
 
@@ -121,3 +122,14 @@ def test_each_wrong_restart_follows_a_kill_in_the_middle() -> None:
         f"after:{STEP} then restart:{restart}" for restart in Restart
     ]
     assert len(order_restarts([CLAIM, STEP, END], instances=False)) == 2
+
+
+def test_kinds_of_writes_that_no_point_strikes_are_counted() -> None:
+    writes = [CLAIM, STEP, STEP.replace("#1", "#2"), END]
+    claimed = parse_point(f"before:{CLAIM}")
+    assert untried_kinds(writes, [claimed]) == {
+        "insert dbos.operation_outputs": 2,
+        "update dbos.workflow_status SUCCESS + insert dbos.workflow_output": 1,
+    }
+    both = parse_point(f"after:{STEP} then before:{END}")
+    assert untried_kinds(writes, [claimed, both]) == {}

@@ -38,7 +38,9 @@ def test_a_row_more_is_found() -> None:
 
 
 def test_a_row_less_and_another_row_are_found() -> None:
-    assert broken(ROWS, compared(paid(ADA), paid(ADA, ADA))) == ["rows_missing"]
+    lost = compared(paid(ADA), paid(ADA, ADA))
+    assert broken(ROWS, lost) == ["rows_missing"]
+    assert summaries(ROWS, lost) == ["table public.payments ends with 1 row, 2 without a fault"]
     assert broken(ROWS, compared(paid({"who": "Eve"}), paid(ADA))) == ["rows_differ"]
 
 
