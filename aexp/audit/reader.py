@@ -103,7 +103,11 @@ async def _ran_again(connection: Connection, run: Run) -> list[RecordedBody]:
     completed = await steps.completion_times(
         connection, [(row["workflow_id"], row["step_id"]) for row in rows]
     )
+    rewinds = await steps.list_starts(connection, run.application_version, "DBOS.rewindWorkflow")
     return [
-        RecordedBody(**dict(row), completed_ms=completed.get((row["workflow_id"], row["step_id"])))
+        RecordedBody(
+            **{**row, "era": row["era"] + sum(start <= row["began_ms"] for start in rewinds)},
+            completed_ms=completed.get((row["workflow_id"], row["step_id"])),
+        )
         for row in rows
     ]

@@ -22,8 +22,7 @@ class RecordedBody:
 
     ``recorded_ms`` is when that process knew the step's checkpoint to be durable, ``completed_ms``
     what the checkpoint says that stands there now. ``era`` counts how often the run had come to its
-    end before: whoever has it run once more after that, as DBOS's rewind does, has taken the
-    checkpoints away himself.
+    end before, and how often one of its workflows had rewound another: that takes checkpoints away.
     """
 
     process_no: int

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import TEMPLATE
 from tests.support.cli import Cli, broken, held
+from tests.support.explorations import PLANTED
 
 FLOWS = Path(__file__).parent.parent / "support" / "flows.py"
 
@@ -81,6 +82,13 @@ def test_a_step_that_runs_again_although_its_checkpoint_was_durable_is_found(cli
     [row] = found["rows"]
     assert (row["step"], row["step_id"], row["arguments"]) == ("insert", 1, "(0)")
     assert row["site"].startswith("losing.py:")
+
+
+def test_the_steps_of_a_child_that_is_rewound_run_again_and_rightly_so(cli: Cli) -> None:
+    result = cli("run", f"{PLANTED}/pairs/children.py:right_rewinding", "--json")
+    assert result.code == 0, result.stderr
+    assert set(result.json["account"]["steps_that_ran_more_than_once"]) == {"fetch"}
+    assert held(result.json)["checkpointed_once"] is True
 
 
 def test_a_module_can_be_named_as_python_names_it(flows: Cli) -> None:

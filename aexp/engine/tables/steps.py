@@ -24,6 +24,7 @@ __all__ = [
     "last_step",
     "list_all",
     "list_page",
+    "list_starts",
     "list_with_outcomes",
 ]
 
@@ -81,6 +82,21 @@ async def is_recorded(connection: Queryable, workflow_id: str | None, step_id: i
         f"SELECT {has_checkpoint('$1', '$2')}", workflow_id, step_id
     )
     return recorded
+
+
+async def list_starts(connection: Queryable, version: str, name: str) -> list[int]:
+    """Return when the steps of that name began, of all workflows of the application ``version``, in
+    milliseconds since the epoch.
+    """
+    rows = await connection.fetch(
+        "SELECT steps.started_at_epoch_ms FROM dbos.operation_outputs AS steps"
+        " JOIN dbos.workflow_status USING (workflow_uuid)"
+        " WHERE application_version = $1 AND function_name = $2"
+        " AND steps.started_at_epoch_ms IS NOT NULL",
+        version,
+        name,
+    )
+    return [row["started_at_epoch_ms"] for row in rows]
 
 
 async def completion_times(
