@@ -1,7 +1,7 @@
 """One embedded PostgreSQL for the session, and a database of its own for each test that asks.
 
 Databases are cloned from a migrated template (0.06 s each). Every async test runs on asyncio and on
-uvloop.
+uvloop, but for those of ``one_loop``, whose work is done by other processes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ TEMPLATE = "aexp_template"
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return {"uvloop": loops["uvloop"]} if item.get_closest_marker("one_loop") else loops
 
 
 @pytest.fixture(scope="session", autouse=True)

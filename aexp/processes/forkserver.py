@@ -72,6 +72,7 @@ class _Server:
         # Whatever is collected later would be copied in each fork.
         gc.collect()
         gc.freeze()
+        gc.enable()
         try:
             self._serve()
         finally:
@@ -181,6 +182,8 @@ def main() -> None:
     removed at the end; an empty name stands for none.
     """
     folder, prepare, *arguments = sys.argv[1:]
+    # As the command line, see aexp.__main__.
+    gc.disable()
     # uvloop leaves copies of its own ends open: a child that had them would keep the end of this
     # process from being seen.
     os.closerange(STREAMS, os.sysconf("SC_OPEN_MAX"))

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 import anyio
+import anyio.to_thread
 import structlog
 from dbos import SetWorkflowID
 
@@ -84,7 +85,7 @@ async def execute(
         parameters = scenario.validate(run.parameters)
         if scenario.check_facts is not None:
             await scenario.check_facts(parameters, run.facts)
-        recording = _record(run, settings, progress, observe) if recorded else None
+        recording = await _record(run, settings, progress, observe) if recorded else None
         if crash_after is not None:
             progress.observe(partial(_kill_after, progress, crash_after))
         work = _Work(
@@ -104,7 +105,7 @@ async def execute(
             return await work.do()
 
 
-def _record(
+async def _record(
     run: Run,
     settings: Settings,
     progress: Progress,
@@ -116,7 +117,9 @@ def _record(
         if observe is not None:
             observe(record)
 
-    return Recording(settings.home, run.run_id, note)
+    recording = await anyio.to_thread.run_sync(Recording, settings.home, run.run_id, note)
+    recording.start()
+    return recording
 
 
 async def _is_to_be_done(

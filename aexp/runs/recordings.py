@@ -11,11 +11,12 @@ import os
 import platform
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 import structlog
 
@@ -29,6 +30,7 @@ __all__ = ["Recording", "discard_recordings", "import_recordings"]
 
 _FOLDER = "recordings"
 _BODIES_AT_A_TIME = 5_000
+_TRIES = 10
 _COLUMNS = (
     "run_id", "process_no", "workflow_id", "step_id", "name", "attempt", "transactional",
     "arguments", "site", "began_at", "ended_at", "error", "recorded_at",
@@ -38,10 +40,11 @@ log = structlog.stdlib.get_logger("aexp.runs.recordings")
 
 
 class Recording:
-    """Records the steps of this process, from now on until it is closed.
+    """Records the steps of this process from its start until it is closed.
 
-    ``path`` is the file, below the folder ``home``; None where none can be written, of which a line
-    of the log tells. ``observe`` is called after each record is written.
+    Made outside the loop, since that makes a file; started in the loop's thread. ``path`` is the
+    file, below the folder ``home``; None where none can be written, of which a line of the log
+    tells. ``observe`` is called after each record is written.
     """
 
     def __init__(self, home: Path, run_id: str, observe: Callable[[Record], None]) -> None:
@@ -50,14 +53,14 @@ class Recording:
         self._writer: FileWriter | None = None
         path = home.absolute() / _FOLDER / f"{run_id}.{secrets.token_hex(8)}"
         try:
-            # The server's own user passes through, see aexp.database.cluster.
-            home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            self._writer = FileWriter(path)
+            self._writer = _new_file(path)
             self.path = path
         except OSError as error:
             log.warning("recording.not_written", path=str(path), error=str(error))
         self._recording = ExitStack()
+
+    def start(self) -> None:
+        """Record from now on."""
         self._recording.enter_context(record_steps(self, calls=False))
 
     def __call__(self, record: Record) -> None:
@@ -88,6 +91,22 @@ class Recording:
                 self._give_up(self._writer, error)
 
 
+def _new_file(path: Path) -> FileWriter:
+    folder = path.parent
+    for left in reversed(range(_TRIES)):
+        # The server's own user passes through, see aexp.database.cluster.
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        folder.parent.mkdir(mode=mode, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            return FileWriter(path)
+        except FileNotFoundError:
+            # Another process has just removed the folder, which was empty.
+            if not left:
+                raise
+    raise AssertionError
+
+
 async def import_recordings(connection: Connection, run_id: str) -> None:
     """Read the recordings of the run's processes on this machine that record no more."""
     for process_no, path in await _unread(connection, run_id):
@@ -95,13 +114,21 @@ async def import_recordings(connection: Connection, run_id: str) -> None:
             if records is not None:
                 await _import(connection, run_id, process_no, step_bodies(records))
         if records is not None:
-            path.unlink(missing_ok=True)
+            await _remove(path)
 
 
 async def discard_recordings(connection: Connection, run_id: str) -> None:
     """Remove the recordings on this machine that nobody has read, of a run that is deleted."""
     for _, path in await _unread(connection, run_id):
-        path.unlink(missing_ok=True)
+        await _remove(path)
+
+
+async def _remove(path: Path) -> None:
+    """Remove a recording, and the folders that are for nothing else when they are empty."""
+    await anyio.Path(path).unlink(missing_ok=True)
+    with suppress(OSError):
+        await anyio.Path(path.parent).rmdir()
+        await anyio.Path(path.parent.parent).rmdir()
 
 
 async def _unread(connection: Connection, run_id: str) -> list[tuple[int, Path]]:

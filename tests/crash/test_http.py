@@ -61,7 +61,7 @@ def test_a_charge_without_a_key_is_named_and_its_line_repeats_it(cli: Cli, tmp_p
 def test_a_key_that_is_made_in_the_step_is_as_bad_as_none_and_a_body_that_calls_too(
     server: DatabaseUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = explored(server, "wrong_key", monkeypatch)
+    found = explored(server, "wrong_key_of_request", monkeypatch)
     body, key = [finding for finding in found.findings if finding.is_broken]
     assert body.code.code == "AX024"
     assert "connects to SHOP_URL" in body.summary

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import pytest
 
 from aexp.crash.judge.points import Side
 from aexp.database import DatabaseUrl
 from tests.support.explorations import PLANTED, explore, promises, struck
 
+# DBOS takes one workflow of a name in a process.
+_WORKFLOW = re.compile(r"^@DBOS\.workflow\(.*\)\n(?:async )?def (\w+)", re.MULTILINE)
 FIRST = "insert dbos.operation_outputs [~:1]#1"
 SECOND = "insert dbos.operation_outputs [~:2]#1"
 THIRD = "insert dbos.operation_outputs [~:3]#1"
@@ -55,3 +60,13 @@ def test_an_effect_is_doubled_only_between_it_and_its_checkpoint(server: Databas
         f"before:{FIRST}",
     ]
     assert [result.duplicates for result in exploration.broken] == [1, 1]
+
+
+def test_planted_workflows_have_names_of_their_own() -> None:
+    names = Counter(
+        name
+        for path in PLANTED.rglob("*.py")
+        for name in _WORKFLOW.findall(path.read_text(encoding="utf-8"))
+    )
+    assert len(names) > 40
+    assert [name for name, count in names.items() if count > 1] == []

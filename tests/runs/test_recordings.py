@@ -94,6 +94,7 @@ async def test_without_a_folder_nothing_is_recorded_and_a_line_says_so(
     (tmp_path / "file").touch()
     seen: list[Any] = []
     with closing(Recording(tmp_path / "file" / "home", "r", seen.append)) as recording:
+        recording.start()
         write_body(recording, 1)
     assert recording.path is None
     assert len(seen) == 3
@@ -110,6 +111,7 @@ async def test_a_recording_with_gaps_is_given_up(
     configure_logging("json", "info")
     seen: list[Any] = []
     with closing(Recording(tmp_path, "r", seen.append)) as recording:
+        recording.start()
         assert recording.path is not None
         assert recording.path.exists()
         monkeypatch.setattr(FileWriter, "__call__", fail)

@@ -54,7 +54,7 @@ def test_a_bare_workflow_survives_kills_and_is_resumed_from_anywhere(flows: Cli)
     assert repeated == {
         "reserve": {"steps": 2, "most_bodies": 3, "most_processes": 3, "transactional": False}
     }
-    assert list((flows.folder / ".aexp" / "recordings").iterdir()) == []
+    assert not (flows.folder / ".aexp").exists()
 
     elsewhere = flows.folder / "elsewhere"
     elsewhere.mkdir()

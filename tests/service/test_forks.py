@@ -76,7 +76,7 @@ def test_a_later_fork_of_a_fan_out_takes_over_what_the_children_returned(served:
     # It published nothing: nothing is said of its messages, neither well nor ill.
     assert published(served, "later") == 0
     assert set(run["report"]["account"]) == {
-        "workflows", "checkpoints", "copied_checkpoints",
+        "workflows", "checkpoints", "copied_checkpoints", "steps_that_ran_more_than_once",
     }  # fmt: skip
     assert run["report"]["account"]["copied_checkpoints"] == 2
     judged = held(run["report"])

@@ -60,7 +60,8 @@ def live(job: Mapping[str, Any]) -> int:
             enclose(Enclosure(**job["enclosure"]))
         _, scenario = find_scenario(run.target)
         configure_logging(settings.log_format, settings.log_level)
-        write = FileWriter(job["bodies"])
+        # Of all workers of the experiment: a stopped one lives on beside the next.
+        write = FileWriter(job["bodies"], shared=True)
         report_effects(effect_reporter(write))
         urls = map(DatabaseUrl.parse, [job["url"], *job["databases"]])
         record_effects(write, own=[address for url in urls for address in own_addresses(url)])

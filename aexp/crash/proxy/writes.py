@@ -30,8 +30,8 @@ _ANY_RUN = re.compile(
 _BOOKKEEPING = frozenset(
     {
         "aexp.alembic_version", "aexp.components", "aexp.processes", "aexp.run_events", "aexp.runs",
-        "dbos.application_versions", "dbos.dbos_datasource_migrations", "dbos.dbos_migrations",
-        "dbos.queues",
+        "aexp.step_bodies", "dbos.application_versions", "dbos.dbos_datasource_migrations",
+        "dbos.dbos_migrations", "dbos.queues",
     }
 )  # fmt: skip
 _DATA_VERBS = frozenset({"copy", "delete", "insert", "merge", "select", "update", "write"})

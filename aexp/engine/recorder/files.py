@@ -19,15 +19,17 @@ class FileWriter:
 
     Nothing is flushed to the disk: what is appended outlives the process, not the machine. The file
     is locked until it is closed, which the end of the process does too; and while it lives this
-    process must not open it a second time, since closing that would free the lock.
+    process must not open it a second time, since closing that would free the lock. One that several
+    processes append to is ``shared``, and locked by none.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, shared: bool = False) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._closing = threading.Lock()
         self._closed = False
         self._waiting = b""
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not shared:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def __call__(self, record: Record) -> None:
         """Append ``record``, in one write; one that comes after the closing is dropped.

@@ -121,10 +121,10 @@ async def test_a_write_that_goes_round_it_is_missed(empty_database: DatabaseUrl)
     assert seen(recorder) == {frozenset({"public.other"}): 1}
 
 
+@pytest.mark.one_loop
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("resume", "--set", "messages=2"),
         ("resume", "--set", "messages=4", "--kills", "2", "--seed", "3"),
         ("nested",),
         ("scope", "--set", "steps=4"),

@@ -33,7 +33,10 @@ ALLOWED: dict[str, set[str] | None] = {
     "aexp/cli/actions/run.py": {"load_run"},
     # Short lines into pipes and a terminal that somebody reads all the time.
     "aexp/processes/supervised.py": {"report_progress"},
-    "aexp/runs/supervisor.py": {"_relay_stderr"},
+    "aexp/runs/run_processes.py": {"_relay_stderr"},
+    # What a step's body is about to do must be noted before it does it: into the cache of the
+    # system, without a flush.
+    "aexp/engine/recorder/files.py": {"_write"},
     # DBOS is made and launched on the loop, before any workflow runs there.
     "dbos/_dbos.py": {"__init__", "_launch"},
 }

@@ -35,7 +35,7 @@ async def charge_by_new_key(order: str) -> str:
 
 
 @DBOS.workflow()
-async def wrong_key(order: str = "A17") -> str:
+async def wrong_key_of_request(order: str = "A17") -> str:
     async with httpx.AsyncClient(base_url=SHOP) as client:
         await client.put(f"/orders/{order}", json={"by": "the body"})
     return await charge_by_new_key(order)
