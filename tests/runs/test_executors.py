@@ -246,6 +246,8 @@ def test_three_workers_killed_at_random_lose_and_double_nothing(
 ) -> None:
     draw = random.Random(7)
     lasting_s, messages = 8, 200
+    # Four executors of two runs each, and some that are dying: the server has 100 places.
+    cli.environment = {"AEXP_SYSTEM_POOL_SIZE": "4", "AEXP_DATABASE_POOL_SIZE": "4"}
     with serving(cli) as served:
         names = ("w1", "w2", "w3")
         workers = crew(*names)
