@@ -223,8 +223,7 @@ async def open_runtime(
             stack.callback(_forget)
             if resources is not None:
                 await stack.enter_async_context(asynccontextmanager(resources)(runtime))
-            # Entered last, so left first: nothing that a running workflow uses is taken from it
-            # while DBOS could still record that it failed.
+            # Entered last, so left first: before what a running workflow uses is taken from it.
             stack.push_async_callback(_destroy)
             watch_cancellations()
             watch_waits()
