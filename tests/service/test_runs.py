@@ -261,8 +261,12 @@ def test_a_run_waits_for_an_executor_that_is_away(served: Served) -> None:
 
 def test_no_process_is_left_behind(served: Served) -> None:
     served.client.post("/trigger_sync?scenario=scope", json={})
-    assert psutil.Process(served.process.pid).children(recursive=True) == []
+    # What forks the processes of runs stays, with none of them.
+    kept = psutil.Process(served.process.pid).children(recursive=True)
+    assert all("aexp.processes.forkserver" in child.cmdline() for child in kept)
+    assert not any(child.children() for child in kept)
     assert httpx.get(f"{served.url}/livez", trust_env=False).status_code == 200
     os.kill(served.process.pid, signal.SIGTERM)
     assert served.wait() == 0
+    assert psutil.wait_procs(kept, timeout=60)[1] == []
     assert "Traceback" not in served.log.read_text()
