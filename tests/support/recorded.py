@@ -1,4 +1,4 @@
-"""A program of steps and effects, which prints what was recorded of it: python -m … LOOP."""
+"""A program of steps and effects, which prints what was recorded of it: LOOP URL."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import uvloop
 from dbos import DBOS, DBOSConfiguredInstance
 
 from aexp import effect
+from aexp.database import DatabaseUrl
 from aexp.durable.effect import report_effects
 from aexp.engine.recorder.declared import effect_reporter
-from aexp.engine.recorder.effects import record_effects
+from aexp.engine.recorder.effects import own_addresses, record_effects
 from aexp.engine.recorder.records import Record, format_record
 from aexp.engine.recorder.steps import record_steps
 
@@ -118,8 +119,8 @@ def innocent() -> None:
         client.connect_ex("/own/.s.PGSQL.5432")
 
 
-async def main() -> None:
-    DBOS(config={"name": "recorded", "system_database_url": "sqlite:///recorded.db"})
+async def main(url: str) -> None:
+    DBOS(config={"name": "recorded", "system_database_url": url})
     DBOS.launch()
     await in_async()
     await asyncio.to_thread(in_sync)
@@ -128,9 +129,10 @@ async def main() -> None:
 
 if __name__ == "__main__":
     records: list[Record] = []
-    record_effects(records.append, own=["/own/"])
+    own = own_addresses(DatabaseUrl.parse(sys.argv[2]))
+    record_effects(records.append, own=[*own, "/own/"])
     report_effects(effect_reporter(records.append))
     run = uvloop.run if sys.argv[1] == "uvloop" else asyncio.run
     with record_steps(records.append):
-        run(main())
+        run(main(sys.argv[2]))
     sys.stdout.buffer.write(b"".join(map(format_record, records)))

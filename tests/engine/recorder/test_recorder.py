@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aexp.database import DatabaseUrl
 from aexp.engine.recorder.records import (
     DeclaredEffect,
     Record,
@@ -20,19 +21,22 @@ from aexp.engine.recorder.records import (
     StepRecorded,
     parse_records,
 )
+from tests.conftest import TEMPLATE, scratch
 
 PROGRAM = Path(__file__).parents[2] / "support" / "recorded.py"
 
 
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])
 def records(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, server: DatabaseUrl, tmp_path_factory: pytest.TempPathFactory
 ) -> Sequence[Record]:
     """What was recorded of the program, on either loop."""
-    done = subprocess.run(
-        [sys.executable, PROGRAM, request.param], cwd=tmp_path_factory.mktemp("recorded"),
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    with scratch(server, TEMPLATE) as url:
+        done = subprocess.run(
+            [sys.executable, PROGRAM, request.param, url.libpq],
+            cwd=tmp_path_factory.mktemp("recorded"), capture_output=True, text=True, check=False,
+            timeout=120,
+        )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return list(parse_records(io.StringIO(done.stdout)))
 
