@@ -74,7 +74,7 @@ async def right_timeout() -> str:
 
 @DBOS.step()
 async def pause() -> str:
-    await asyncio.sleep(0.4)
+    await asyncio.sleep(1.5)
     return "paused"
 
 
