@@ -33,15 +33,15 @@ __all__ = [
 Place = str
 # What a workflow reads by DBOS: the workflow's place, and the name of the read.
 ReadPlace: TypeAlias = tuple[Place, str]
-_SLEEP = "DBOS.sleep"
 # As DBOS 3.4 names them in dbos.operation_outputs.
 _READS = frozenset(
     {
-        _SLEEP, "DBOS.getEvent", "DBOS.getSchedule", "DBOS.getStatus", "DBOS.get_events",
+        "DBOS.getEvent", "DBOS.getSchedule", "DBOS.getStatus", "DBOS.get_events",
         "DBOS.listQueuedWorkflows", "DBOS.listSchedules", "DBOS.listWorkflowSteps",
         "DBOS.listWorkflows", "DBOS.readStream", "DBOS.readStreamOffset", "DBOS.recv",
     }
 )  # fmt: skip
+_OFF_PATH = _READS | {"DBOS.sleep"}
 _ROOT = "~"
 # As DBOS names what a schedule starts (3.4, _scheduler.py).
 _TICK = re.compile(r"sched-.+-\d{4}-\d\d-\d\dT\d\d:\d\d.*")
@@ -68,7 +68,7 @@ def number_steps(evidence: Evidence) -> Mapping[tuple[str, int], int]:
     counts: Counter[str] = Counter()
     numbers = {}
     for step in sorted(evidence.steps, key=lambda step: step.step_id):
-        if step.name not in _READS:
+        if step.name not in _OFF_PATH:
             counts[step.workflow_id] += 1
             numbers[step.workflow_id, step.step_id] = counts[step.workflow_id]
     return numbers
@@ -121,7 +121,7 @@ def answers_by_place(
     """Return what each workflow was answered when it read by DBOS, in order."""
     answers: defaultdict[ReadPlace, list[StoredValue]] = defaultdict(list)
     for step in sorted(evidence.steps, key=lambda step: step.step_id):
-        if step.workflow_id in places and step.name in _READS - {_SLEEP}:
+        if step.workflow_id in places and step.name in _READS:
             answers[places[step.workflow_id], step.name].append(step.outcome)
     return answers
 

@@ -23,11 +23,11 @@ def _depends(comparison: BaselineComparison) -> list[Anomaly]:
     baseline, step = comparison.baseline, comparison.cause_of_change
     if step is None or comparison.outcome.status != baseline.outcome.status:
         return []
-    if same_call(comparison):
-        return []  # What a step returned was handed to another call: that is the cause.
     differing = baseline.unsteady_result.beyond(comparison.outcome.differences(baseline.outcome))
     if not differing or baseline.unsteady_result.is_whole:
         return []
+    if same_call(comparison):
+        return []  # What a step returned was handed to another call: that is the cause.
     row = {
         "step": step.name,
         "result": shorten(comparison.outcome.value),
