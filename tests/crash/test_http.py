@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from aexp.crash.http.file import parse_routes
 from aexp.crash.http.stub import HttpStub
 from aexp.crash.judge.points import parse_point
 from aexp.crash.judge.results import Exploration
@@ -34,7 +35,7 @@ def explored(server: DatabaseUrl, workflow: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SHOP_URL", "http://127.0.0.1:9")
     return explore(
         server, f"{REQUESTS}:{workflow}", replay=parse_point(AFTER_THE_CALL),
-        http={"SHOP_URL": HttpStub.from_text(ROUTES)},
+        http={"SHOP_URL": HttpStub(parse_routes(ROUTES, "shop.yaml"))},
     )  # fmt: skip
 
 

@@ -17,19 +17,19 @@ from pathlib import Path
 import anyio
 from aiohttp import web
 
-from aexp.crash.http.file import parse_routes, read_routes
+from aexp.crash.http.file import read_routes
 from aexp.crash.http.received import ReceivedRequest
 from aexp.crash.http.routes import HttpAnswer, HttpRoute
 
 __all__ = ["HttpStub", "ServedStub", "serve_all"]
 
-KEY = "Idempotency-Key"
+_KEY = "Idempotency-Key"
 _HOST = "127.0.0.1"
 # Who has been killed waits for no answer.
 _CLOSE_TIMEOUT_S = 0.05
 _LARGEST_BODY = 64 * 1024 * 1024
 _MOST_BYTES_KEPT = 16 * 1024
-MOST_REQUESTS = 10_000
+_MOST_REQUESTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,6 @@ class HttpStub:
     def from_file(cls, path: Path | str) -> HttpStub:
         """Read the routes of a YAML file. Raises BadInput, with the line of what is wrong."""
         return cls(read_routes(Path(path)), str(path))
-
-    @classmethod
-    def from_text(cls, text: str) -> HttpStub:
-        """Read the routes of a YAML text, likewise."""
-        return cls(parse_routes(text, "the text"))
 
     @asynccontextmanager
     async def serve(
@@ -96,10 +91,10 @@ class ServedStub:
     async def answer(self, request: web.Request) -> web.Response:
         """Note the request, and answer it."""
         content = await request.read()
-        key = request.headers.get(KEY)
+        key = request.headers.get(_KEY)
         method, path = request.method, request.raw_path
         route = next((route for route in self.stub.routes if route.takes(method, path)), None)
-        if len(self.requests) >= MOST_REQUESTS:
+        if len(self.requests) >= _MOST_REQUESTS:
             return _response(_full())
         replayed = False
         if route is None:
@@ -127,12 +122,12 @@ class ServedStub:
     def _choose(self, route: HttpRoute, key: str | None) -> tuple[HttpAnswer, bool]:
         """Return the answer of a route, and whether it is the one that was given to the key."""
         number = self.stub.routes.index(route)
-        if route.idempotent and key is not None and (number, key) in self._kept:
+        if key is not None and (number, key) in self._kept:
             return self._kept[number, key], True
         answer = route.answers[min(self._answered[number], len(route.answers) - 1)]
         self._answered[number] += 1
         # A service that fails has not done what it was asked for.
-        if key is not None and answer.status < 500:
+        if route.idempotent and key is not None and answer.status < 500:
             self._kept[number, key] = answer
         return answer, False
 
@@ -161,7 +156,7 @@ async def serve_all(
 
 def _full() -> HttpAnswer:
     return HttpAnswer(
-        status=503, json={"error": f"a stub takes {MOST_REQUESTS} requests of one run at most"}
+        status=503, json={"error": f"a stub takes {_MOST_REQUESTS} requests of one run at most"}
     )
 
 
