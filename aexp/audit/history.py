@@ -16,7 +16,7 @@ class History:
     """The workflows and steps of a run.
 
     ``workflows`` counts by status, ``steps`` counts checkpoints and ``copied`` those among them
-    that a fork began with, ``bodies`` counts the step bodies that were recorded, and ``ran_again``
+    that a fork began with, ``steps_ran`` says that bodies of steps were recorded, and ``ran_again``
     are those of steps whose body began in more than one call. ``unrecorded`` are the pids of
     processes of which no recording was read. ``unfinished`` and ``repeated`` are samples of rows:
     workflows without an end, and step bodies that the ledger saw begin although their step had a
@@ -27,7 +27,7 @@ class History:
     error: str | None
     workflows: Mapping[str, int]
     steps: int
-    bodies: int
+    steps_ran: bool
     copied: int = 0
     timeout_s: float | None = None
     unfinished: Sequence[Mapping[str, Any]] = ()

@@ -63,8 +63,8 @@ async def read_history(connection: Connection, run: Run, ending: Ending) -> Hist
         steps=recorded,
         timeout_s=await workflows.overrun_timeout_s(connection, run.run_id),
         unfinished=[dict(row) for row in unfinished],
-        bodies=await connection.fetchval(
-            "SELECT count(*) FROM aexp.step_bodies WHERE run_id = $1", run.run_id
+        steps_ran=await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM aexp.step_bodies WHERE run_id = $1)", run.run_id
         ),
         copied=await steps.count_before(connection, run.run_id, run.fork_step or 0),
         repeated=await _repeated(connection, run),
@@ -100,6 +100,8 @@ _RAN_AGAIN = """
 
 async def _ran_again(connection: Connection, run: Run) -> list[RecordedBody]:
     rows = await connection.fetch(_RAN_AGAIN, run.run_id)
+    if not rows:
+        return []
     completed = await steps.completion_times(
         connection, [(row["workflow_id"], row["step_id"]) for row in rows]
     )

@@ -59,7 +59,7 @@ def _unseen(history: History) -> str | None:
         pids = ", ".join(map(str, history.unrecorded[:_MOST_PIDS]))
         more = ", …" if len(history.unrecorded) > _MOST_PIDS else ""
         return f"no recording of process {pids}{more} was read"
-    return None if history.bodies else "no step ran"
+    return None if history.steps_ran else "no step ran"
 
 
 PROMISES: Sequence[Promise[History]] = (

@@ -139,7 +139,9 @@ def test_steps_that_ran_more_than_once_are_told_by_name() -> None:
 
 
 def history(**changes: Any) -> History:
-    return History("SUCCESS", None, workflows={"SUCCESS": 1}, steps=3, **{"bodies": 4, **changes})
+    return History(
+        "SUCCESS", None, workflows={"SUCCESS": 1}, steps=3, **{"steps_ran": True, **changes}
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def history(**changes: Any) -> History:
             None,
             "no recording of process 1, 2, 3, 4, 5, … was read",
         ),
-        (history(bodies=0), None, "no step ran"),
+        (history(steps_ran=False), None, "no step ran"),
     ],
 )
 def test_a_run_of_which_a_process_was_not_recorded_is_never_held(

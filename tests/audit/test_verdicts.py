@@ -21,7 +21,7 @@ ENDED_WELL = History(
     error=None,
     workflows={"SUCCESS": 21},
     steps=23,
-    bodies=23,
+    steps_ran=True,
     unfinished=(),
     repeated=(),
 )
@@ -372,7 +372,7 @@ def test_counters_that_nobody_told_are_not_judged() -> None:
 @pytest.mark.parametrize(
     ("promises", "evidence", "unjudged"),
     [
-        (WORKFLOW_PROMISES, replace(ENDED_WELL, bodies=0), {"checkpointed_once"}),
+        (WORKFLOW_PROMISES, replace(ENDED_WELL, steps_ran=False), {"checkpointed_once"}),
         (WORKFLOW_PROMISES, replace(ENDED_WELL, workflows={}), {"nothing_left"}),
         (RESUME_PROMISES, replace(ALL_PUBLISHED, unchecked="the file has gone"), {"unaltered"}),
         (
