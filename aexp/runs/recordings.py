@@ -7,6 +7,7 @@ into the table at its end, and those of processes that were killed when it begin
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import secrets
@@ -93,18 +94,15 @@ class Recording:
 
 def _new_file(path: Path) -> FileWriter:
     folder = path.parent
-    for left in reversed(range(_TRIES)):
+    for _ in range(_TRIES):
         # The server's own user passes through, see aexp.database.cluster.
         mode = 0o711 if os.geteuid() == 0 else 0o700
         folder.parent.mkdir(mode=mode, parents=True, exist_ok=True)
-        try:
+        # Another process may remove the folder in between, when it is empty.
+        with suppress(FileNotFoundError):
             folder.mkdir(mode=0o700, exist_ok=True)
             return FileWriter(path)
-        except FileNotFoundError:
-            # Another process has just removed the folder, which was empty.
-            if not left:
-                raise
-    raise AssertionError
+    raise FileNotFoundError(errno.ENOENT, "the folder is removed again and again", str(folder))
 
 
 async def import_recordings(connection: Connection, run_id: str) -> None:
