@@ -7,7 +7,6 @@ is forked is a process like any other, with a pid, signals and an end of its own
 
 from __future__ import annotations
 
-import importlib
 import io
 import multiprocessing
 import os
@@ -22,6 +21,8 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
+
+from aexp.cli.forked import be_command
 
 __all__ = ["start"]
 
@@ -177,8 +178,4 @@ def _become_command(
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:] = path
-    main = importlib.import_module("aexp.__main__")
-    # Processes of anyio.to_process look there for what they have to import again.
-    sys.modules["__main__"] = main
-    sys.argv = [str(main.__file__), *arguments]
-    main.main()
+    be_command({"arguments": arguments})
