@@ -7,6 +7,7 @@ uvloop, but for those of ``one_loop``, whose work is done by other processes.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import shutil
@@ -39,6 +40,16 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     return {"uvloop": loops["uvloop"]} if item.get_closest_marker("one_loop") else loops
+
+# The modules of all tests stay: to look through them for garbage again and again would take a third
+# of a test process's CPU time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

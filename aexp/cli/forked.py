@@ -16,10 +16,15 @@ _NEEDED = (
     "aexp.__main__",
     "aexp.cli.actions.run",
     "aexp.cli.commands.run",
+    "aexp.scenarios.arguments",
+    "aexp.scenarios.bare",
     "aexp.scenarios.target",
+    "anyio._backends._asyncio",
+    "dbos._sys_db_postgres",
     "psycopg",
     "sqlalchemy.dialects.postgresql.asyncpg",
     "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlalchemy.dialects.sqlite",
     "uvloop",
 )
 

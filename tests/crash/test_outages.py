@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -25,11 +26,24 @@ CLAIM = "update dbos.workflow_status PENDING [~]#1"
 def servers_of(pid: int) -> list[psutil.Process]:
     """The private servers of an explorer."""
     keepers = children_running(pid, "aexp.crash.experiment.server_process")
-    return [child for keeper in keepers for child in keeper.children() if is_server(child)]
+    found = []
+    for keeper in keepers:
+        # A keeper may end in this moment, and what it starts for a moment only.
+        with suppress(psutil.NoSuchProcess):
+            found += [child for child in keeper.children() if is_server(child)]
+    return found
 
 
 def is_server(process: psutil.Process) -> bool:
-    return process.is_running() and process.name() == "postgres"
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.name() == "postgres"
+    return False
+
+
+def has_children(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.children())
+    return False
 
 
 def test_what_a_server_loses_that_crashes_is_found_and_nothing_else(server: DatabaseUrl) -> None:
@@ -54,7 +68,7 @@ def test_a_killed_explorer_leaves_no_server(cli: Cli, short_folder: Path) -> Non
         "--replay", f"postgres-after:{STEP}",
     )  # fmt: skip
     # One that is up has children of its own.
-    wait_until(lambda: any(server.children() for server in servers_of(process.pid)))
+    wait_until(lambda: any(map(has_children, servers_of(process.pid))))
     left = servers_of(process.pid)
     process.kill()
     assert process.wait() == -signal.SIGKILL

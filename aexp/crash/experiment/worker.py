@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import tempfile
@@ -36,6 +37,19 @@ from aexp.settings import load_settings
 
 __all__ = ["live", "warm"]
 
+# What others import only when they come to it.
+_NEEDED = (
+    "aexp.scenarios.arguments",
+    "aexp.scenarios.bare",
+    "aexp.scenarios.target",
+    "anyio._backends._asyncio",
+    "dbos._sys_db_postgres",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlalchemy.dialects.sqlite",
+    "uvloop",
+)
+
 
 def warm(target: str | None = None) -> None:
     """Import what every life needs.
@@ -43,6 +57,8 @@ def warm(target: str | None = None) -> None:
     A scenario that comes with aexp as well; a user's module not: it may read the environment, open
     files or start threads when it is imported, and that belongs to each life.
     """
+    for name in _NEEDED:
+        importlib.import_module(name)
     if target is not None and known().get(target, "").startswith("aexp."):
         find_scenario(target)
 
