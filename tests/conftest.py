@@ -41,6 +41,7 @@ def pytest_asyncio_loop_factories(
     loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     return {"uvloop": loops["uvloop"]} if item.get_closest_marker("one_loop") else loops
 
+
 # The modules of all tests stay: to look through them for garbage again and again would take a third
 # of a test process's CPU time.
 gc.disable()
