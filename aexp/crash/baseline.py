@@ -13,9 +13,9 @@ import anyio
 from aexp.crash.experiment.laboratory import Experiment, Laboratory
 from aexp.crash.judge.alone import describe_unsteady, judge_alone
 from aexp.crash.judge.comparison import FaultFreeRuns, ReplayedRun, RunOutcome
-from aexp.crash.judge.results import Baseline
 from aexp.crash.proxy.writes import Write
 from aexp.crash.request import ExplorationRequest, NothingToExplore
+from aexp.crash.results import Baseline
 from aexp.errors import WorkerFailed
 from aexp.model.scenario import Scenario, scenario_code
 

@@ -40,10 +40,10 @@ from aexp.crash.judge.points import (
 )
 from aexp.crash.judge.repetitions import repeated_steps
 from aexp.crash.judge.requests import repeated_requests
-from aexp.crash.judge.results import Baseline, Exploration, PointResult
 from aexp.crash.judge.verdicts import judge_experiment
 from aexp.crash.proxy.server import find_server
 from aexp.crash.request import ExplorationProgress, ExplorationRequest, NothingToExplore, Unexplored
+from aexp.crash.results import Baseline, Exploration, PointResult
 from aexp.database import DatabaseUrl
 from aexp.database.copies import open_copies
 from aexp.engine.runtime import application_version
@@ -174,6 +174,7 @@ class Explorer:
                 show_logs=request.replay is not None,
                 ignored_tables=request.ignored_tables,
                 allow_outside=request.allow_outside,
+                surroundings=request.surroundings,
             )
             yield Laboratory(
                 databases=databases,
@@ -198,7 +199,9 @@ class Explorer:
         possible = order_points(writes, request.sides)
         if request.replay is not None:
             return [request.replay], len(possible)
-        chosen = sample(possible, request.points, request.seed)
+        known = [point for point in request.first if point in possible]
+        others = sample(possible, request.points, request.seed)
+        chosen = [*known, *(point for point in others if point not in known)]
         if request.stranded:
             instances = any(row.instance is not None for row in evidence.workflows)
             # While the root has not ended, which is its last write.

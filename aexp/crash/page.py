@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from aexp.crash.judge.evidence import Seen
-from aexp.crash.judge.results import Exploration, PointResult
+from aexp.crash.results import Exploration, PointResult
 from aexp.log import masked
 from aexp.model.plain import plain
 from aexp.viewer import render_page, view_data

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aexp.crash.experiment.user_databases import UserDatabase
-from aexp.crash.experiment.workers import TAKEN_VARIABLES
+from aexp.crash.experiment.workers import TAKEN_VARIABLES, Surroundings
 from aexp.crash.http.stub import HttpStub
 from aexp.crash.judge.points import SIDES, Point, Side
-from aexp.crash.judge.results import PointOutcome, PointResult
+from aexp.crash.results import PointOutcome, PointResult
 from aexp.errors import AexpError, Interrupted, UsageError
 from aexp.model.scenario import Scenario
 
@@ -45,7 +45,8 @@ class ExplorationRequest:
     connect to any other server. ``http`` are stubs of services, by the environment variables that
     are to have their addresses. ``expect_error``: without a fault the workflow ends in error, as it
     should. What stands in ``ignored_tables`` is compared with nothing; the steps ``once`` must
-    never begin in two processes.
+    never begin in two processes. The points that are ``first`` are, whether they would be chosen or
+    not. ``surroundings`` are what workers find around them, None where that is as here.
     """
 
     target: str
@@ -70,6 +71,8 @@ class ExplorationRequest:
     allow_outside: bool = False
     http: Mapping[str, HttpStub] = field(default_factory=dict)
     command: Sequence[str] = ()
+    first: Sequence[Point] = ()
+    surroundings: Surroundings | None = None
 
     @property
     def stops_server(self) -> bool:

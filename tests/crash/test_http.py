@@ -9,8 +9,8 @@ import pytest
 from aexp.crash.http.file import parse_routes
 from aexp.crash.http.stub import HttpStub
 from aexp.crash.judge.points import parse_point
-from aexp.crash.judge.results import Exploration
 from aexp.crash.request import ExplorationRequest
+from aexp.crash.results import Exploration
 from aexp.database import DatabaseUrl
 from aexp.errors import UsageError
 from tests.conftest import TEMPLATE

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from aexp.crash.judge.points import Side
-from aexp.crash.judge.results import Exploration
 from aexp.crash.page import render_exploration
+from aexp.crash.results import Exploration
 from aexp.database import DatabaseUrl
 from aexp.errors import DatabaseError
 from tests.support.browser import chromium, look

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aexp.crash.judge.points import Side, parse_point
-from aexp.crash.judge.results import Exploration
+from aexp.crash.results import Exploration
 from aexp.database import DatabaseUrl
 from tests.conftest import TEMPLATE
 from tests.support.cli import Cli

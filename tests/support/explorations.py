@@ -16,8 +16,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from aexp.crash.experiment.workers import open_servers
 from aexp.crash.explorer import Explorer
 from aexp.crash.judge.points import parse_point
-from aexp.crash.judge.results import Exploration, PointResult
 from aexp.crash.request import ExplorationRequest
+from aexp.crash.results import Exploration, PointResult
 from aexp.database import DatabaseUrl
 from aexp.processes.child import ForkServer
 from aexp.processes.signals import Stop

@@ -13,7 +13,7 @@ from anyio.from_thread import start_blocking_portal
 
 from aexp.cli.ending import UNWIND_S, end_at_once, end_with_databases
 from aexp.cli.files import check_place, write_whole
-from aexp.cli.terminal.account import print_json
+from aexp.cli.terminal.account import console, print_json
 from aexp.cli.terminal.output import out
 from aexp.crash.experiment.user_databases import (
     UserDatabase,
@@ -35,8 +35,8 @@ from aexp.settings import Settings
 if TYPE_CHECKING:
     from aexp.crash.explorer import Explorer
     from aexp.crash.http.stub import HttpStub
-    from aexp.crash.judge.results import Exploration
     from aexp.crash.request import ExplorationRequest
+    from aexp.crash.results import Exploration
 
 __all__ = ["crash"]
 
@@ -82,17 +82,16 @@ def crash(
 
 
 def _print(exploration: Exploration, form: str) -> None:
-    from aexp.cli import formats  # noqa: PLC0415 - see above
-    from aexp.cli.terminal.crash_report import print_exploration  # noqa: PLC0415
+    from aexp.crash import formats  # noqa: PLC0415 - see above
 
     if form == "json":
         print_json(exploration.as_json())
     elif form == "sarif":
-        out().write(formats.render_sarif(exploration) + "\n")
+        out().write(formats.render_sarif(formats.sarif_results(exploration)) + "\n")
     elif form == "junit":
         out().write(formats.render_junit(exploration))
     else:
-        print_exploration(exploration)
+        formats.print_exploration(console(), exploration)
         if form == "github":
             out().write(formats.render_github(exploration))
     out().flush()
@@ -155,7 +154,8 @@ def _request(
     others: Sequence[UserDatabase],
     http: Mapping[str, HttpStub],
 ) -> ExplorationRequest:
-    from aexp.crash.request import ExplorationRequest  # noqa: PLC0415 - see above
+    from aexp.crash.command import replay_command  # noqa: PLC0415 - see above
+    from aexp.crash.request import ExplorationRequest  # noqa: PLC0415
 
     normal, scenario = find_scenario(target)
     chosen = dict(options)
@@ -167,32 +167,8 @@ def _request(
         scenario=scenario,
         parameters=scenario.from_text(given),
         replay=parse_point(replay) if replay is not None else None,
-        command=_command(settings, target, given, {**chosen, **own}),
+        command=replay_command(settings, target, given, {**chosen, **own}),
         user_databases=others,
         http=http,
         **chosen,
     )
-
-
-def _command(
-    settings: Settings, target: str, given: Mapping[str, str], chosen: Mapping[str, Any]
-) -> Sequence[str]:
-    """Return the command that repeats these experiments: all they depend on that is no default."""
-    command = ["aexp", "crash", target]
-    command += [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
-    command += ["--seed", str(chosen["seed"])] if chosen["seed"] else []
-    command += ["--template", chosen["template"]] if chosen["template"] else []
-    command += [part for name in chosen["variables"] for part in ("--database-env", name)]
-    command += [part for pair in chosen["stubs"].items() for part in ("--http", "=".join(pair))]
-    command += ["--allow-outside"] if chosen["allow_outside"] else []
-    command += ["--all-writes"] if chosen["all_writes"] else []
-    command += ["--expect-error"] if chosen["expect_error"] else []
-    for option, names in (("--once", "once"), ("--ignore-table", "ignored_tables")):
-        command += [part for name in chosen[names] for part in (option, name)]
-    if chosen["deadline_s"] is not None:
-        command += ["--deadline", f"{chosen['deadline_s']:g}"]
-    for name in ("executor_id", "loop"):
-        value = getattr(settings, name)
-        if value != Settings.model_fields[name].default:
-            command += [f"--{name.replace('_', '-')}", value]
-    return command

@@ -67,6 +67,9 @@ def live(job: Mapping[str, Any]) -> int:
     """Work on the run of ``job`` to its end; the exit code, 0 when all of it has ended."""
     deadline = time.time() + job["deadline_s"]
     tempfile.tempdir = None
+    if job["import_path"] is not None:
+        sys.path[:] = job["import_path"]
+        os.chdir(job["working_folder"])
     settings = load_settings({**job["settings"], "database_url": job["url"]})
     adopt_records()
     configure_logging(settings.log_format, settings.log_level)

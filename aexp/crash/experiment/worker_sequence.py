@@ -17,7 +17,7 @@ from aexp.crash.experiment.faults import Watch
 from aexp.crash.experiment.outside import Enclosure
 from aexp.crash.experiment.reader import CHECKPOINTS, read_workflows
 from aexp.crash.experiment.relative import make_relative
-from aexp.crash.experiment.workers import WorkerJob, Workers
+from aexp.crash.experiment.workers import Surroundings, WorkerJob, Workers
 from aexp.crash.http.received import ReceivedRequest
 from aexp.crash.http.stub import ServedStub
 from aexp.crash.judge.evidence import Landed, LifeRecord, Seen, Stranded
@@ -51,7 +51,7 @@ class Terms:
     acknowledgement, or was started wrongly, and writes nothing for ``patience_s`` is given up.
     ``show_logs`` copies their log lines to stderr. What stands in ``ignored_tables``, with their
     schema or without, is compared with nothing. With ``allow_outside`` they may reach other servers
-    than their own.
+    than their own. ``surroundings`` are what each of them finds around it.
     """
 
     run: Run
@@ -62,6 +62,7 @@ class Terms:
     show_logs: bool = False
     ignored_tables: Sequence[str] = ()
     allow_outside: bool = False
+    surroundings: Surroundings | None = None
 
 
 @dataclass(slots=True)
@@ -262,6 +263,7 @@ def make_job(
         enclosure=None
         if terms.allow_outside
         else Enclosure.around(way, list(setup.databases.values()), setup.outside),
+        surroundings=terms.surroundings,
     )
 
 

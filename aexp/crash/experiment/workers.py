@@ -21,13 +21,31 @@ from aexp.model.run import Run
 from aexp.processes.child import Child, ForkServer, open_forkserver
 from aexp.settings import Settings
 
-__all__ = ["TAKEN_VARIABLES", "WorkerJob", "Workers", "open_servers", "open_workers"]
+__all__ = [
+    "TAKEN_VARIABLES",
+    "Surroundings",
+    "WorkerJob",
+    "Workers",
+    "open_servers",
+    "open_workers",
+]
 
 _TEMPORARY = "TMPDIR"
 # What the environment of a worker says of itself.
 TAKEN_VARIABLES = (*URL_VARIABLES, _TEMPORARY)
 
 _HASH_SEEDS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a process of the user's finds around it: where modules are looked for, the working
+    folder, and variables of the environment, each as it is in the process that explores.
+    """
+
+    import_path: Sequence[str]
+    folder: Path
+    variables: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +56,8 @@ class WorkerJob:
     begins. Without ``instances`` it forgets every configured instance before it launches DBOS.
     It has ``deadline_s`` to come to the end of the run.
     ``variables`` are added to its environment, ``databases`` are its own beside that of ``url``.
-    With an ``enclosure`` it reaches no PostgreSQL outside.
+    With an ``enclosure`` it reaches no PostgreSQL outside. Without ``surroundings`` it has those of
+    the process that forked it.
     """
 
     run: Run
@@ -52,10 +71,12 @@ class WorkerJob:
     variables: Mapping[str, str] = field(default_factory=dict)
     databases: Sequence[DatabaseUrl] = ()
     enclosure: Enclosure | None = None
+    surroundings: Surroundings | None = None
 
     def payload(self) -> dict[str, Any]:
         """Return it as :func:`aexp.crash.experiment.worker.live` reads it."""
         run = {name: value for name, value in asdict(self.run).items() if name != "created_at"}
+        around = self.surroundings
         chosen = {"executor_id", "loop", "log_level", "debug", "poll_interval_s"}
         settings = self.settings.model_dump(mode="json", include=chosen)
         return {
@@ -68,11 +89,14 @@ class WorkerJob:
             "deadline_s": self.deadline_s,
             "instances": self.instances,
             "enclosure": None if self.enclosure is None else self.enclosure.payload(),
+            "import_path": None if around is None else list(around.import_path),
+            "working_folder": None if around is None else str(around.folder),
         }
 
     def environment(self) -> dict[str, str]:
         """Return what is added to its environment."""
         return {
+            **({} if self.surroundings is None else self.surroundings.variables),
             **self.variables,
             **dict.fromkeys(URL_VARIABLES, self.url.libpq),
             # What it leaves in files lasts from life to life of a point, and touches no other.

@@ -108,8 +108,15 @@ class _EffectRecorder:
             return not target.startswith(self._own)
         if kind == "file":
             inside = any(target == one or target.startswith(f"{one}/") for one in self._scratch)
-            return not inside and not target.startswith(("/dev/", "/proc/", "/sys/"))
+            return not inside and not _is_of_the_system(target)
         return True
+
+
+def _is_of_the_system(path: str) -> bool:
+    """Return whether a path names what no file system keeps: a device, or the kernel's own."""
+    # A file in shared memory outlives its process, as any other does.
+    in_memory = path.startswith("/dev/shm/")  # noqa: S108 - it is not used
+    return path.startswith(("/dev/", "/proc/", "/sys/")) and not in_memory
 
 
 def own_addresses(url: DatabaseUrl) -> list[str]:

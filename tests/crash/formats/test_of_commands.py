@@ -8,9 +8,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from aexp.cli.formats import render_github, render_junit, render_sarif
+from aexp.crash.formats import render_github, render_junit, render_sarif, sarif_results
 from aexp.crash.judge.points import Side
-from aexp.crash.judge.results import Exploration
+from aexp.crash.results import Exploration
 from aexp.database import DatabaseUrl
 from tests.conftest import TEMPLATE
 from tests.support.cli import Cli
@@ -59,7 +59,7 @@ def test_github_is_told_the_line_of_code(broken: Exploration) -> None:
 
 
 def test_sarif_has_a_rule_and_a_place_for_each_result(broken: Exploration) -> None:
-    told = json.loads(render_sarif(broken))
+    told = json.loads(render_sarif(sarif_results(broken)))
     assert told["version"] == "2.1.0"
     (run,) = told["runs"]
     rules = {rule["id"] for rule in run["tool"]["driver"]["rules"]}

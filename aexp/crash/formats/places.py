@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from aexp.crash.judge.findings import Finding
-from aexp.crash.judge.results import Exploration
+from aexp.crash.results import Exploration
 
 __all__ = ["find_place"]
 

@@ -19,7 +19,14 @@ from aexp.errors import AexpError
 from aexp.model.promise import Anomaly, Verdict
 from aexp.viewer import Timeline
 
-__all__ = ["BASELINE", "Baseline", "Exploration", "PointOutcome", "PointResult"]
+__all__ = [
+    "BASELINE",
+    "Baseline",
+    "Exploration",
+    "PointOutcome",
+    "PointResult",
+    "PromisesBroken",
+]
 
 # Of a point that is decided.
 PointOutcome: TypeAlias = Literal["held", "broken", "void"]
@@ -114,6 +121,14 @@ class PointResult:
             **({"take_over": self.take_over.as_json()} if self.take_over is not None else {}),
             **({"void": self.void, "attempts": self.attempts} if self.void is not None else {}),
         }
+
+
+class PromisesBroken(AssertionError):
+    """An exploration did not show that every promise holds; its text is what was found."""
+
+    def __init__(self, exploration: Exploration, told: str) -> None:
+        super().__init__(told)
+        self.exploration = exploration
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +245,14 @@ class Exploration:
     def ok(self) -> bool:
         """Whether every planned point was verified and every promise held."""
         return bool(self.planned) and self.coverage == 1.0 and not self.broken
+
+    def check(self) -> None:
+        """Raise PromisesBroken, with the text that ``aexp crash`` prints, unless all is ``ok``."""
+        if not self.ok:
+            # How it is told knows what it tells.
+            from aexp.crash.formats.text import render_exploration  # noqa: PLC0415
+
+            raise PromisesBroken(self, render_exploration(self))
 
     @property
     def seconds_per_point(self) -> float | None:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from xml.etree import ElementTree as ET
 
 from aexp.crash.judge.findings import Finding
-from aexp.crash.judge.results import Exploration
+from aexp.crash.results import Exploration
 
 __all__ = ["render_junit"]
 

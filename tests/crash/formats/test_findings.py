@@ -10,9 +10,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from aexp.audit import Report
-from aexp.cli.formats import render_github, render_junit, render_sarif
+from aexp.crash.formats import render_github, render_junit, render_sarif, sarif_results
 from aexp.crash.judge.points import parse_point
-from aexp.crash.judge.results import Baseline, Exploration, PointResult
+from aexp.crash.results import Baseline, Exploration, PointResult
 from aexp.model.promise import Anomaly, Verdict
 from aexp.viewer import Timeline
 
@@ -67,7 +67,7 @@ def test_what_a_finding_says_never_ends_its_line_or_its_element() -> None:
     assert "aexp crash shop.py:sell --replay 'before:insert public.letters [~]#1'" in str(
         failure.text
     )
-    (result,) = json.loads(render_sarif(found))["runs"][0]["results"]
+    (result,) = json.loads(render_sarif(sarif_results(found)))["runs"][0]["results"]
     assert "100% of <rows>\r\n::error::\x00" in result["message"]["text"]
 
 
@@ -86,7 +86,7 @@ def test_a_finding_has_a_place_wherever_there_is_a_file(
 ) -> None:
     anomaly = Anomaly("3 rows", kind="rows_repeated", where=where)
     found = exploration(anomaly, target=target.format(here=Path.cwd()))
-    (result,) = json.loads(render_sarif(found))["runs"][0]["results"]
+    (result,) = json.loads(render_sarif(sarif_results(found)))["runs"][0]["results"]
     locations = [location["physicalLocation"] for location in result.get("locations", ())]
     assert [
         (location["artifactLocation"]["uri"], location["region"]["startLine"])

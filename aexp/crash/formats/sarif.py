@@ -5,24 +5,29 @@ https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import aexp
-from aexp.cli.formats.places import find_place
+from aexp.crash.formats.places import find_place
 from aexp.crash.judge.codes import CODES
 from aexp.crash.judge.findings import Finding
-from aexp.crash.judge.results import Exploration
+from aexp.crash.results import Exploration
 from aexp.model.plain import to_text
 
-__all__ = ["render_sarif"]
+__all__ = ["render_sarif", "sarif_results"]
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def render_sarif(exploration: Exploration) -> str:
-    """Render one run of the tool, with a rule for each code and a result for each finding."""
+def sarif_results(exploration: Exploration) -> Sequence[Mapping[str, Any]]:
+    """Return a result for each finding, as JSON values."""
+    return [_result(exploration, finding) for finding in exploration.findings]
+
+
+def render_sarif(results: Sequence[Mapping[str, Any]]) -> str:
+    """Render one run of the tool with these results, and a rule for each code."""
     return to_text(
         {
             "$schema": _SCHEMA,
@@ -44,7 +49,7 @@ def render_sarif(exploration: Exploration) -> str:
                             ],
                         }
                     },
-                    "results": [_result(exploration, each) for each in exploration.findings],
+                    "results": list(results),
                 }
             ],
         }

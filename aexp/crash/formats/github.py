@@ -5,9 +5,9 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 
 from __future__ import annotations
 
-from aexp.cli.formats.places import find_place
+from aexp.crash.formats.places import find_place
 from aexp.crash.judge.findings import Finding
-from aexp.crash.judge.results import Exploration
+from aexp.crash.results import Exploration
 
 __all__ = ["render_github"]
 

@@ -1,7 +1,8 @@
-"""What an exploration found, for people (rich, on stdout)."""
+"""What an exploration found, for people."""
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,22 +12,52 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from aexp.cli.terminal.account import SHOWN, console
 from aexp.crash.judge.findings import Finding
 from aexp.crash.judge.ownership import Takeover, late_changes
-from aexp.crash.judge.results import BASELINE, Exploration
 from aexp.crash.judge.wording import counted
+from aexp.crash.results import BASELINE, Exploration
 from aexp.model.plain import to_text
 
-__all__ = ["print_exploration"]
+__all__ = ["SHOWN", "print_exploration", "render_exploration", "render_finding", "render_verdict"]
 
+# Rows of an anomaly, and names of a kind, that are shown; JSON has all that were gathered.
+SHOWN = 5
 _LOG_LINES = 5
 _LONGEST_OUTCOME = 100
+_WIDTH = 100
 
 
-def print_exploration(exploration: Exploration) -> None:
+def render_exploration(exploration: Exploration) -> str:
+    """Return what :func:`print_exploration` prints, without colours."""
+    screen = _plain_console()
+    print_exploration(screen, exploration)
+    return _printed(screen)
+
+
+def render_verdict(exploration: Exploration) -> str:
+    """Return the first lines of that: the verdict, and how many points it comes from."""
+    return f"{_heading(exploration)}\n{_counts(exploration)}"
+
+
+def render_finding(exploration: Exploration, finding: Finding) -> str:
+    """Return what is said of one finding, without colours."""
+    screen = _plain_console()
+    _explain(screen, exploration, finding)
+    return _printed(screen)
+
+
+def _plain_console() -> Console:
+    return Console(file=io.StringIO(), width=_WIDTH, highlight=False, color_system=None)
+
+
+def _printed(screen: Console) -> str:
+    assert isinstance(screen.file, io.StringIO)
+    lines = screen.file.getvalue().splitlines()
+    return "\n".join(line.rstrip() for line in lines).strip("\n")
+
+
+def print_exploration(screen: Console, exploration: Exploration) -> None:
     """Print the verdict, what was found by its causes, and tables of steps and writes."""
-    screen = console()
     for line in (_heading(exploration), _counts(exploration), _pace(exploration)):
         _say(screen, line)
     for finding in exploration.findings:

@@ -1,0 +1,49 @@
+"""aexp in somebody's own test suite: under pytest by the fixture ``aexp``, elsewhere by functions.
+
+Names are imported when they are first used: pytest loads the plugin of this package in every suite.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aexp.crash.http.stub import HttpStub
+    from aexp.crash.results import Exploration, PromisesBroken
+    from aexp.testing.explorations import Explorations, explore, explore_sync, open_explorations
+    from aexp.testing.fixture import Aexp
+
+__all__ = [
+    "Aexp",
+    "Exploration",
+    "Explorations",
+    "HttpStub",
+    "PromisesBroken",
+    "explore",
+    "explore_sync",
+    "open_explorations",
+]
+
+_HOMES = {
+    "Aexp": "aexp.testing.fixture",
+    "Exploration": "aexp.crash.results",
+    "Explorations": "aexp.testing.explorations",
+    "HttpStub": "aexp.crash.http.stub",
+    "PromisesBroken": "aexp.crash.results",
+    "explore": "aexp.testing.explorations",
+    "explore_sync": "aexp.testing.explorations",
+    "open_explorations": "aexp.testing.explorations",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'aexp.testing' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,294 @@
+"""Explorations from a test: one server, one migrated template, one pair of forkservers for all."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from aexp.crash.experiment.workers import Surroundings, open_servers
+from aexp.crash.explorer import Explorer
+from aexp.crash.request import ExplorationProgress, ExplorationRequest
+from aexp.crash.results import Exploration
+from aexp.database import DatabaseUrl, locate_database
+from aexp.database.copies import Copies, open_copies
+from aexp.errors import UsageError, first_of_ours
+from aexp.processes.child import ForkServer
+from aexp.processes.signals import Stop
+from aexp.settings import Settings, load_settings
+from aexp.testing.naming import bind_parameters, name_scenario
+from aexp.testing.options import ExploreOptions, Points, Sides, Stub, make_request
+from aexp.testing.typed import as_coroutine_of, as_function_of
+
+__all__ = ["Explorations", "explore", "explore_sync", "open_explorations"]
+
+_R = TypeVar("_R")
+
+_PREFIX = "aexp_test"
+_PROGRESS_S = 0.2
+
+
+class Explorations:
+    """What explorations share. Made by :func:`open_explorations`.
+
+    ``on_progress`` is called while one goes on, in another thread, a few times a second, and at its
+    end with None.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        url: DatabaseUrl,
+        portal: BlockingPortal,
+        copies: Copies,
+        closing: ExitStack,
+    ) -> None:
+        self.settings = settings
+        self.on_progress: Callable[[ExplorationProgress | None], None] | None = None
+        self._url = url
+        self._portal = portal
+        self._copies = copies
+        self._closing = closing
+        self._servers: Sequence[ForkServer] = ()
+        self._stops: list[Stop] = []
+
+    @property
+    def template(self) -> DatabaseUrl:
+        """The database of which each experiment gets a copy, with the tables of DBOS and of aexp.
+
+        What a suite needs besides can be made there, once, before the first exploration.
+        """
+        return self._copies.template
+
+    def copy_template(self) -> AbstractContextManager[DatabaseUrl]:
+        """Make a database that an exploration can take as its template, for a context's life."""
+        return self._portal.wrap_async_context_manager(self._copies.copy())
+
+    def explore_sync(
+        self,
+        workflow: Any,
+        /,
+        *args: Any,
+        sides: Sides | None = None,
+        points: Points | None = None,
+        seed: int = 0,
+        double: Points = 0,
+        zombie: Points = 0,
+        postgres: Points = 0,
+        stranded: bool = False,
+        all_writes: bool = False,
+        replay: str | None = None,
+        first: Sequence[str] = (),
+        once: Sequence[str] = (),
+        ignore_tables: Sequence[str] = (),
+        expect_error: bool = False,
+        http: Mapping[str, Stub] | None = None,
+        database_env: Sequence[str] = (),
+        allow_outside: bool = False,
+        deadline_s: float | None = None,
+        jobs: int | None = None,
+        template: str | None = None,
+        **kwargs: Any,
+    ) -> Exploration:
+        """Run ``workflow`` with these arguments, kill it at its durable writes, and judge what
+        became of it; return what was found, broken or not.
+
+        ``workflow`` is a DBOS workflow at the top of a module, async or sync, a bound method of a
+        configured instance, a Scenario, or a text as ``aexp crash`` takes it; ``args`` and
+        ``kwargs`` are its own. The options are those of ``aexp crash``: ``sides`` of each write
+        (before and after), at most so many ``points`` (all), chosen by ``seed``; ``double``,
+        ``zombie`` and ``postgres`` are how many further points there are of these kinds (0).
+        ``replay`` is the only point; those that are ``first`` are tried before others. ``http``
+        has a stub or the file of its routes by the variable that is to have its address.
+        ``template`` names another database to copy.
+
+        Raises UsageError for what cannot be explored so, and other AexpErrors where it could not
+        be: WorkerFailed, DatabaseError, NothingToExplore.
+        """
+        options = ExploreOptions(
+            sides=sides,
+            points=points,
+            seed=seed,
+            double=double,
+            zombie=zombie,
+            postgres=postgres,
+            stranded=stranded,
+            all_writes=all_writes,
+            replay=replay,
+            first=first,
+            once=once,
+            ignore_tables=ignore_tables,
+            expect_error=expect_error,
+            http=http or {},
+            database_env=database_env,
+            allow_outside=allow_outside,
+            deadline_s=deadline_s,
+            jobs=jobs,
+            template=template,
+        )
+        named = name_scenario(workflow)
+        options.check_unambiguous(named.scenario.name, named.scenario.workflow)
+        parameters = bind_parameters(named, args, kwargs)
+        request = make_request(
+            named, parameters, options, self.settings, _surroundings(), self.template.name
+        )
+        return self._explore(request)
+
+    @as_coroutine_of(explore_sync)
+    async def explore(self, workflow: Any, /, *args: Any, **given: Any) -> Exploration:
+        """Do what :meth:`explore_sync` does, while the loop goes on.
+
+        When it is cancelled, the points that are being tried come to their end first.
+        """
+        return await _in_thread(partial(self.explore_sync, workflow, *args, **given), self.stop)
+
+    def stop(self) -> None:
+        """Ask the explorations that go on to end with the points that they are at."""
+        for stop in list(self._stops):
+            self._portal.call(stop.ask)
+
+    def _explore(self, request: ExplorationRequest) -> Exploration:
+        if not self._servers:
+            opening = self._portal.wrap_async_context_manager(open_servers())
+            self._servers = self._closing.enter_context(opening)
+        explorer = Explorer(request, self.settings, self._url, self._servers)
+        stop = Stop()
+        self._stops.append(stop)
+        future = self._portal.start_task_soon(self._watched, explorer, stop)
+        try:
+            exploration = future.result()
+        except BaseException as error:
+            if not future.done():
+                # An interrupt of this thread: nothing goes on behind the back of the next test.
+                self._portal.call(stop.ask)
+                future.exception()
+            cause = first_of_ours(error) if isinstance(error, Exception) else None
+            if cause is not None:
+                raise cause from error
+            raise
+        finally:
+            self._stops.remove(stop)
+        if exploration.failure is not None:
+            raise exploration.failure
+        return exploration
+
+    async def _watched(self, explorer: Explorer, stop: Stop) -> Exploration:
+        async with anyio.create_task_group() as group:
+            if self.on_progress is not None:
+                group.start_soon(_tell, explorer.tally, self.on_progress)
+            exploration = await explorer.explore(stop)
+            group.cancel_scope.cancel()
+        return exploration
+
+
+async def _tell(
+    tally: ExplorationProgress, on_progress: Callable[[ExplorationProgress | None], None]
+) -> None:
+    try:
+        while True:
+            on_progress(tally)
+            await anyio.sleep(_PROGRESS_S)
+    finally:
+        on_progress(None)
+
+
+@contextmanager
+def open_explorations(
+    database_url: str | None = None, *, home: Path | None = None
+) -> Iterator[Explorations]:
+    """Open what explorations share; nothing of it is left when the context ends.
+
+    Without ``database_url`` the settings of aexp say where PostgreSQL is, and without those it is
+    the embedded server of ``home``, which is started unless it runs, and goes on.
+
+    Raises UsageError on Windows, DatabaseError and EmbeddedServerError.
+    """
+    if sys.platform == "win32":
+        raise UsageError(
+            "aexp kills processes with POSIX signals: run these tests on Linux, macOS or in WSL"
+        )
+    settings = load_settings({"database_url": database_url, "home": home})
+    url = locate_database(settings)
+    with ExitStack() as closing:
+        options = {"use_uvloop": settings.loop == "uvloop"}
+        portal = closing.enter_context(start_blocking_portal("asyncio", options))
+        opening = open_copies(url, prefix=_PREFIX)
+        copies = closing.enter_context(portal.wrap_async_context_manager(opening))
+        yield Explorations(settings, url, portal, copies, closing)
+
+
+@as_function_of(Explorations.explore_sync)
+def explore_sync(
+    workflow: Any, /, *args: Any, database_url: str | None = None, **given: Any
+) -> Exploration:
+    """Explore a workflow once, as :meth:`Explorations.explore_sync` does.
+
+    ``database_url`` is that of :func:`open_explorations`, by which several explorations share what
+    takes seconds to start.
+    """
+    with open_explorations(database_url) as explorations:
+        return explorations.explore_sync(workflow, *args, **given)
+
+
+@as_coroutine_of(explore_sync)
+async def explore(
+    workflow: Any, /, *args: Any, database_url: str | None = None, **given: Any
+) -> Exploration:
+    """Do what :func:`explore_sync` does, while the loop goes on."""
+    opened: list[Explorations] = []
+
+    def explore() -> Exploration:
+        with open_explorations(database_url) as explorations:
+            opened.append(explorations)
+            return explorations.explore_sync(workflow, *args, **given)
+
+    def stop() -> None:
+        for explorations in opened:
+            explorations.stop()
+
+    return await _in_thread(explore, stop)
+
+
+async def _in_thread(work: Callable[[], _R], stop: Callable[[], None]) -> _R:
+    """Return what ``work`` does in a thread; when this is cancelled, ``stop`` and wait for it."""
+    ended = anyio.Event()
+    outcome: list[tuple[_R | None, BaseException | None]] = []
+
+    async def run() -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                outcome.append((await anyio.to_thread.run_sync(work), None))
+            except Exception as error:
+                outcome.append((None, error))
+        ended.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        try:
+            await ended.wait()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(stop)
+            raise
+    ((result, error),) = outcome
+    if error is not None:
+        raise error
+    return cast("_R", result)
+
+
+def _surroundings() -> Surroundings:
+    # Which other Pythons a process of the user's starts is not for a forkserver to say.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return Surroundings(
+        import_path=[str(Path(entry or ".").absolute()) for entry in sys.path],
+        folder=Path.cwd(),
+        variables=kept,
+    )

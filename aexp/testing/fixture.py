@@ -1,0 +1,208 @@
+"""The fixture ``aexp``: explorations as tests, whose findings are told as pytest tells failures."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import shlex
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from aexp.crash.formats import render_exploration, render_finding, render_verdict, sarif_results
+from aexp.crash.results import BASELINE, Exploration, PromisesBroken
+from aexp.database import DatabaseUrl
+from aexp.errors import AexpError
+from aexp.testing.explorations import Explorations
+from aexp.testing.outcomes import ExplorationOutcome, junit_properties
+from aexp.testing.typed import as_coroutine_of, as_method_of
+
+__all__ = ["Aexp"]
+
+_CACHED = "aexp/broken"
+
+
+class Aexp:
+    """What a test gets for ``aexp``.
+
+    ``crash`` and ``crash_sync`` fail the test where a promise is broken, each finding as a subtest;
+    ``explore`` and ``explore_sync`` return what was found, whatever it is. Those without ``_sync``
+    are coroutines. All take what :meth:`aexp.testing.Explorations.explore_sync` takes; what a call
+    does not say is taken from the marker ``aexp`` of the test, then from the command line, then
+    from the configuration of pytest.
+    """
+
+    def __init__(
+        self,
+        explorations: Explorations,
+        request: pytest.FixtureRequest,
+        chosen: Mapping[str, Any],
+        replay: str | None,
+    ) -> None:
+        self.outcomes: list[ExplorationOutcome] = []
+        self._explorations = explorations
+        self._node: pytest.Item = request.node
+        self._cache: pytest.Cache | None = request.config.cache
+        self._subtests: pytest.Subtests = request.getfixturevalue("subtests")
+        self._chosen = chosen
+        self._replay = replay
+        self._database: DatabaseUrl | None = None
+        self._opened = ExitStack()
+        self._coroutines: list[Coroutine[Any, Any, Exploration]] = []
+
+    @property
+    def database(self) -> str:
+        """The URL of a database of this test alone, of which each experiment gets a copy.
+
+        It has the tables of DBOS and of aexp, and what was made in ``aexp_template``. Whoever puts
+        something there closes the connection before the first exploration.
+        """
+        if self._database is None:
+            with one_line():
+                self._database = self._opened.enter_context(self._explorations.copy_template())
+        return self._database.libpq
+
+    @as_method_of(Explorations.explore_sync)
+    def explore_sync(self, workflow: Any, /, *args: Any, **given: Any) -> Exploration:
+        """Explore, and return what was found, broken or not."""
+        __tracebackhide__ = True
+        with one_line():
+            exploration = self._explorations.explore_sync(workflow, *args, **self._options(given))
+        self._note(exploration)
+        return exploration
+
+    @as_method_of(Explorations.explore_sync)
+    def crash_sync(self, workflow: Any, /, *args: Any, **given: Any) -> Exploration:
+        """Explore, and fail the test unless every promise held at every point.
+
+        Raises PromisesBroken, after a subtest has failed for each finding.
+        """
+        __tracebackhide__ = True
+        exploration = self.explore_sync(workflow, *args, **given)
+        self._check(exploration)
+        return exploration
+
+    @as_coroutine_of(explore_sync)
+    def explore(
+        self, workflow: Any, /, *args: Any, **given: Any
+    ) -> Coroutine[Any, Any, Exploration]:
+        """Do what :meth:`explore_sync` does, while the loop goes on."""
+        return self._awaited(self._explore(workflow, args, given))
+
+    @as_coroutine_of(crash_sync)
+    def crash(self, workflow: Any, /, *args: Any, **given: Any) -> Coroutine[Any, Any, Exploration]:
+        """Do what :meth:`crash_sync` does, while the loop goes on."""
+        return self._awaited(self._crash(workflow, args, given))
+
+    def close(self) -> None:
+        """Drop the database of the test. Fails it when one of its coroutines was not awaited."""
+        __tracebackhide__ = True
+        self._opened.close()
+        self._node.user_properties.extend(junit_properties(self.outcomes))
+        forgotten = [
+            each
+            for each in self._coroutines
+            if inspect.getcoroutinestate(each) == inspect.CORO_CREATED
+        ]
+        for each in forgotten:
+            each.close()
+        if forgotten:
+            pytest.fail(
+                "aexp: nothing was explored, since a coroutine of the fixture was not awaited:"
+                " write `await aexp.crash(…)`, or aexp.crash_sync(…) in a test without `async`",
+                pytrace=False,
+            )
+
+    async def _explore(
+        self, workflow: Any, args: tuple[Any, ...], given: Mapping[str, Any]
+    ) -> Exploration:
+        __tracebackhide__ = True
+        with one_line():
+            exploration = await self._explorations.explore(workflow, *args, **self._options(given))
+        self._note(exploration)
+        return exploration
+
+    async def _crash(
+        self, workflow: Any, args: tuple[Any, ...], given: Mapping[str, Any]
+    ) -> Exploration:
+        __tracebackhide__ = True
+        exploration = await self._explore(workflow, args, given)
+        self._check(exploration)
+        return exploration
+
+    def _awaited(
+        self, coroutine: Coroutine[Any, Any, Exploration]
+    ) -> Coroutine[Any, Any, Exploration]:
+        self._coroutines.append(coroutine)
+        return coroutine
+
+    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        options = {**self._chosen, **given}
+        if self._replay is not None:
+            options["replay"] = self._replay
+        if self._database is not None:
+            options.setdefault("template", self._database.name)
+        if self._cache is not None:
+            options.setdefault("first", self._cache.get(self._key(), []))
+        return options
+
+    def _key(self) -> str:
+        # A name of a file, which the id of a test need not be.
+        digest = hashlib.sha1(self._node.nodeid.encode(), usedforsecurity=False)
+        return f"{_CACHED}/{digest.hexdigest()}"
+
+    def _note(self, exploration: Exploration) -> None:
+        broken = [finding for finding in exploration.findings if finding.is_broken]
+        verdict = "BROKEN" if broken else "HELD" if exploration.ok else "NOT VERIFIED"
+        self.outcomes.append(
+            ExplorationOutcome(
+                test=self._node.nodeid,
+                name=exploration.scenario,
+                verdict=verdict,
+                planned=len(exploration.planned),
+                verified=len(exploration.verified),
+                findings=len(broken),
+                exploring_s=exploration.exploring_s,
+                results=sarif_results(exploration),
+            )
+        )
+        if self._cache is None or self._replay is not None:
+            return
+        points = [result.name for result in exploration.broken if result.name != BASELINE]
+        if points != self._cache.get(self._key(), []):
+            self._cache.set(self._key(), points)
+
+    def _check(self, exploration: Exploration) -> None:
+        __tracebackhide__ = True
+        if exploration.ok:
+            return
+        if not self._fail_subtests(exploration):
+            raise PromisesBroken(exploration, render_exploration(exploration))
+        told = render_verdict(exploration)
+        raise PromisesBroken(exploration, f"{told}\nEach finding is told as a subtest.")
+
+    def _fail_subtests(self, exploration: Exploration) -> bool:
+        """Fail a subtest for each finding that breaks a promise; return whether there is any."""
+        broken = [finding for finding in exploration.findings if finding.is_broken]
+        for finding in broken:
+            with self._subtests.test(f"{finding.code.code} {finding.code.title}"):
+                told = render_finding(exploration, finding)
+                pytest.fail(f"{told}\n{self._replay_line(finding.example.point)}", pytrace=False)
+        return bool(broken)
+
+    def _replay_line(self, point: str) -> str:
+        chosen = "--aexp-points=1" if point == BASELINE else f"--aexp-replay={point}"
+        option, _, value = chosen.partition("=")
+        return f"  pytest {shlex.quote(self._node.nodeid)} {option} {shlex.quote(value)}"
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Fail the test with one line, and no traceback, for an error that a person can mend."""
+    __tracebackhide__ = True
+    try:
+        yield
+    except AexpError as error:
+        pytest.fail(f"aexp: {error}", pytrace=False)

@@ -1,0 +1,209 @@
+"""What a test chooses of an exploration, and the request that comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel
+
+from aexp.crash.command import replay_command
+from aexp.crash.experiment.user_databases import find_user_databases
+from aexp.crash.experiment.workers import Surroundings
+from aexp.crash.http.stub import HttpStub
+from aexp.crash.judge.points import SIDES, Point, Side, parse_point
+from aexp.crash.request import ExplorationRequest
+from aexp.errors import UsageError
+from aexp.model.plain import to_text
+from aexp.settings import Settings
+from aexp.testing.naming import NamedScenario
+
+__all__ = [
+    "ExploreOptions",
+    "Points",
+    "Sides",
+    "Stub",
+    "check_names",
+    "make_request",
+    "read_points",
+    "read_seed",
+]
+
+Sides: TypeAlias = str | Sequence[str]
+Points: TypeAlias = int | Literal["all"]
+Stub: TypeAlias = HttpStub | str | os.PathLike[str]
+
+# A lost acknowledgement costs the most, and seldom finds what these do not.
+_SIDES = (Side.BEFORE, Side.AFTER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExploreOptions:
+    """The options of :func:`aexp.testing.explore`, as they were given."""
+
+    sides: Sides | None = None
+    points: Points | None = None
+    seed: int = 0
+    double: Points = 0
+    zombie: Points = 0
+    postgres: Points = 0
+    stranded: bool = False
+    all_writes: bool = False
+    replay: str | None = None
+    first: Sequence[str] = ()
+    once: Sequence[str] = ()
+    ignore_tables: Sequence[str] = ()
+    expect_error: bool = False
+    http: Mapping[str, Stub] = field(default_factory=dict)
+    database_env: Sequence[str] = ()
+    allow_outside: bool = False
+    deadline_s: float | None = None
+    jobs: int | None = None
+    template: str | None = None
+
+    def check_unambiguous(self, called: str, workflow: Any) -> None:
+        """Raise UsageError where an option that was chosen may be meant for the workflow."""
+        arguments = inspect.signature(workflow).parameters
+        for option in dataclasses.fields(self):
+            default = dict if option.default is dataclasses.MISSING else option.default
+            chosen = getattr(self, option.name) != (default() if default is dict else default)
+            if chosen and option.name in arguments:
+                raise UsageError(
+                    f"{called} takes {option.name!r} itself, and so does explore(): give the"
+                    " workflow's by position"
+                )
+
+
+def check_names(args: tuple[Any, ...], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options that a marker gives; raises UsageError for what is none."""
+    known = [option.name for option in dataclasses.fields(ExploreOptions)]
+    if args:
+        raise UsageError(f"the marker aexp takes options by name, and not {args[0]!r}")
+    for name in given:
+        if name not in known:
+            raise UsageError(f"the marker aexp takes no {name!r}: it takes {', '.join(known)}")
+    return given
+
+
+def read_points(text: str) -> Points:
+    """Read a number of points, or ``all``."""
+    if text == "all":
+        return "all"
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"aexp-points: {text!r} is neither a number from 1 on nor 'all'")
+    return int(text)
+
+
+def read_seed(text: str) -> int:
+    """Read a seed."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UsageError(f"aexp-seed: {text!r} is no number") from error
+
+
+def make_request(
+    named: NamedScenario,
+    parameters: BaseModel,
+    options: ExploreOptions,
+    settings: Settings,
+    surroundings: Surroundings,
+    template: str,
+) -> ExplorationRequest:
+    """Make the request that ``options`` ask for; ``template`` is the database to copy, unless they
+    name another. Raises UsageError for an option that has no meaning.
+    """
+    replay = None if options.replay is None else parse_point(options.replay)
+    chooses = replay is None
+    stubs = {name: _stub(name, given) for name, given in options.http.items()}
+    chosen: dict[str, Any] = {
+        "seed": options.seed,
+        "template": options.template,
+        "all_writes": options.all_writes,
+        "expect_error": options.expect_error,
+        "once": _names("once", options.once),
+        "ignored_tables": _names("ignore_tables", options.ignore_tables),
+        "allow_outside": options.allow_outside,
+        "deadline_s": options.deadline_s,
+    }
+    return ExplorationRequest(
+        target=named.target,
+        scenario=named.scenario,
+        parameters=parameters,
+        sides=_sides(options.sides) if chooses else SIDES,
+        points=_most("points", options.points, least=1) if chooses else None,
+        double=_most("double", options.double) if chooses else 0,
+        zombie=_most("zombie", options.zombie) if chooses else 0,
+        postgres=_most("postgres", options.postgres) if chooses else 0,
+        stranded=options.stranded and chooses,
+        replay=replay,
+        first=_points(options.first),
+        jobs=options.jobs or os.cpu_count() or 1,
+        user_databases=find_user_databases(_names("database_env", options.database_env)),
+        http=stubs,
+        command=replay_command(
+            settings,
+            named.shown,
+            _texts(parameters),
+            {
+                **chosen,
+                "variables": options.database_env,
+                "stubs": {name: stub.source for name, stub in stubs.items()},
+            },
+        ),
+        surroundings=surroundings,
+        **{**chosen, "template": options.template or template},
+    )
+
+
+def _sides(given: Sides | None) -> Sequence[Side]:
+    if given is None:
+        return _SIDES
+    named = given.split(",") if isinstance(given, str) else list(given)
+    wanted = [name.strip() for name in named]
+    for name in wanted:
+        if name not in SIDES:
+            raise UsageError(f"sides: {name!r} is none of {', '.join(SIDES)}")
+    return [side for side in SIDES if side in wanted]
+
+
+def _most(name: str, given: Points | None, *, least: int = 0) -> int | None:
+    if given is None or given == "all":
+        return None
+    # A test is seldom checked by mypy.
+    number: object = given
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise UsageError(f"{name}={given!r} is neither a number from {least} on nor 'all'")
+    return number
+
+
+def _names(option: str, given: Sequence[str]) -> Sequence[str]:
+    if isinstance(given, str):
+        raise UsageError(f"{option}={given!r} is one text: give a list of names")
+    return list(given)
+
+
+def _points(given: Sequence[str]) -> Sequence[Point]:
+    return [parse_point(text) for text in given]
+
+
+def _stub(name: str, given: Stub) -> HttpStub:
+    if isinstance(given, HttpStub):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return HttpStub.from_file(os.fspath(given))
+    raise UsageError(
+        f"http: {name} is {type(given).__name__}: give an HttpStub or a file of routes"
+    )
+
+
+def _texts(parameters: BaseModel) -> Mapping[str, str]:
+    """Return parameters as ``--set`` takes them."""
+    stored = parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return {
+        name: value if isinstance(value, str) else to_text(value) for name, value in stored.items()
+    }
