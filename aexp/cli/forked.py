@@ -9,6 +9,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from aexp.engine.late_imports import import_late
+
 __all__ = ["be_command", "warm"]
 
 # No scenario is among them: their modules register workflows, which belong to each process.
@@ -19,18 +21,12 @@ _NEEDED = (
     "aexp.scenarios.arguments",
     "aexp.scenarios.bare",
     "aexp.scenarios.target",
-    "anyio._backends._asyncio",
-    "dbos._sys_db_postgres",
-    "psycopg",
-    "sqlalchemy.dialects.postgresql.asyncpg",
-    "sqlalchemy.dialects.postgresql.psycopg",
-    "sqlalchemy.dialects.sqlite",
-    "uvloop",
 )
 
 
 def warm() -> None:
     """Import what work on a run needs."""
+    import_late()
     for name in _NEEDED:
         importlib.import_module(name)
 

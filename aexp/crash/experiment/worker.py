@@ -17,6 +17,7 @@ import anyio
 from aexp.crash.experiment.outside import Enclosure, enclose
 from aexp.database import DatabaseUrl
 from aexp.durable.effect import report_effects
+from aexp.engine.late_imports import import_late
 from aexp.engine.log_records import adopt_records
 from aexp.engine.recorder.declared import effect_reporter
 from aexp.engine.recorder.effects import own_addresses, record_effects
@@ -42,12 +43,6 @@ _NEEDED = (
     "aexp.scenarios.arguments",
     "aexp.scenarios.bare",
     "aexp.scenarios.target",
-    "anyio._backends._asyncio",
-    "dbos._sys_db_postgres",
-    "sqlalchemy.dialects.postgresql.asyncpg",
-    "sqlalchemy.dialects.postgresql.psycopg",
-    "sqlalchemy.dialects.sqlite",
-    "uvloop",
 )
 
 
@@ -57,6 +52,7 @@ def warm(target: str | None = None) -> None:
     A scenario that comes with aexp as well; a user's module not: it may read the environment, open
     files or start threads when it is imported, and that belongs to each life.
     """
+    import_late()
     for name in _NEEDED:
         importlib.import_module(name)
     if target is not None and known().get(target, "").startswith("aexp."):
