@@ -128,7 +128,7 @@ class Explorer:
         request = self.request
         return Exploration(
             scenario=request.scenario.name,
-            target=request.target,
+            target=request.place or request.target,
             parameters=laboratory.run.parameters,
             seed=request.seed,
             jobs=request.jobs,

@@ -35,6 +35,8 @@ class Unexplored(AexpError):
 class ExplorationRequest:
     """What is to be explored. ``points`` None means all of them; ``replay`` is the only one.
 
+    Workers find it by its ``target``; people do by its ``place``, where that says more.
+
     ``deadline_s`` is how long each worker may take, None as long as seems fit for the run.
 
     ``double`` is how many pairs of kills there are at most, None for all, ``postgres`` how many
@@ -50,6 +52,7 @@ class ExplorationRequest:
     """
 
     target: str
+    place: str = ""
     scenario: Scenario[Any]
     parameters: Any
     sides: Sequence[Side] = SIDES

@@ -19,7 +19,7 @@ from aexp.testing.explorations import Explorations
 from aexp.testing.outcomes import ExplorationOutcome, junit_properties
 from aexp.testing.typed import as_coroutine_of, as_method_of
 
-__all__ = ["Aexp"]
+__all__ = ["Aexp", "one_line"]
 
 _CACHED = "aexp/broken"
 
@@ -145,7 +145,9 @@ class Aexp:
         if self._database is not None:
             options.setdefault("template", self._database.name)
         if self._cache is not None:
-            options.setdefault("first", self._cache.get(self._key(), []))
+            # Where a test explores several, those that one does not have are none of it.
+            broken = self._cache.get(self._key(), {}).values()
+            options.setdefault("first", [point for points in broken for point in points])
         return options
 
     def _key(self) -> str:
@@ -170,9 +172,10 @@ class Aexp:
         )
         if self._cache is None or self._replay is not None:
             return
+        known = self._cache.get(self._key(), {})
         points = [result.name for result in exploration.broken if result.name != BASELINE]
-        if points != self._cache.get(self._key(), []):
-            self._cache.set(self._key(), points)
+        if points != known.get(exploration.scenario, []):
+            self._cache.set(self._key(), {**known, exploration.scenario: points})
 
     def _check(self, exploration: Exploration) -> None:
         __tracebackhide__ = True
@@ -205,4 +208,4 @@ def one_line() -> Iterator[None]:
     try:
         yield
     except AexpError as error:
-        pytest.fail(f"aexp: {error}", pytrace=False)
+        raise pytest.fail.Exception(f"aexp: {error}", pytrace=False) from None

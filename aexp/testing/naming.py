@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +29,18 @@ _LOCAL = "<locals>"
 class NamedScenario:
     """A scenario, or a workflow made into one, and its names.
 
-    Processes that have this one's path find it by ``target``, a person in a shell by ``shown``.
+    Processes that have this one's path find it by ``target``, and people by ``place``, with a file.
     """
 
     target: str
-    shown: str
+    place: str
     scenario: Scenario[Any]
+
+    @property
+    def brief_place(self) -> str:
+        """The place as a person in the working folder names it."""
+        here = f"{Path.cwd()}{os.sep}"
+        return self.place.removeprefix(here)
 
 
 def name_scenario(given: Any) -> NamedScenario:
@@ -55,8 +62,8 @@ def name_scenario(given: Any) -> NamedScenario:
     for module in _homes(workflow):
         attribute = _attribute(module, given)
         if attribute is not None:
-            shown = f"{_shown(module)}:{attribute}"
-            return NamedScenario(_importable(module, attribute) or shown, shown, scenario)
+            place = f"{_file(module)}:{attribute}"
+            return NamedScenario(_importable(module, attribute) or place, place, scenario)
     raise InvalidTarget(
         f"{called} is no attribute of the module {getattr(workflow, '__module__', None)!r}, where"
         " another process would look for it: give it a name at the top of that module"
@@ -167,15 +174,11 @@ def _find(module: ModuleType, dotted: str) -> Any:
 
 def _importable(module: ModuleType, attribute: str) -> str | None:
     """Return the target by which a process with our path imports ``module`` under the name that it
-    has here; None when its name is not that of its file.
+    has here; None when it is not found so, as in pytest's mode "importlib".
     """
     root = _root(module)
-    if root is None:
-        return None
-    target = f"{module.__name__}:{attribute}"
     on_path = any(Path(entry or ".").absolute() == root for entry in sys.path)
-    # Where it is not, pytest has imported it in its mode "importlib".
-    return target if on_path else f"{target} in {root}"
+    return f"{module.__name__}:{attribute}" if on_path else None
 
 
 def _root(module: ModuleType) -> Path | None:
@@ -186,11 +189,6 @@ def _root(module: ModuleType) -> Path | None:
     if list(path.parts[-len(parts) :]) != parts:
         return None
     return path.parents[len(parts) - 1]
-
-
-def _shown(module: ModuleType) -> str:
-    file, here = _file(module), Path.cwd()
-    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
 def _file(module: ModuleType) -> Path:

@@ -132,6 +132,7 @@ def make_request(
     }
     return ExplorationRequest(
         target=named.target,
+        place=named.place,
         scenario=named.scenario,
         parameters=parameters,
         sides=_sides(options.sides) if chooses else SIDES,
@@ -147,7 +148,7 @@ def make_request(
         http=stubs,
         command=replay_command(
             settings,
-            named.shown,
+            named.brief_place,
             _texts(parameters),
             {
                 **chosen,

@@ -1,0 +1,402 @@
+"""The plugin in suites of somebody's own: real processes, and one server for all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from aexp.database import DatabaseUrl
+from tests.support.cli import Cli
+from tests.testing.suites import WORKFLOWS, run
+
+pytest_plugins = ["pytester"]
+
+FEW = ("--aexp-points=1", "--aexp-sides=before")
+
+
+@pytest.fixture(autouse=True)
+def _as_a_user(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pytester.path)
+    # What a run of pytest tells its own children.
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)
+
+
+def test_a_workflow_is_found_wherever_a_suite_has_it(
+    pytester: pytest.Pytester, server: DatabaseUrl
+) -> None:
+    package = pytester.mkpydir("shop")
+    (package / "flows.py").write_text(WORKFLOWS)
+    own = WORKFLOWS.replace("def checkout(", "def checkout_here(").split("@DBOS.step()\ndef count")
+    pytester.makepyfile(
+        conftest="""
+            from dbos import DBOS
+
+            @DBOS.workflow()
+            async def in_conftest(order: str) -> str:
+                return order
+        """,
+        test_async=own[0]
+        + """
+import pytest
+
+
+@pytest.mark.asyncio
+async def test_of_this_module(aexp):
+    found = await aexp.crash(checkout_here, order="A17", items=3)
+    assert found.baseline.outcome == "A17: 3"
+
+
+@pytest.mark.anyio
+async def test_under_anyio(aexp, anyio_backend):
+    await aexp.crash(checkout_here, "A17")
+""",
+        test_sync="""
+            from conftest import in_conftest
+            from shop.flows import checkout, measure, shelf
+
+            def test_of_the_package(aexp):
+                aexp.crash_sync(measure, order="A17")
+
+            def test_of_an_instance(aexp):
+                found = aexp.crash_sync(shelf.store, "A17")
+                assert found.baseline.outcome == "upper A17: 1"
+
+            def test_of_conftest(aexp):
+                aexp.crash_sync(in_conftest, "A17")
+        """,
+    )
+    done = run(pytester, server, *FEW, "--junitxml=junit.xml")
+    done.assert_outcomes(passed=5)
+    summary = done.outlines[done.outlines.index(next(filter(_is_heading, done.outlines))) :]
+    assert sum("HELD: 1 of 1 points verified, 0 findings" in line for line in summary) == 5
+    assert any(line.startswith("5 explorations: 5 of 5 points verified") for line in summary)
+    case = ET.parse(pytester.path / "junit.xml").find(".//testcase[@name='test_of_this_module']")
+    assert case is not None
+    properties = {p.attrib["name"]: p.attrib["value"] for p in case.iter("property")}
+    assert properties["aexp_points_verified"] == "1 of 1"
+    assert properties["aexp_findings"] == "0"
+    assert float(properties["aexp_seconds_per_point"]) > 0
+
+
+def _is_heading(line: str) -> bool:
+    return line.startswith("=") and line.strip("=") == " aexp "
+
+
+def test_under_xdist_auto_mode_and_importlib_and_from_another_folder(
+    pytester: pytest.Pytester, server: DatabaseUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = pytester.mkdir("project")
+    (project / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\naddopts = --import-mode=importlib\naexp_points = 1\n"
+        "aexp_sides = before\n"
+    )
+    tests = project / "tests"
+    tests.mkdir()
+    for number in range(2):
+        text = WORKFLOWS.replace("def checkout(", f"def checkout_{number}(")
+        text = text.split("@DBOS.step()\ndef count")[0].replace("def reserve", f"def r{number}")
+        text = text.replace("await reserve", f"await r{number}")
+        (tests / f"test_{number}.py").write_text(
+            f"{text}\n\nasync def test_it(aexp):\n    await aexp.crash(checkout_{number}, 'A17')\n"
+        )
+    elsewhere = pytester.mkdir("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    done = run(pytester, server, "-n2", "--rootdir", str(project), "-c",
+               str(project / "pytest.ini"), str(tests), "-v")  # fmt: skip
+    done.assert_outcomes(passed=2)
+    done.stdout.fnmatch_lines(["*2 explorations: 2 of 2 points verified, 0 findings*"])
+    # Nothing is drawn over lines that are not a terminal's.
+    assert "\r" not in done.stdout.str()
+
+
+def test_a_suite_makes_its_tables_once_or_for_one_test(
+    pytester: pytest.Pytester, server: DatabaseUrl
+) -> None:
+    pytester.makepyfile(
+        conftest="""
+            import psycopg, pytest
+
+            @pytest.fixture(scope="session", autouse=True)
+            def tables(aexp_template):
+                with psycopg.connect(aexp_template, autocommit=True) as connection:
+                    connection.execute("CREATE TABLE letters (name text PRIMARY KEY)")
+        """,
+        test_tables="""
+            import os
+
+            import psycopg
+            from dbos import DBOS
+
+            @DBOS.step()
+            def read() -> list[str]:
+                with psycopg.connect(os.environ["DBOS_SYSTEM_DATABASE_URL"]) as connection:
+                    return [name for name, in connection.execute("SELECT name FROM letters")]
+
+            @DBOS.workflow()
+            def letters() -> list[str]:
+                return read()
+
+            def test_of_this_test_alone(aexp):
+                with psycopg.connect(aexp.database, autocommit=True) as connection:
+                    connection.execute("INSERT INTO letters VALUES ('a')")
+                assert aexp.crash_sync(letters).baseline.outcome == ["a"]
+
+            def test_the_next_one_does_not_see_it(aexp):
+                assert aexp.crash_sync(letters).baseline.outcome == []
+
+            def test_somebody_is_still_connected(aexp):
+                with psycopg.connect(aexp.database):
+                    aexp.crash_sync(letters)
+        """,
+    )
+    done = run(pytester, server, *FEW)
+    done.assert_outcomes(passed=2, failed=1)
+    done.stdout.fnmatch_lines(["aexp: database * refuses: source database * other users*"])
+
+
+def test_each_finding_is_a_subtest_whose_lines_bring_it_back(
+    pytester: pytest.Pytester, server: DatabaseUrl, cli: Cli
+) -> None:
+    test = """
+
+def test_once(aexp):
+    aexp.crash_sync(checkout, order="A 17", once=["reserve"])
+
+
+def test_expected(aexp):
+    found = aexp.explore_sync(checkout, order="A 17", once=["reserve"])
+    try:
+        found.check()
+    except AssertionError as error:
+        assert str(error).splitlines()[0].startswith("checkout  BROKEN")
+        assert "aexp crash test_once.py:checkout" in str(error)
+    else:
+        raise RuntimeError("it is broken")
+"""
+    file = pytester.makepyfile(test_once=WORKFLOWS + test)
+    sarif = pytester.path / "found" / "aexp.sarif"
+    done = run(pytester, server, "--aexp-sides=before", f"--aexp-sarif={sarif}")
+    assert done.ret == 1
+    done.stdout.fnmatch_lines(
+        [
+            "*test_once ?AX0*",
+            "*PromisesBroken: checkout  BROKEN  without a fault: SUCCESS A 17: 1",
+            "SUBFAILED* test_once.py::test_once*",
+        ]
+    )
+    results = json.loads(sarif.read_text())["runs"][0]["results"]
+    assert {result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for result in
+            results} == {"test_once.py"}  # fmt: skip
+    again = [line.strip() for line in done.outlines if " --aexp-replay " in line]
+    shell = [line.strip() for line in done.outlines if line.strip().startswith("aexp crash ")]
+    assert len(again) == len(shell) > 0
+
+    # What pytest said, word for word.
+    program, *arguments = shlex.split(again[0])
+    assert program == "pytest"
+    replayed = run(pytester, server, *arguments)
+    assert replayed.ret == 1
+    replayed.stdout.fnmatch_lines(["*1 of 1 points broken*"])
+    cli.folder = pytester.path
+    crashed = cli(*shlex.split(shell[0])[1:])
+    assert crashed.code == 1, crashed.stderr
+    assert "1 of 1 points broken" in crashed.stdout
+
+    # What was broken is tried first, also where few points are chosen; once mended, no longer.
+    kept = list((pytester.path / ".pytest_cache" / "v" / "aexp" / "broken").iterdir())
+    assert [len(json.loads(each.read_text())["checkout"]) for each in kept] == [1, 1]
+    file.write_text(file.read_text().replace(', once=["reserve"]', ""))
+    mended = run(pytester, server, *FEW, "-k", "test_once and not expected")
+    mended.assert_outcomes(passed=1, deselected=1)
+    # The one that was chosen, and the one that was kept.
+    mended.stdout.fnmatch_lines(["*HELD: 2 of 2 points verified*"])
+    left = [len(json.loads(each.read_text())["checkout"]) for each in kept]
+    assert sorted(left) == [0, 1]
+
+
+def test_bad_use_is_told_in_one_line(pytester: pytest.Pytester, server: DatabaseUrl) -> None:
+    pytester.makepyfile(
+        test_bad=WORKFLOWS
+        + """
+import pytest
+
+
+def plain(order: str) -> str:
+    return order
+
+
+@DBOS.workflow()
+def seeded(seed: int) -> int:
+    return seed
+
+
+@DBOS.workflow()
+def untyped(value) -> None:
+    return None
+
+
+def make():
+    @DBOS.workflow()
+    def closure() -> None:
+        return None
+
+    return closure
+
+
+def test_no_workflow(aexp):
+    aexp.crash_sync(plain, "A17")
+
+
+def test_a_lambda(aexp):
+    aexp.crash_sync(lambda: None)
+
+
+def test_a_closure(aexp):
+    aexp.crash_sync(make())
+
+
+def test_defined_in_a_test(aexp):
+    @DBOS.workflow()
+    def inner() -> None:
+        return None
+
+    aexp.crash_sync(inner)
+
+
+def test_no_such_argument(aexp):
+    aexp.crash_sync(checkout, "A17", colour="red")
+
+
+def test_ambiguous(aexp):
+    aexp.crash_sync(seeded, seed=7)
+
+
+def test_no_json(aexp):
+    aexp.crash_sync(untyped, value=(1, 2))
+
+
+def test_no_side(aexp):
+    aexp.crash_sync(checkout, "A17", sides="behind")
+
+
+@pytest.mark.aexp(point=3)
+def test_no_option(aexp):
+    aexp.crash_sync(checkout, "A17")
+
+
+@pytest.mark.asyncio
+async def test_not_awaited(aexp):
+    aexp.crash(checkout, "A17")
+"""
+    )
+    done = run(pytester, server)
+    done.assert_outcomes(passed=1, failed=8, errors=2)
+    told = [line.removeprefix("aexp: ") for line in done.outlines if line.startswith("aexp: ")]
+    # Errors of fixtures first, each once.
+    assert told[0].startswith("the marker aexp takes no 'point': it takes sides, points, seed,")
+    assert told[1:] == [
+        (
+            "nothing was explored, since a coroutine of the fixture was not awaited: write `await"
+            " aexp.crash(…)`, or aexp.crash_sync(…) in a test without `async`"
+        ),
+        "plain is no DBOS workflow: decorate it with @DBOS.workflow()",
+        (
+            "a lambda is no workflow that another process can import: write a function at the top of a"
+            " module and decorate it with @DBOS.workflow()"
+        ),
+        (
+            "closure is defined inside make(), where no other process can import it: move it to the top"
+            " of its module"
+        ),
+        (
+            "inner is defined inside test_defined_in_a_test(), where no other process can import it:"
+            " move it to the top of its module"
+        ),
+        (
+            "checkout(order: str, items: int = 1) -> str cannot be called so: got an unexpected keyword"
+            " argument 'colour'"
+        ),
+        "seeded takes 'seed' itself, and so does explore(): give the workflow's by position",
+        (
+            "untyped: value=(1, 2) would reach the workflow as [1, 2], since it goes there as JSON:"
+            " give the argument a type annotation"
+        ),
+        "sides: 'behind' is none of before, after, lost-ack",
+    ]
+    assert "Traceback" not in done.stdout.str()
+
+
+@pytest.mark.parametrize("given", [["--aexp-off"], ["-o", "aexp_off=true"]])
+def test_it_can_be_switched_off(
+    pytester: pytest.Pytester, server: DatabaseUrl, given: list[str]
+) -> None:
+    pytester.makepyfile(
+        "def test_skipped(aexp): raise RuntimeError\n\ndef test_of_something_else(): pass\n"
+    )
+    run(pytester, server, *given).assert_outcomes(skipped=1, passed=1)
+
+
+def test_without_the_plugin_pytest_says_what_is_missing(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(aexp): pass\n")
+    done = pytester.runpytest_subprocess("-p", "no:aexp")
+    done.assert_outcomes(errors=1)
+    done.stdout.fnmatch_lines(["E*fixture 'aexp' not found"])
+
+
+def test_two_workflows_of_one_name_are_told(pytester: pytest.Pytester) -> None:
+    flow = "from dbos import DBOS\n\n@DBOS.workflow()\ndef flow({}) -> None: ...\n"
+    pytester.makepyfile(test_one=flow.format(""), test_two=flow.format("order: str"))
+    done = pytester.runpytest_subprocess()
+    done.assert_outcomes(errors=1)
+    done.stdout.fnmatch_lines(["a process knows one workflow or step of a name*"])
+
+
+def test_on_windows_it_says_that_it_cannot(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        conftest="""
+            from types import SimpleNamespace
+
+            from aexp.testing import plugin
+
+            plugin.sys = SimpleNamespace(platform="win32")
+        """,
+        test_it="def test_it(aexp): pass\n",
+    )
+    done = pytester.runpytest_subprocess()
+    done.assert_outcomes(errors=1)
+    (line,) = [line for line in done.outlines if line.startswith("aexp: ")]
+    assert "on Linux, on macOS or in WSL" in line
+
+
+def test_a_suite_that_does_not_use_it_imports_nothing_of_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_it():
+            ours = {name for name in sys.modules if name.partition(".")[0] == "aexp"}
+            assert ours == {"aexp", "aexp.testing", "aexp.testing.plugin"}
+            assert not {"anyio.from_thread", "dbos", "pydantic", "sqlalchemy"} & {*sys.modules}
+        """
+    )
+    pytester.runpytest_subprocess(
+        "-p", "no:anyio", "-p", "no:schemathesis", "-p", "no:hypothesispytest"
+    ).assert_outcomes(passed=1)
+
+
+def test_an_embedded_server_that_the_suite_started_is_stopped(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, short_folder: Path
+) -> None:
+    home = short_folder / "home"
+    monkeypatch.setenv("AEXP_HOME", str(home))
+    monkeypatch.delenv("AEXP_DATABASE_URL", raising=False)
+    pytester.makepyfile("def test_it(aexp): assert aexp.database.startswith('postgresql://')\n")
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    assert list(home.glob("*/PG_VERSION"))
+    assert not list(home.glob("*/postmaster.pid"))
