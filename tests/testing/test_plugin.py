@@ -16,6 +16,23 @@ from tests.testing.suites import WORKFLOWS, run
 
 pytest_plugins = ["pytester"]
 
+TOLD_OF_BAD_USE = """\
+nothing was explored, since a coroutine of the fixture was not awaited: write `await aexp.crash(…)`,\
+ or aexp.crash_sync(…) in a test without `async`
+plain is no DBOS workflow: decorate it with @DBOS.workflow()
+a lambda is no workflow that another process can import: write a function at the top of a module and\
+ decorate it with @DBOS.workflow()
+closure is defined inside make(), where no other process can import it: move it to the top of its\
+ module
+inner is defined inside test_defined_in_a_test(), where no other process can import it: move it to\
+ the top of its module
+checkout(order: str, items: int = 1) -> str cannot be called so: got an unexpected keyword argument\
+ 'colour'
+seeded takes 'seed' itself, and so does explore(): give the workflow's by position
+untyped: value=(1, 2) would reach the workflow as [1, 2], since it goes there as JSON: give the\
+ argument a type annotation
+sides: 'behind' is none of before, after, lost-ack
+""".splitlines()
 FEW = ("--aexp-points=1", "--aexp-sides=before")
 
 
@@ -300,35 +317,7 @@ async def test_not_awaited(aexp):
     told = [line.removeprefix("aexp: ") for line in done.outlines if line.startswith("aexp: ")]
     # Errors of fixtures first, each once.
     assert told[0].startswith("the marker aexp takes no 'point': it takes sides, points, seed,")
-    assert told[1:] == [
-        (
-            "nothing was explored, since a coroutine of the fixture was not awaited: write `await"
-            " aexp.crash(…)`, or aexp.crash_sync(…) in a test without `async`"
-        ),
-        "plain is no DBOS workflow: decorate it with @DBOS.workflow()",
-        (
-            "a lambda is no workflow that another process can import: write a function at the top of a"
-            " module and decorate it with @DBOS.workflow()"
-        ),
-        (
-            "closure is defined inside make(), where no other process can import it: move it to the top"
-            " of its module"
-        ),
-        (
-            "inner is defined inside test_defined_in_a_test(), where no other process can import it:"
-            " move it to the top of its module"
-        ),
-        (
-            "checkout(order: str, items: int = 1) -> str cannot be called so: got an unexpected keyword"
-            " argument 'colour'"
-        ),
-        "seeded takes 'seed' itself, and so does explore(): give the workflow's by position",
-        (
-            "untyped: value=(1, 2) would reach the workflow as [1, 2], since it goes there as JSON:"
-            " give the argument a type annotation"
-        ),
-        "sides: 'behind' is none of before, after, lost-ack",
-    ]
+    assert told[1:] == TOLD_OF_BAD_USE
     assert "Traceback" not in done.stdout.str()
 
 
