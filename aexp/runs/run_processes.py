@@ -43,8 +43,10 @@ log = structlog.stdlib.get_logger("aexp.runs.supervisor")
 class RunProcesses:
     """Starts processes that work on runs. Made by :func:`open_run_processes`."""
 
-    def __init__(self, url: DatabaseUrl, group: anyio.abc.TaskGroup) -> None:
-        self._environment = dict.fromkeys(URL_VARIABLES, url.libpq)
+    def __init__(
+        self, url: DatabaseUrl, group: anyio.abc.TaskGroup, environment: Mapping[str, str]
+    ) -> None:
+        self._environment = {**environment, **dict.fromkeys(URL_VARIABLES, url.libpq)}
         self._group = group
         self._servers: dict[int, ForkServer] = {}
         self._opening = [anyio.Lock() for _ in range(_SERVERS)]
@@ -91,13 +93,15 @@ class RunProcesses:
 
 
 @asynccontextmanager
-async def open_run_processes(url: DatabaseUrl) -> AsyncIterator[RunProcesses]:
+async def open_run_processes(
+    url: DatabaseUrl, *, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[RunProcesses]:
     """Start processes of runs in the database at ``url``, for the life of the context.
 
-    Those that live at its end are killed.
+    They have our environment, with ``environment`` added. Those that live at its end are killed.
     """
     async with anyio.create_task_group() as group:
-        yield RunProcesses(url, group)
+        yield RunProcesses(url, group, environment or {})
         group.cancel_scope.cancel()
 
 

@@ -9,10 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aexp.audit import Report
     from aexp.crash.http.stub import HttpStub
     from aexp.crash.results import Exploration, PromisesBroken
-    from aexp.testing.explorations import Explorations, explore, explore_sync, open_explorations
+    from aexp.testing.explorations import (
+        Explorations,
+        explore,
+        explore_sync,
+        open_explorations,
+        run,
+        run_sync,
+    )
     from aexp.testing.fixture import Aexp
+    from aexp.testing.runs import RunBroken
 
 __all__ = [
     "Aexp",
@@ -20,9 +29,13 @@ __all__ = [
     "Explorations",
     "HttpStub",
     "PromisesBroken",
+    "Report",
+    "RunBroken",
     "explore",
     "explore_sync",
     "open_explorations",
+    "run",
+    "run_sync",
 ]
 
 _HOMES = {
@@ -31,9 +44,13 @@ _HOMES = {
     "Explorations": "aexp.testing.explorations",
     "HttpStub": "aexp.crash.http.stub",
     "PromisesBroken": "aexp.crash.results",
+    "Report": "aexp.audit",
+    "RunBroken": "aexp.testing.runs",
     "explore": "aexp.testing.explorations",
     "explore_sync": "aexp.testing.explorations",
     "open_explorations": "aexp.testing.explorations",
+    "run": "aexp.testing.explorations",
+    "run_sync": "aexp.testing.explorations",
 }
 
 

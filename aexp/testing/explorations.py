@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from aexp.audit import Report
 from aexp.crash.experiment.workers import Surroundings, open_servers
 from aexp.crash.explorer import Explorer
 from aexp.crash.request import ExplorationProgress, ExplorationRequest
@@ -26,9 +27,10 @@ from aexp.processes.signals import Stop
 from aexp.settings import Settings, load_settings
 from aexp.testing.naming import bind_parameters, name_scenario
 from aexp.testing.options import ExploreOptions, Points, Sides, Stub, make_request
+from aexp.testing.runs import run_killed
 from aexp.testing.typed import as_coroutine_of, as_function_of
 
-__all__ = ["Explorations", "explore", "explore_sync", "open_explorations"]
+__all__ = ["Explorations", "explore", "explore_sync", "open_explorations", "run", "run_sync"]
 
 _R = TypeVar("_R")
 
@@ -150,8 +152,28 @@ class Explorations:
         """
         return await _in_thread(partial(self.explore_sync, workflow, *args, **given), self.stop)
 
+    def run_sync(
+        self, workflow: Any, /, *args: Any, kills: int = 0, seed: int = 0, **kwargs: Any
+    ) -> Report:
+        """Run ``workflow`` with these arguments once, in a database of its own, in a process that
+        is killed so many times at moments drawn by ``seed``, and audit it; return what happened.
+
+        ``workflow``, ``args`` and ``kwargs`` are as in :meth:`explore_sync`. Raises AexpErrors:
+        UsageError, WorkerFailed, DatabaseError.
+        """
+        named = name_scenario(workflow)
+        parameters = bind_parameters(named, args, kwargs)
+        with self.copy_template() as url:
+            run = partial(run_killed, named, parameters, self.settings, url, kills=kills, seed=seed)
+            return self._carry_out(run)
+
+    @as_coroutine_of(run_sync)
+    async def run(self, workflow: Any, /, *args: Any, **given: Any) -> Report:
+        """Do what :meth:`run_sync` does, while the loop goes on."""
+        return await _in_thread(partial(self.run_sync, workflow, *args, **given), self.stop)
+
     def stop(self) -> None:
-        """Ask the explorations that go on to end with the points that they are at."""
+        """Ask what goes on to end: explorations do with the points that they are at."""
         for stop in list(self._stops):
             self._portal.call(stop.ask)
 
@@ -160,11 +182,20 @@ class Explorations:
             opening = self._portal.wrap_async_context_manager(open_servers())
             self._servers = self._closing.enter_context(opening)
         explorer = Explorer(request, self.settings, self._url, self._servers)
+        exploration = self._carry_out(partial(self._watched, explorer))
+        if exploration.failure is not None:
+            raise exploration.failure
+        return exploration
+
+    def _carry_out(self, work: Callable[[Stop], Awaitable[_R]]) -> _R:
+        """Return what ``work`` does on the loop of explorations; an error of ours is not in a group
+        of errors.
+        """
         stop = Stop()
         self._stops.append(stop)
-        future = self._portal.start_task_soon(self._watched, explorer, stop)
+        future = self._portal.start_task_soon(work, stop)
         try:
-            exploration = future.result()
+            return future.result()
         except BaseException as error:
             if not future.done():
                 # An interrupt of this thread: nothing goes on behind the back of the next test.
@@ -176,9 +207,6 @@ class Explorations:
             raise
         finally:
             self._stops.remove(stop)
-        if exploration.failure is not None:
-            raise exploration.failure
-        return exploration
 
     async def _watched(self, explorer: Explorer, stop: Stop) -> Exploration:
         async with anyio.create_task_group() as group:
@@ -243,18 +271,46 @@ async def explore(
     workflow: Any, /, *args: Any, database_url: str | None = None, **given: Any
 ) -> Exploration:
     """Do what :func:`explore_sync` does, while the loop goes on."""
+
+    def explore(explorations: Explorations) -> Exploration:
+        return explorations.explore_sync(workflow, *args, **given)
+
+    return await _with_its_own(database_url, explore)
+
+
+@as_function_of(Explorations.run_sync)
+def run_sync(workflow: Any, /, *args: Any, database_url: str | None = None, **given: Any) -> Report:
+    """Run a workflow and kill its process, as :meth:`Explorations.run_sync` does."""
+    with open_explorations(database_url) as explorations:
+        return explorations.run_sync(workflow, *args, **given)
+
+
+@as_coroutine_of(run_sync)
+async def run(
+    workflow: Any, /, *args: Any, database_url: str | None = None, **given: Any
+) -> Report:
+    """Do what :func:`run_sync` does, while the loop goes on."""
+
+    def run(explorations: Explorations) -> Report:
+        return explorations.run_sync(workflow, *args, **given)
+
+    return await _with_its_own(database_url, run)
+
+
+async def _with_its_own(database_url: str | None, work: Callable[[Explorations], _R]) -> _R:
+    """Do ``work`` in a thread, with explorations that are opened for it."""
     opened: list[Explorations] = []
 
-    def explore() -> Exploration:
+    def do() -> _R:
         with open_explorations(database_url) as explorations:
             opened.append(explorations)
-            return explorations.explore_sync(workflow, *args, **given)
+            return work(explorations)
 
     def stop() -> None:
         for explorations in opened:
             explorations.stop()
 
-    return await _in_thread(explore, stop)
+    return await _in_thread(do, stop)
 
 
 async def _in_thread(work: Callable[[], _R], stop: Callable[[], None]) -> _R:

@@ -7,20 +7,23 @@ import inspect
 import shlex
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from aexp.audit import Report
 from aexp.crash.formats import render_exploration, render_finding, render_verdict, sarif_results
 from aexp.crash.results import BASELINE, Exploration, PromisesBroken
 from aexp.database import DatabaseUrl
 from aexp.errors import AexpError
 from aexp.testing.explorations import Explorations
 from aexp.testing.outcomes import ExplorationOutcome, junit_properties
+from aexp.testing.runs import check_report
 from aexp.testing.typed import as_coroutine_of, as_method_of
 
 __all__ = ["Aexp", "one_line"]
 
+_R = TypeVar("_R")
 _CACHED = "aexp/broken"
 
 
@@ -31,7 +34,8 @@ class Aexp:
     ``explore`` and ``explore_sync`` return what was found, whatever it is. Those without ``_sync``
     are coroutines. All take what :meth:`aexp.testing.Explorations.explore_sync` takes; what a call
     does not say is taken from the marker ``aexp`` of the test, then from the command line, then
-    from the configuration of pytest.
+    from the configuration of pytest. ``run`` and ``run_sync`` run a workflow once, and kill its
+    process at moments that a seed draws.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class Aexp:
         self._replay = replay
         self._database: DatabaseUrl | None = None
         self._opened = ExitStack()
-        self._coroutines: list[Coroutine[Any, Any, Exploration]] = []
+        self._coroutines: list[Coroutine[Any, Any, Any]] = []
 
     @property
     def database(self) -> str:
@@ -96,6 +100,23 @@ class Aexp:
         """Do what :meth:`crash_sync` does, while the loop goes on."""
         return self._awaited(self._crash(workflow, args, given))
 
+    @as_method_of(Explorations.run_sync)
+    def run_sync(self, workflow: Any, /, *args: Any, **given: Any) -> Report:
+        """Run once, killed as often as asked, and fail the test unless all is well.
+
+        Raises RunBroken.
+        """
+        __tracebackhide__ = True
+        with one_line():
+            report = self._explorations.run_sync(workflow, *args, **given)
+        check_report(report)
+        return report
+
+    @as_coroutine_of(run_sync)
+    def run(self, workflow: Any, /, *args: Any, **given: Any) -> Coroutine[Any, Any, Report]:
+        """Do what :meth:`run_sync` does, while the loop goes on."""
+        return self._awaited(self._run(workflow, args, given))
+
     def close(self) -> None:
         """Drop the database of the test. Fails it when one of its coroutines was not awaited."""
         __tracebackhide__ = True
@@ -132,9 +153,14 @@ class Aexp:
         self._check(exploration)
         return exploration
 
-    def _awaited(
-        self, coroutine: Coroutine[Any, Any, Exploration]
-    ) -> Coroutine[Any, Any, Exploration]:
+    async def _run(self, workflow: Any, args: tuple[Any, ...], given: Mapping[str, Any]) -> Report:
+        __tracebackhide__ = True
+        with one_line():
+            report = await self._explorations.run(workflow, *args, **given)
+        check_report(report)
+        return report
+
+    def _awaited(self, coroutine: Coroutine[Any, Any, _R]) -> Coroutine[Any, Any, _R]:
         self._coroutines.append(coroutine)
         return coroutine
 

@@ -17,11 +17,11 @@ from tests.testing.suites import WORKFLOWS, run
 pytest_plugins = ["pytester"]
 
 TOLD_OF_BAD_USE = """\
-nothing was explored, since a coroutine of the fixture was not awaited: write `await aexp.crash(…)`,\
- or aexp.crash_sync(…) in a test without `async`
+nothing was explored, since a coroutine of the fixture was not awaited: write `await\
+ aexp.crash(…)`, or aexp.crash_sync(…) in a test without `async`
 plain is no DBOS workflow: decorate it with @DBOS.workflow()
-a lambda is no workflow that another process can import: write a function at the top of a module and\
- decorate it with @DBOS.workflow()
+a lambda is no workflow that another process can import: write a function at the top of a module\
+ and decorate it with @DBOS.workflow()
 closure is defined inside make(), where no other process can import it: move it to the top of its\
  module
 inner is defined inside test_defined_in_a_test(), where no other process can import it: move it to\
