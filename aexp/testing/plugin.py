@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ _OPTIONS = {
     " those an embedded server.",
 }
 _of_item = pytest.StashKey["Aexp"]()
+_terminal = pytest.StashKey["_Terminal | None"]()
 _home = pytest.StashKey[Path]()
 
 
@@ -62,8 +63,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     config.stash[_home] = Path(os.environ.get("AEXP_HOME") or config.rootpath / ".aexp").absolute()
+    config.stash[_terminal] = _open_terminal(config)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Reporter(config), "aexp-reporter")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    terminal = config.stash.get(_terminal, None)
+    if terminal is not None:
+        terminal.close()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -97,9 +105,9 @@ def _aexp_explorations(request: pytest.FixtureRequest) -> Iterator[Explorations]
         opening = open_explorations(url, home=config.stash[_home])
         explorations = opening.__enter__()
     try:
-        show = _shower(config)
-        if show is not None:
-            explorations.on_progress = show
+        terminal = config.stash[_terminal]
+        if terminal is not None:
+            explorations.on_progress = terminal.show
         yield explorations
     finally:
         opening.__exit__(None, None, None)
@@ -227,18 +235,28 @@ def _runs(home: Path) -> bool:
     return any(home.glob("*/postmaster.pid"))
 
 
-def _shower(config: pytest.Config) -> Callable[[ExplorationProgress | None], None] | None:
-    """Return what shows on the terminal how far an exploration has come; None without one."""
-    terminal: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal is None or not terminal.isatty or hasattr(config, "workerinput"):
-        return None
+class _Terminal:
+    """The terminal, while pytest captures what tests write: how far an exploration has come stands
+    behind the cursor, which stays where it is.
+    """
 
-    def show(tally: ExplorationProgress | None) -> None:
-        if tally is None:
-            terminal.rewrite("", erase=True)
-            return
-        planned = "" if tally.planned is None else f": {tally.done} of {tally.planned} points"
-        terminal.ensure_newline()
-        terminal.rewrite(f"aexp {tally.doing}{planned}", erase=True)
+    def __init__(self) -> None:
+        self._file = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
 
-    return show
+    def show(self, tally: ExplorationProgress | None) -> None:
+        line = ""
+        if tally is not None:
+            planned = "" if tally.planned is None else f": {tally.done} of {tally.planned} points"
+            line = f" aexp {tally.doing}{planned}"
+        # Save the cursor, do not wrap, erase to the end of the line, write, restore (ECMA-48, DEC).
+        self._file.write(f"\x1b7\x1b[?7l\x1b[K{line}\x1b[?7h\x1b8")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _open_terminal(config: pytest.Config) -> _Terminal | None:
+    """Return the terminal, if there is one to draw on; it must be before anything is captured."""
+    drawn = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return _Terminal() if drawn and not hasattr(config, "workerinput") else None

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shlex
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -175,6 +179,28 @@ def test_a_suite_makes_its_tables_once_or_for_one_test(
     done = run(pytester, server, *FEW)
     done.assert_outcomes(passed=2, failed=1)
     done.stdout.fnmatch_lines(["aexp: database * refuses: source database * other users*"])
+
+
+def test_a_terminal_shows_how_far_it_is(pytester: pytest.Pytester, server: DatabaseUrl) -> None:
+    pytester.makepyfile(
+        test_it=WORKFLOWS + "\n\ndef test_it(aexp):\n    aexp.crash_sync(measure, 'A')\n"
+    )
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "pytest", *FEW]
+    url = f"--aexp-database-url={server.with_name('postgres').libpq}"
+    with subprocess.Popen(
+        [*command, url], stdin=theirs, stdout=theirs, env={**os.environ, "TERM": "xterm"}
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        # The end of a terminal whose other side is closed is an error on Linux.
+        with suppress(OSError):
+            while part := os.read(ours, 4096):
+                shown += part
+        os.close(ours)
+    assert process.returncode == 0
+    assert b"\x1b7\x1b[?7l\x1b[K aexp baseline\x1b[?7h\x1b8" in shown
+    assert b" aexp exploring: 0 of 1 points\x1b[?7h\x1b8" in shown
 
 
 def test_each_finding_is_a_subtest_whose_lines_bring_it_back(
