@@ -8,8 +8,8 @@ import json
 import select
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,7 +22,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from aexp.database.cluster import home_of_socket
 from aexp.database.retry import retry_on_disconnect
 from aexp.database.url import DatabaseUrl
-from aexp.errors import DatabaseMissing, DatabaseReadOnly, DatabaseTooOld, DatabaseUnreachable
+from aexp.errors import (
+    DatabaseError,
+    DatabaseMissing,
+    DatabaseReadOnly,
+    DatabaseTooOld,
+    DatabaseUnreachable,
+)
 
 __all__ = [
     "Connection",
@@ -36,6 +42,7 @@ __all__ = [
     "connected",
     "open_database",
     "psycopg_engine",
+    "refusals_told",
     "retry_on_disconnect",
 ]
 
@@ -271,3 +278,18 @@ async def close(connection: Connection) -> None:
     """Close ``connection``, even if the caller is being cancelled."""
     with anyio.CancelScope(shield=True):
         await connection.close(timeout=CLOSE_TIMEOUT_S)
+
+
+@contextmanager
+def refusals_told(url: DatabaseUrl) -> Iterator[None]:
+    """Raise DatabaseError for what PostgreSQL refuses in the context, or when it has gone."""
+    try:
+        yield
+    except (
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+        ConnectionError,
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DatabaseError(f"database {url} refuses: {reason}") from error

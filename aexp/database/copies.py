@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import re
 import secrets
+import tempfile
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import anyio
 import asyncpg
 import structlog
 
-from aexp.database.connect import Connection, close, connect
+from aexp.database.connect import Connection, close, connect, refusals_told
 from aexp.database.schema import ensure_schema
+from aexp.database.transfer import transfer
 from aexp.database.url import DatabaseUrl
 from aexp.errors import DatabaseError
 
-__all__ = ["Copies", "open_copies", "refusals_told"]
+__all__ = ["Copies", "open_copies"]
 
 _TOKEN_BYTES = 6
 _END_OUR_SESSIONS = (
@@ -71,10 +74,30 @@ class Copies:
         """Drop what the dead have left, and make the template: of ``origin``, or empty."""
         await self._execute("SELECT pg_advisory_lock($1, $2)", *self._key(self._token))
         await self._drop_those_of_the_dead()
-        if origin is not None:
-            self.origin = self._server.with_name(origin)
-        quoted = "" if origin is None else ' TEMPLATE "' + origin.replace('"', '""') + '"'
-        await self._execute(f"CREATE DATABASE {self.template.name}{quoted}")
+        if origin is None:
+            await self._execute(f"CREATE DATABASE {self.template.name}")
+            return
+        self.origin = self._server.with_name(origin)
+        quoted = '"' + origin.replace('"', '""') + '"'
+        try:
+            await self._execute(f"CREATE DATABASE {self.template.name} TEMPLATE {quoted}")
+        except DatabaseError as error:
+            if not isinstance(error.__cause__, asyncpg.ObjectInUseError):
+                raise
+            log.warning("database.copied_in_use", database=str(self.origin), reason=str(error))
+            await self._transfer()
+
+    async def _transfer(self) -> None:
+        """Make the template of what a dump tells of the origin, to which somebody is connected."""
+        with tempfile.TemporaryDirectory(prefix="aexp-dump-") as folder:
+            await transfer(
+                self.origin,
+                self.template,
+                Path(folder),
+                origin=self.origin,
+                whose="of its own server",
+                way_out="close what is connected to it, so that the server itself can copy it",
+            )
 
     async def reconnect(self) -> None:
         """Go on when the server was started again, which has ended the connection."""
@@ -149,9 +172,10 @@ async def open_copies(
 ) -> AsyncIterator[Copies]:
     """Make a template on the server of this URL, migrated unless it is none of ours.
 
-    It begins as a copy of the database ``origin``, to which nobody may be connected, or empty. All
-    is dropped at the end; what a killed owner of the same ``prefix`` has left there is dropped
-    first. Raises DatabaseError, also when the user may not make databases.
+    It begins as a copy of the database ``origin``, or empty. Where somebody is connected to that,
+    so that the server cannot copy it, it is made of a dump, without owners and privileges. All is
+    dropped at the end; what a killed owner of the same ``prefix`` has left there is dropped first.
+    Raises DatabaseError, also when the user may not make databases.
     """
     connection = await connect(server.with_name("postgres"), application_name=prefix)
     copies = Copies(connection, server, prefix)
@@ -166,21 +190,6 @@ async def open_copies(
                 await copies.end()
     finally:
         await close(copies.connection)
-
-
-@contextmanager
-def refusals_told(url: DatabaseUrl) -> Iterator[None]:
-    """Raise DatabaseError for what PostgreSQL refuses in the context, or when it has gone."""
-    try:
-        yield
-    except (
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-        ConnectionError,
-    ) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DatabaseError(f"database {url} refuses: {reason}") from error
 
 
 @contextmanager

@@ -60,8 +60,7 @@ class Aexp:
     def database(self) -> str:
         """The URL of a database of this test alone, of which each experiment gets a copy.
 
-        It has the tables of DBOS and of aexp, and what was made in ``aexp_template``. Whoever puts
-        something there closes the connection before the first exploration.
+        It has the tables of DBOS and of aexp, and what was made in ``aexp_template``.
         """
         if self._database is None:
             with one_line():

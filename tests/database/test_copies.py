@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from aexp.database import DatabaseUrl
-from aexp.database.connect import close, connect
-from aexp.database.copies import Copies
+from aexp.database.connect import close, connect, connected
+from aexp.database.copies import Copies, open_copies
 from tests.support.cli import eventually
 
 PREFIX = "aexp_test_copies"
@@ -68,3 +69,36 @@ async def test_autovacuum_and_a_session_keep_no_copy(
         assert left.fetchall() == []
     finally:
         await close(connection)
+
+
+@pytest.mark.asyncio
+async def test_a_database_that_somebody_uses_is_copied_from_a_dump(database: DatabaseUrl) -> None:
+    with psycopg.connect(database.libpq, autocommit=True) as used:
+        used.execute("CREATE TABLE letters (id int GENERATED ALWAYS AS IDENTITY, name text)")
+        used.execute("INSERT INTO letters (name) VALUES ('a'), ('b')")
+        used.execute("BEGIN")
+        used.execute("INSERT INTO letters (name) VALUES ('not yet')")
+        with capture_logs() as logged:
+            async with (
+                open_copies(database, prefix=PREFIX, origin=database.name) as copies,
+                copies.copy() as copy,
+                connected(copy) as connection,
+            ):
+                rows = await connection.fetch("SELECT id, name FROM letters ORDER BY id")
+                last = await connection.fetchval("SELECT nextval('letters_id_seq')")
+        used.execute("ROLLBACK")
+    assert [tuple(row) for row in rows] == [(1, "a"), (2, "b")]
+    assert last > 2
+    assert [line["event"] for line in logged] == ["database.copied_in_use"]
+
+
+@pytest.mark.asyncio
+async def test_a_database_that_nobody_uses_is_copied_by_its_server(database: DatabaseUrl) -> None:
+    with capture_logs() as logged:
+        async with (
+            open_copies(database, prefix=PREFIX, origin=database.name) as copies,
+            copies.copy() as copy,
+            connected(copy) as connection,
+        ):
+            assert await connection.fetchval("SELECT count(*) FROM aexp.runs") == 0
+    assert logged == []

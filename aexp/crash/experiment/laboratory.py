@@ -38,8 +38,8 @@ from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage, Stre
 from aexp.crash.judge.points import ZOMBIE_SIDES, Fault, Point, Restart
 from aexp.crash.judge.values import StoredValue
 from aexp.crash.proxy.server import open_proxy
-from aexp.database.connect import Connection, close, connect
-from aexp.database.copies import Copies, refusals_told
+from aexp.database.connect import Connection, close, connect, refusals_told
+from aexp.database.copies import Copies
 from aexp.engine.runtime import application_version
 from aexp.engine.tables.workflows import reopen
 from aexp.model.run import Run

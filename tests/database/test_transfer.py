@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from aexp.crash.experiment.transfer import transfer, without_stamps
 from aexp.database import DatabaseUrl
+from aexp.database.transfer import transfer, without_stamps
 from aexp.errors import DatabaseError
 from tests.support.cli import Cli
 from tests.support.cluster import DEBIAN_15, WHEEL_16, cluster
@@ -85,7 +85,8 @@ def transferred(source: DatabaseUrl, server: DatabaseUrl, folder: Path) -> Itera
     """``source``, brought to ``server`` for the life of the context."""
     target = server.with_name(f"test_{secrets.token_hex(6)}")
     try:
-        anyio.run(partial(transfer, source, target, folder, origin=source))
+        words = {"whose": "of --postgres", "way_out": "leave out --postgres"}
+        anyio.run(partial(transfer, source, target, folder, origin=source, **words))
         yield target
     finally:
         drop = f"DROP DATABASE IF EXISTS {target.name} WITH (FORCE)"
