@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from aexp.crash.formats import render_github, render_junit, render_sarif, sarif_results
+from aexp.crash.formats.places import find_place
 from aexp.crash.judge.points import Side
 from aexp.crash.results import Exploration
 from aexp.database import DatabaseUrl
 from tests.conftest import TEMPLATE
 from tests.support.cli import Cli
 from tests.support.explorations import PLANTED, explore
+from tests.support.planted.pairs import effects
 
 MODULE = PLANTED / "pairs" / "effects.py"
 
@@ -69,6 +72,13 @@ def test_sarif_has_a_rule_and_a_place_for_each_result(broken: Exploration) -> No
     (location,) = result["locations"]
     assert location["physicalLocation"]["artifactLocation"]["uri"].endswith("effects.py")
     assert location["physicalLocation"]["region"]["startLine"] > 1
+
+
+def test_a_module_that_a_test_has_imported_is_a_place(broken: Exploration) -> None:
+    (finding, *_) = [replace(finding, where=None) for finding in broken.findings]
+    explored = replace(broken, target=f"{effects.__name__}:wrong_body")
+    assert find_place(explored, finding) == (MODULE.name, 1)
+    assert find_place(replace(broken, target="nobody.imported:this"), finding) is None
 
 
 @pytest.mark.parametrize("name", ["broken", "sound"])
