@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aexp.crash.http.routes import HttpAnswer, HttpRoute
     from aexp.crash.http.stub import HttpStub
     from aexp.crash.results import Exploration, PromisesBroken
     from aexp.testing.explorations import Explorations, explore, explore_sync, open_explorations
@@ -18,6 +19,8 @@ __all__ = [
     "Aexp",
     "Exploration",
     "Explorations",
+    "HttpAnswer",
+    "HttpRoute",
     "HttpStub",
     "PromisesBroken",
     "explore",
@@ -29,6 +32,8 @@ _HOMES = {
     "Aexp": "aexp.testing.fixture",
     "Exploration": "aexp.crash.results",
     "Explorations": "aexp.testing.explorations",
+    "HttpAnswer": "aexp.crash.http.routes",
+    "HttpRoute": "aexp.crash.http.routes",
     "HttpStub": "aexp.crash.http.stub",
     "PromisesBroken": "aexp.crash.results",
     "explore": "aexp.testing.explorations",
