@@ -173,6 +173,11 @@ class Exploration:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def outcome(self) -> Any:
+        """What the workflow returns without a fault, or its error as text."""
+        return self.baseline.outcome
+
+    @property
     def bookkeeping(self) -> int:
         """How many writes of the baseline have nothing to do with a workflow."""
         return sum(seen.write.bookkeeping for seen in self.baseline.writes)

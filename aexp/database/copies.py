@@ -56,6 +56,11 @@ class Copies:
         self._lock = anyio.Lock()
         self.template = server.with_name(self._name("template"))
 
+    def owns(self, name: str) -> bool:
+        """Return whether the database ``name`` is the template, or a copy of it."""
+        found = self._names.fullmatch(name)
+        return found is not None and found["token"] == self._token
+
     @asynccontextmanager
     async def copy(self) -> AsyncIterator[DatabaseUrl]:
         """Make a fresh database; drop it at the end, whoever is still connected to it.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aexp.audit import Report
+    from aexp.crash.http.routes import HttpAnswer, HttpRoute
     from aexp.crash.http.stub import HttpStub
     from aexp.crash.results import Exploration, PromisesBroken
     from aexp.testing.explorations import (
@@ -27,6 +28,8 @@ __all__ = [
     "Aexp",
     "Exploration",
     "Explorations",
+    "HttpAnswer",
+    "HttpRoute",
     "HttpStub",
     "PromisesBroken",
     "Report",
@@ -42,6 +45,8 @@ _HOMES = {
     "Aexp": "aexp.testing.fixture",
     "Exploration": "aexp.crash.results",
     "Explorations": "aexp.testing.explorations",
+    "HttpAnswer": "aexp.crash.http.routes",
+    "HttpRoute": "aexp.crash.http.routes",
     "HttpStub": "aexp.crash.http.stub",
     "PromisesBroken": "aexp.crash.results",
     "Report": "aexp.audit",

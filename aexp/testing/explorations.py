@@ -20,6 +20,7 @@ from aexp.crash.explorer import Explorer
 from aexp.crash.request import ExplorationProgress, ExplorationRequest
 from aexp.crash.results import Exploration
 from aexp.database import DatabaseUrl, locate_database
+from aexp.database.connect import connected
 from aexp.database.copies import Copies, open_copies
 from aexp.errors import UsageError, first_of_ours
 from aexp.processes.child import ForkServer
@@ -36,6 +37,14 @@ _R = TypeVar("_R")
 
 _PREFIX = "aexp_test"
 _PROGRESS_S = 0.2
+# What stands in a command for a database that is to be made anew.
+_A_DATABASE = "DATABASE"
+_HAS_TABLES = """
+SELECT EXISTS (
+    SELECT FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace::regnamespace::text
+        NOT IN ('aexp', 'dbos', 'information_schema', 'pg_catalog')
+)
+"""
 
 
 class Explorations:
@@ -139,8 +148,15 @@ class Explorations:
         named = name_scenario(workflow)
         options.check_unambiguous(named.scenario.name, named.scenario.workflow)
         parameters = bind_parameters(named, args, kwargs)
+        source = template or self.template.name
         request = make_request(
-            named, parameters, options, self.settings, _surroundings(), self.template.name
+            named,
+            parameters,
+            options,
+            self.settings,
+            _surroundings(),
+            source,
+            self._portal.call(self._told, source),
         )
         return self._explore(request)
 
@@ -186,6 +202,13 @@ class Explorations:
         if exploration.failure is not None:
             raise exploration.failure
         return exploration
+
+    async def _told(self, source: str) -> str | None:
+        """Return how a person names a database that experiments copy: one of ours will be gone."""
+        if not self._copies.owns(source):
+            return source
+        async with connected(self._url.with_name(source), read_only=True) as connection:
+            return _A_DATABASE if await connection.fetchval(_HAS_TABLES) else None
 
     def _carry_out(self, work: Callable[[Stop], Awaitable[_R]]) -> _R:
         """Return what ``work`` does on the loop of explorations; an error of ours is not in a group

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import shlex
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -223,7 +224,17 @@ class Aexp:
     def _replay_line(self, point: str) -> str:
         chosen = "--aexp-points=1" if point == BASELINE else f"--aexp-replay={point}"
         option, _, value = chosen.partition("=")
-        return f"  pytest {shlex.quote(self._node.nodeid)} {option} {shlex.quote(value)}"
+        return f"  pytest {shlex.quote(_shown(self._node))} {option} {shlex.quote(value)}"
+
+
+def _shown(node: pytest.Item) -> str:
+    """Return the id of a test as it is given where pytest was started, which need not be the root
+    that ids begin at.
+    """
+    file, separator, rest = node.nodeid.partition("::")
+    config = node.config
+    path = os.path.relpath(config.rootpath / file, config.invocation_params.dir)
+    return f"{path}{separator}{rest}"
 
 
 @contextmanager
@@ -233,4 +244,5 @@ def one_line() -> Iterator[None]:
     try:
         yield
     except AexpError as error:
+        # Without the errors that it comes of: pytest would tell the traceback of each.
         raise pytest.fail.Exception(f"aexp: {error}", pytrace=False) from None

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -174,11 +175,32 @@ def _find(module: ModuleType, dotted: str) -> Any:
 
 def _importable(module: ModuleType, attribute: str) -> str | None:
     """Return the target by which a process with our path imports ``module`` under the name that it
-    has here; None when it is not found so, as in pytest's mode "importlib".
+    has here; None when its name is not that of its file, or leads to another one.
     """
     root = _root(module)
+    if root is None:
+        return None
+    target = f"{module.__name__}:{attribute}"
     on_path = any(Path(entry or ".").absolute() == root for entry in sys.path)
-    return f"{module.__name__}:{attribute}" if on_path else None
+    if not _is_found(module, root, sys.path if on_path else [str(root), *sys.path]):
+        return None
+    # Where it is not, pytest has imported it in its mode "importlib".
+    return target if on_path else f"{target} in {root}"
+
+
+def _is_found(module: ModuleType, root: Path, path: Sequence[str]) -> bool:
+    """Return whether an import that looks through ``path`` comes to the module below ``root``.
+
+    A package of the same name elsewhere, as ``tests`` often is, goes before a folder that has no
+    ``__init__.py``.
+    """
+    top = module.__name__.partition(".")[0]
+    spec = PathFinder.find_spec(top, path)
+    if spec is None:
+        return True
+    if spec.submodule_search_locations is None:
+        return spec.origin is not None and Path(spec.origin).absolute() == _file(module)
+    return any(Path(each).absolute() == root / top for each in spec.submodule_search_locations)
 
 
 def _root(module: ModuleType) -> Path | None:

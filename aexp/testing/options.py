@@ -113,16 +113,18 @@ def make_request(
     settings: Settings,
     surroundings: Surroundings,
     template: str,
+    told_template: str | None,
 ) -> ExplorationRequest:
-    """Make the request that ``options`` ask for; ``template`` is the database to copy, unless they
-    name another. Raises UsageError for an option that has no meaning.
+    """Make the request that ``options`` ask for, which copies the database ``template``.
+
+    ``told_template`` is what a person in a shell would give for that. Raises UsageError for an
+    option that has no meaning.
     """
     replay = None if options.replay is None else parse_point(options.replay)
     chooses = replay is None
     stubs = {name: _stub(name, given) for name, given in options.http.items()}
     chosen: dict[str, Any] = {
         "seed": options.seed,
-        "template": options.template,
         "all_writes": options.all_writes,
         "expect_error": options.expect_error,
         "once": _names("once", options.once),
@@ -152,12 +154,14 @@ def make_request(
             _texts(parameters),
             {
                 **chosen,
+                "template": told_template,
                 "variables": options.database_env,
                 "stubs": {name: stub.source for name, stub in stubs.items()},
             },
         ),
         surroundings=surroundings,
-        **{**chosen, "template": options.template or template},
+        template=template,
+        **chosen,
     )
 
 

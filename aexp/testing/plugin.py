@@ -207,7 +207,7 @@ class _Reporter:
             return
         from aexp.testing.outcomes import summary_lines  # noqa: PLC0415 - see above
 
-        terminalreporter.section("aexp")
+        terminalreporter.write_sep("=", "aexp")
         for line in summary_lines(self._explored()):
             terminalreporter.write_line(line)
 

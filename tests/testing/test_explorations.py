@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psutil
+import psycopg
 import pytest
 from dbos import DBOS
 
@@ -62,7 +64,21 @@ async def test_an_exploration_is_cancelled_with_its_points(explorations: Explora
     assert seen[-1] is None
     found = await explorations.explore(sum_of_explorations, 1, sides="before", points=1)
     assert found.ok
-    assert found.baseline.outcome == 0
+    assert found.outcome == 0
+
+
+def test_a_command_names_a_database_where_the_workflow_needs_one(
+    explorations: Explorations,
+) -> None:
+    chosen: dict[str, Any] = {"points": 1, "sides": "before"}
+    found = explorations.explore_sync(sum_of_explorations, 1, **chosen)
+    assert "--template" not in found.replay_of("POINT")
+    with explorations.copy_template() as url:
+        with psycopg.connect(url.libpq) as connection:
+            connection.execute("CREATE TABLE letters ()")
+        found = explorations.explore_sync(sum_of_explorations, 1, template=url.name, **chosen)
+    # This one is gone.
+    assert "--template DATABASE --replay POINT" in found.replay_of("POINT")
 
 
 def test_a_run_is_killed_as_often_as_asked(explorations: Explorations) -> None:

@@ -70,7 +70,7 @@ import pytest
 @pytest.mark.asyncio
 async def test_of_this_module(aexp):
     found = await aexp.crash(checkout_here, order="A17", items=3)
-    assert found.baseline.outcome == "A17: 3"
+    assert found.outcome == "A17: 3"
 
 
 @pytest.mark.anyio
@@ -86,7 +86,7 @@ async def test_under_anyio(aexp, anyio_backend):
 
             def test_of_an_instance(aexp):
                 found = aexp.crash_sync(shelf.store, "A17")
-                assert found.baseline.outcome == "upper A17: 1"
+                assert found.outcome == "upper A17: 1"
 
             def test_of_conftest(aexp):
                 aexp.crash_sync(in_conftest, "A17")
@@ -166,15 +166,15 @@ def test_a_suite_makes_its_tables_once_or_for_one_test(
             def test_of_this_test_alone(aexp):
                 with psycopg.connect(aexp.database, autocommit=True) as connection:
                     connection.execute("INSERT INTO letters VALUES ('a')")
-                assert aexp.crash_sync(letters).baseline.outcome == ["a"]
+                assert aexp.crash_sync(letters).outcome == ["a"]
 
             def test_the_next_one_does_not_see_it(aexp):
-                assert aexp.crash_sync(letters).baseline.outcome == []
+                assert aexp.crash_sync(letters).outcome == []
 
             def test_somebody_is_still_connected(aexp):
                 with psycopg.connect(aexp.database, autocommit=True) as connection:
                     connection.execute("INSERT INTO letters VALUES ('b')")
-                    assert aexp.crash_sync(letters).baseline.outcome == ["b"]
+                    assert aexp.crash_sync(letters).outcome == ["b"]
         """,
     )
     done = run(pytester, server, *FEW)

@@ -1,0 +1,1 @@
+"""A small shop: it sells mugs, each order exactly once."""
