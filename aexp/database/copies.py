@@ -35,6 +35,13 @@ _END_OUR_SESSIONS = (
     " WHERE datname = $1 AND usename = current_user"
 )
 _SESSIONS_END_MS = 5000
+# A copy of the files needs two checkpoints, and takes half as long as one by way of the WAL where a
+# checkpoint waits for no disk. Its first session finds the server's own cache of catalogs in place.
+_STRATEGY = """
+    SELECT CASE WHEN NOT current_setting('fsync')::bool
+        AND current_setting('server_version_num')::int >= 150000
+        THEN ' STRATEGY FILE_COPY' ELSE '' END
+"""
 log = structlog.stdlib.get_logger("aexp.database.copies")
 
 
@@ -54,6 +61,7 @@ class Copies:
         self._numbers = count(1)
         # A connection does one thing at a time.
         self._lock = anyio.Lock()
+        self._strategy = ""
         self.template = server.with_name(self._name("template"))
 
     def owns(self, name: str) -> bool:
@@ -68,7 +76,8 @@ class Copies:
         Raises DatabaseError when it cannot be made.
         """
         name = self._name(str(next(self._numbers)))
-        await self._execute(f"CREATE DATABASE {name} TEMPLATE {self.template.name}")
+        source = f"{self.template.name}{self._strategy}"
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {source}")
         try:
             yield self.template.with_name(name)
         finally:
@@ -79,6 +88,7 @@ class Copies:
         """Drop what the dead have left, and make the template: of ``origin``, or empty."""
         await self._execute("SELECT pg_advisory_lock($1, $2)", *self._key(self._token))
         await self._drop_those_of_the_dead()
+        self._strategy = await self._execute(_STRATEGY)
         if origin is None:
             await self._execute(f"CREATE DATABASE {self.template.name}")
             return

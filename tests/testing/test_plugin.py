@@ -375,11 +375,12 @@ def test_two_workflows_of_one_name_are_told(pytester: pytest.Pytester) -> None:
 def test_on_windows_it_says_that_it_cannot(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         conftest="""
+            import sys
             from types import SimpleNamespace
 
             from aexp.testing import plugin
 
-            plugin.sys = SimpleNamespace(platform="win32")
+            plugin.sys = SimpleNamespace(platform="win32", stdout=sys.stdout)
         """,
         test_it="def test_it(aexp): pass\n",
     )
