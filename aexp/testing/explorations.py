@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -169,17 +169,26 @@ class Explorations:
         return await _in_thread(partial(self.explore_sync, workflow, *args, **given), self.stop)
 
     def run_sync(
-        self, workflow: Any, /, *args: Any, kills: int = 0, seed: int = 0, **kwargs: Any
+        self,
+        workflow: Any,
+        /,
+        *args: Any,
+        kills: int = 0,
+        seed: int = 0,
+        database: DatabaseUrl | None = None,
+        **kwargs: Any,
     ) -> Report:
-        """Run ``workflow`` with these arguments once, in a database of its own, in a process that
-        is killed so many times at moments drawn by ``seed``, and audit it; return what happened.
+        """Run ``workflow`` with these arguments once, in a process that is killed so many times at
+        moments drawn by ``seed``, and audit it; return what happened.
 
+        It is in ``database``, a copy of the template, or in one that is gone afterwards.
         ``workflow``, ``args`` and ``kwargs`` are as in :meth:`explore_sync`. Raises AexpErrors:
         UsageError, WorkerFailed, DatabaseError.
         """
         named = name_scenario(workflow)
         parameters = bind_parameters(named, args, kwargs)
-        with self.copy_template() as url:
+        own = self.copy_template() if database is None else nullcontext(database)
+        with own as url:
             run = partial(run_killed, named, parameters, self.settings, url, kills=kills, seed=seed)
             return self._carry_out(run)
 

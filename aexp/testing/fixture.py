@@ -63,10 +63,8 @@ class Aexp:
 
         It has the tables of DBOS and of aexp, and what was made in ``aexp_template``.
         """
-        if self._database is None:
-            with one_line():
-                self._database = self._opened.enter_context(self._explorations.copy_template())
-        return self._database.libpq
+        with one_line():
+            return self._own_database().libpq
 
     @as_method_of(Explorations.explore_sync)
     def explore_sync(self, workflow: Any, /, *args: Any, **given: Any) -> Exploration:
@@ -102,12 +100,14 @@ class Aexp:
 
     @as_method_of(Explorations.run_sync)
     def run_sync(self, workflow: Any, /, *args: Any, **given: Any) -> Report:
-        """Run once, killed as often as asked, and fail the test unless all is well.
+        """Run once in the test's ``database``, where what it leaves can be looked at, killed as
+        often as asked, and fail the test unless all is well.
 
         Raises RunBroken.
         """
         __tracebackhide__ = True
         with one_line():
+            given = {"database": self._own_database(), **given}
             report = self._explorations.run_sync(workflow, *args, **given)
         check_report(report)
         return report
@@ -156,13 +156,19 @@ class Aexp:
     async def _run(self, workflow: Any, args: tuple[Any, ...], given: Mapping[str, Any]) -> Report:
         __tracebackhide__ = True
         with one_line():
-            report = await self._explorations.run(workflow, *args, **given)
+            options = {"database": self._own_database(), **given}
+            report = await self._explorations.run(workflow, *args, **options)
         check_report(report)
         return report
 
     def _awaited(self, coroutine: Coroutine[Any, Any, _R]) -> Coroutine[Any, Any, _R]:
         self._coroutines.append(coroutine)
         return coroutine
+
+    def _own_database(self) -> DatabaseUrl:
+        if self._database is None:
+            self._database = self._opened.enter_context(self._explorations.copy_template())
+        return self._database
 
     def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         options = {**self._chosen, **given}

@@ -58,6 +58,10 @@ def moto() -> Iterator[str]:
     server.start()
     try:
         host, port = server.get_host_and_port()
+        # What one has holds another one of this process too.
+        reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
+        with urllib.request.urlopen(reset) as answer:
+            assert answer.status == 200
         yield f"http://{host}:{port}"
     finally:
         server.stop()

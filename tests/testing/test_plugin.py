@@ -168,6 +168,22 @@ def test_a_suite_makes_its_tables_once_or_for_one_test(
                     connection.execute("INSERT INTO letters VALUES ('a')")
                 assert aexp.crash_sync(letters).outcome == ["a"]
 
+            @DBOS.step()
+            def write(name: str) -> None:
+                with psycopg.connect(os.environ["DBOS_SYSTEM_DATABASE_URL"]) as connection:
+                    statement = "INSERT INTO letters VALUES (%s) ON CONFLICT DO NOTHING"
+                    connection.execute(statement, [name])
+
+            @DBOS.workflow()
+            def post(name: str) -> None:
+                write(name)
+
+            def test_a_run_is_killed_in_it(aexp):
+                report = aexp.run_sync(post, "c", kills=1)
+                assert report.account["kills"]["landed"] == 1
+                with psycopg.connect(aexp.database) as connection:
+                    assert connection.execute("SELECT name FROM letters").fetchall() == [("c",)]
+
             def test_the_next_one_does_not_see_it(aexp):
                 assert aexp.crash_sync(letters).outcome == []
 
@@ -178,7 +194,7 @@ def test_a_suite_makes_its_tables_once_or_for_one_test(
         """,
     )
     done = run(pytester, server, *FEW)
-    done.assert_outcomes(passed=3)
+    done.assert_outcomes(passed=4)
 
 
 def test_a_terminal_shows_how_far_it_is(pytester: pytest.Pytester, server: DatabaseUrl) -> None:

@@ -74,7 +74,8 @@ async def right_timeout() -> str:
 
 @DBOS.step()
 async def pause() -> str:
-    await asyncio.sleep(1.5)
+    # Longer than two steps beside it take on a busy machine.
+    await asyncio.sleep(4)
     return "paused"
 
 
