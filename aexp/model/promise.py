@@ -35,12 +35,14 @@ class Anomaly:
 class Promise(Generic[_E]):
     """What must hold of a run. ``check`` is pure: the same evidence gives the same anomalies.
 
-    It returns None when the evidence does not tell, which is no pass.
+    It returns None when the evidence does not tell, which is no pass. What is ``timed`` depends on
+    how much of a machine the run has: ``aexp crash``, whose experiments share it, leaves it open.
     """
 
     name: str
     statement: str
     check: Callable[[_E], Sequence[Anomaly] | None]
+    timed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,12 @@ def test_what_differs_from_run_to_run_is_not_compared(
 ) -> None:
     result = struck(server, target, point, given)
     assert result.void is None
-    # How late the loop was is a matter of the machine.
-    assert promises(result) - {"loop_free"} == set()
+    assert promises(result) == set()
+    # How late the loop was is a matter of the machine, which an exploration uses as it can.
+    left_open = [
+        verdict.name for verdict in result.verdicts if "the machine" in str(verdict.reason)
+    ]
+    assert left_open == (["loop_free"] if target == "fibonacci" else [])
 
 
 @pytest.mark.parametrize("delivery", ["idempotent", "at-least-once"])

@@ -74,7 +74,7 @@ async def gather_evidence(
 
     All workflows there are its own: those of another version too, which must not be.
     """
-    report = await audit_run(url, connection, run, scenario)
+    report = await audit_run(url, connection, run, scenario, alone=False)
     records = await _read_records(bodies, lives)
     evidence = Evidence(
         status=report.status,

@@ -77,6 +77,7 @@ PROMISES: Sequence[Promise[FibonacciEvidence]] = (
         "loop_free",
         f"99 of 100 ticks of the event loop are less than {MOST_LAG_P99_MS:g} ms late",
         _loop_free,
+        timed=True,
     ),
 )
 
