@@ -18,8 +18,6 @@ _NEEDED = (
     "aexp.__main__",
     "aexp.cli.actions.run",
     "aexp.cli.commands.run",
-    "aexp.scenarios.arguments",
-    "aexp.scenarios.bare",
     "aexp.scenarios.target",
 )
 

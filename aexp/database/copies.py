@@ -95,7 +95,8 @@ class Copies:
         self.origin = self._server.with_name(origin)
         quoted = '"' + origin.replace('"', '""') + '"'
         try:
-            await self._execute(f"CREATE DATABASE {self.template.name} TEMPLATE {quoted}")
+            source = f"{quoted}{self._strategy}"
+            await self._execute(f"CREATE DATABASE {self.template.name} TEMPLATE {source}")
         except DatabaseError as error:
             if not isinstance(error.__cause__, asyncpg.ObjectInUseError):
                 raise

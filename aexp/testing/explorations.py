@@ -13,11 +13,12 @@ from typing import Any, TypeVar, cast
 import anyio
 import anyio.to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from pydantic import BaseModel
 
 from aexp.audit import Report
 from aexp.crash.experiment.workers import Surroundings, open_servers
 from aexp.crash.explorer import Explorer
-from aexp.crash.request import ExplorationProgress, ExplorationRequest
+from aexp.crash.request import ExplorationProgress
 from aexp.crash.results import Exploration
 from aexp.database import DatabaseUrl, locate_database
 from aexp.database.connect import connected
@@ -26,7 +27,7 @@ from aexp.errors import UsageError, first_of_ours
 from aexp.processes.child import ForkServer
 from aexp.processes.signals import Stop
 from aexp.settings import Settings, load_settings
-from aexp.testing.naming import bind_parameters, name_scenario
+from aexp.testing.naming import NamedScenario, bind_parameters, name_scenario
 from aexp.testing.options import ExploreOptions, Points, Sides, Stub, make_request
 from aexp.testing.runs import run_killed
 from aexp.testing.typed import as_coroutine_of, as_function_of
@@ -147,18 +148,7 @@ class Explorations:
         )
         named = name_scenario(workflow)
         options.check_unambiguous(named.scenario.name, named.scenario.workflow)
-        parameters = bind_parameters(named, args, kwargs)
-        source = template or self.template.name
-        request = make_request(
-            named,
-            parameters,
-            options,
-            self.settings,
-            _surroundings(),
-            source,
-            self._portal.call(self._told, source),
-        )
-        return self._explore(request)
+        return self._explore(named, bind_parameters(named, args, kwargs), options)
 
     @as_coroutine_of(explore_sync)
     async def explore(self, workflow: Any, /, *args: Any, **given: Any) -> Exploration:
@@ -202,7 +192,14 @@ class Explorations:
         for stop in list(self._stops):
             self._portal.call(stop.ask)
 
-    def _explore(self, request: ExplorationRequest) -> Exploration:
+    def _explore(
+        self, named: NamedScenario, parameters: BaseModel, options: ExploreOptions
+    ) -> Exploration:
+        source = options.template or self.template.name
+        told = self._portal.call(self._told, source)
+        request = make_request(
+            named, parameters, options, self.settings, _surroundings(), source, told
+        )
         if not self._servers:
             opening = self._portal.wrap_async_context_manager(open_servers())
             self._servers = self._closing.enter_context(opening)
@@ -303,11 +300,9 @@ async def explore(
     workflow: Any, /, *args: Any, database_url: str | None = None, **given: Any
 ) -> Exploration:
     """Do what :func:`explore_sync` does, while the loop goes on."""
-
-    def explore(explorations: Explorations) -> Exploration:
-        return explorations.explore_sync(workflow, *args, **given)
-
-    return await _with_its_own(database_url, explore)
+    return await _with_its_own(
+        database_url, lambda ours: ours.explore_sync(workflow, *args, **given)
+    )
 
 
 @as_function_of(Explorations.run_sync)
@@ -322,11 +317,7 @@ async def run(
     workflow: Any, /, *args: Any, database_url: str | None = None, **given: Any
 ) -> Report:
     """Do what :func:`run_sync` does, while the loop goes on."""
-
-    def run(explorations: Explorations) -> Report:
-        return explorations.run_sync(workflow, *args, **given)
-
-    return await _with_its_own(database_url, run)
+    return await _with_its_own(database_url, lambda ours: ours.run_sync(workflow, *args, **given))
 
 
 async def _with_its_own(database_url: str | None, work: Callable[[Explorations], _R]) -> _R:

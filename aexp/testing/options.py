@@ -15,7 +15,7 @@ from aexp.crash.command import replay_command
 from aexp.crash.experiment.user_databases import find_user_databases
 from aexp.crash.experiment.workers import Surroundings
 from aexp.crash.http.stub import HttpStub
-from aexp.crash.judge.points import SIDES, Point, Side, parse_point
+from aexp.crash.judge.points import SIDES, Side, parse_point
 from aexp.crash.request import ExplorationRequest
 from aexp.errors import UsageError
 from aexp.model.plain import to_text
@@ -68,13 +68,13 @@ class ExploreOptions:
     def check_unambiguous(self, called: str, workflow: Any) -> None:
         """Raise UsageError where an option that was chosen may be meant for the workflow."""
         arguments = inspect.signature(workflow).parameters
+        unchosen = ExploreOptions()
         for option in dataclasses.fields(self):
-            default = dict if option.default is dataclasses.MISSING else option.default
-            chosen = getattr(self, option.name) != (default() if default is dict else default)
-            if chosen and option.name in arguments:
+            name = option.name
+            if name in arguments and getattr(self, name) != getattr(unchosen, name):
                 raise UsageError(
-                    f"{called} takes {option.name!r} itself, and so does explore(): give the"
-                    " workflow's by position"
+                    f"{called} takes {name!r} itself, and so does explore(): give the workflow's by"
+                    " position"
                 )
 
 
@@ -144,7 +144,7 @@ def make_request(
         postgres=_most("postgres", options.postgres) if chooses else 0,
         stranded=options.stranded and chooses,
         replay=replay,
-        first=_points(options.first),
+        first=[parse_point(text) for text in options.first],
         jobs=options.jobs or os.cpu_count() or 1,
         user_databases=find_user_databases(_names("database_env", options.database_env)),
         http=stubs,
@@ -190,10 +190,6 @@ def _names(option: str, given: Sequence[str]) -> Sequence[str]:
     if isinstance(given, str):
         raise UsageError(f"{option}={given!r} is one text: give a list of names")
     return list(given)
-
-
-def _points(given: Sequence[str]) -> Sequence[Point]:
-    return [parse_point(text) for text in given]
 
 
 def _stub(name: str, given: Stub) -> HttpStub:

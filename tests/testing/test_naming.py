@@ -50,6 +50,7 @@ del _hidden
     [
         (named_ship, "named_ship"),
         (named_shop.sell, "named_shop.sell"),
+        (NamedShop.sell, "NamedShop.sell"),
         (wrapped, "wrapped"),
     ],
 )

@@ -38,13 +38,6 @@ from aexp.settings import load_settings
 
 __all__ = ["live", "warm"]
 
-# What others import only when they come to it.
-_NEEDED = (
-    "aexp.scenarios.arguments",
-    "aexp.scenarios.bare",
-    "aexp.scenarios.target",
-)
-
 
 def warm(target: str | None = None) -> None:
     """Import what every life needs.
@@ -53,8 +46,8 @@ def warm(target: str | None = None) -> None:
     files or start threads when it is imported, and that belongs to each life.
     """
     import_late()
-    for name in _NEEDED:
-        importlib.import_module(name)
+    # Others import it when they come to a file.
+    importlib.import_module("aexp.scenarios.target")
     if target is not None and known().get(target, "").startswith("aexp."):
         find_scenario(target)
 
