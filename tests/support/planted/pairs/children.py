@@ -85,7 +85,8 @@ async def slow_child() -> str:
 
 
 async def parts() -> list[object]:
-    return [await fetch(part) for part in range(2)]
+    # So many that a replay, which reads their results, is at one of them when it knows the child's.
+    return [await fetch(part) for part in range(12)]
 
 
 @DBOS.workflow()
