@@ -38,6 +38,8 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "Test and measure": {
         "crash": "aexp.cli.commands.crash:crash",
+        "determinism": "aexp.cli.commands.determinism:determinism",
+        "upgrade": "aexp.cli.commands.upgrade:upgrade",
         "bench": "aexp.cli.commands.bench:bench",
     },
     "Serve": {

@@ -5,6 +5,7 @@ with, and whether the workflow is right when it is left alone comes first.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +14,15 @@ import anyio
 from aexp.crash.experiment.laboratory import Experiment, Laboratory
 from aexp.crash.judge.alone import describe_unsteady, judge_alone
 from aexp.crash.judge.comparison import FaultFreeRuns, ReplayedRun, RunOutcome
-from aexp.crash.proxy.writes import Write
-from aexp.crash.request import ExplorationRequest, NothingToExplore
-from aexp.crash.results import Baseline
+from aexp.crash.judge.replays import REPLAY_PROMISES
+from aexp.crash.judging import KnownRuns
+from aexp.crash.request import ExplorationRequest, NothingToExplore, is_point
+from aexp.crash.results import Baseline, Study
 from aexp.errors import WorkerFailed
+from aexp.model.promise import Verdict
 from aexp.model.scenario import Scenario, scenario_code
 
-__all__ = ["DEADLINE_S", "LONGEST_BASELINE_S", "is_point", "make_baseline", "outcome_of"]
+__all__ = ["DEADLINE_S", "LONGEST_BASELINE_S", "make_baseline", "outcome_of"]
 
 # Unless the user gives a deadline: at least so long for a point, and so long for a baseline, of
 # which nobody knows yet how long it takes.
@@ -27,13 +30,14 @@ DEADLINE_S = 30.0
 LONGEST_BASELINE_S = 120.0
 # The second is forked by a process that hashes otherwise.
 _RUNS = 3
+_RUNS_OF_LATER = 2
 
 
 async def make_baseline(
     request: ExplorationRequest, laboratory: Laboratory
-) -> tuple[Baseline, FaultFreeRuns, list[str]]:
+) -> tuple[Baseline, KnownRuns, list[str]]:
     """Run without a fault: the first run is told, what differs among all is unsteady, and so are
-    the writes that not all of them made.
+    the writes that not all of them made. Where other code is to go on, it runs by itself, too.
 
     Raises WorkerFailed when a worker fails on its own, NothingToExplore when it writes past the
     proxy.
@@ -61,12 +65,12 @@ async def make_baseline(
         writes=first.evidence.writes,
         clock_offset_s=time.time() - time.monotonic(),
         seconds=first.seconds,
-        verdicts=judge_alone(runs, expects_error=expects_error),
+        verdicts=_of_study(request.study, judge_alone(runs, expects_error=expects_error)),
         report=first.report,
         timeline=timeline,
         status=first.evidence.status,
         outcome=first.evidence.outcome,
-        notes=describe_unsteady(runs),
+        notes=describe_unsteady(runs) if request.study == "crash" else (),
     )
     in_all = set.intersection(
         *({seen.write.point for seen in each.evidence.writes} for each in experiments)
@@ -76,7 +80,36 @@ async def make_baseline(
         for seen in first.evidence.writes
         if seen.write.point not in in_all and is_point(seen.write, all_writes=request.all_writes)
     ]
-    return baseline, runs, unsteady
+    return baseline, KnownRuns(runs, await _run_later(request, laboratory)), unsteady
+
+
+def _of_study(study: Study, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+    """Return the verdicts on the baseline that a study asks for: all others are of `aexp crash`."""
+    if study == "crash":
+        return verdicts
+    names = {"ends_alone"}
+    if study == "determinism":
+        names |= {"replayed", *(promise.name for promise in REPLAY_PROMISES)}
+    return [verdict for verdict in verdicts if verdict.name in names]
+
+
+async def _run_later(request: ExplorationRequest, laboratory: Laboratory) -> FaultFreeRuns | None:
+    """Run the later code by itself, as often as it takes to see what is unsteady of it."""
+    if request.later is None:
+        return None
+    experiments = [
+        await laboratory.experiment(upgraded=True, first_life=number)
+        for number in range(_RUNS_OF_LATER)
+    ]
+    for experiment in experiments:
+        _check(experiment)
+    return FaultFreeRuns(
+        runs=[each.evidence for each in experiments],
+        outcomes=[
+            outcome_of(request.scenario, each.evidence.status, each.evidence.outcome)
+            for each in experiments
+        ],
+    )
 
 
 async def _again(laboratory: Laboratory, *, jobs: int) -> list[Experiment]:
@@ -94,13 +127,6 @@ async def _again(laboratory: Laboratory, *, jobs: int) -> list[Experiment]:
     for experiment in found.values():
         _check(experiment)
     return [found[number] for number in sorted(found)]
-
-
-def is_point(write: Write, *, all_writes: bool) -> bool:
-    """Return whether a fault is to strike at ``write``: at what workflows do, and with
-    ``all_writes`` at bookkeeping, too.
-    """
-    return all_writes or not write.bookkeeping
 
 
 def outcome_of(scenario: Scenario[Any], status: str, value: Any) -> RunOutcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,10 +13,10 @@ from itertools import pairwise
 
 import anyio
 
+from aexp.crash.attribution import attribute_findings
 from aexp.crash.baseline import (
     DEADLINE_S,
     LONGEST_BASELINE_S,
-    is_point,
     make_baseline,
     outcome_of,
 )
@@ -25,29 +26,19 @@ from aexp.crash.experiment.private_server import require_private_server
 from aexp.crash.experiment.user_databases import open_user_databases
 from aexp.crash.experiment.worker_sequence import Terms
 from aexp.crash.experiment.workers import open_workers
-from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns
-from aexp.crash.judge.evidence import Evidence, Seen
-from aexp.crash.judge.notes import describe_point
-from aexp.crash.judge.points import (
-    STOPS,
-    ZOMBIE_SIDES,
-    Point,
-    order_pairs,
-    order_points,
-    order_restarts,
-    sample,
-    untried_kinds,
-)
-from aexp.crash.judge.repetitions import repeated_steps
-from aexp.crash.judge.requests import repeated_requests
-from aexp.crash.judge.verdicts import judge_experiment
+from aexp.crash.judge.comparison import FaultFreeRuns
+from aexp.crash.judge.evidence import Seen
+from aexp.crash.judge.findings import FindingKey, LeastReplay
+from aexp.crash.judge.points import Point, untried_kinds
+from aexp.crash.judging import KnownRuns, judge_point
+from aexp.crash.plans import plan_pairs, plan_points, plan_stops
 from aexp.crash.proxy.server import find_server
-from aexp.crash.request import ExplorationProgress, ExplorationRequest, NothingToExplore, Unexplored
+from aexp.crash.request import ExplorationProgress, ExplorationRequest, Unexplored, is_point
 from aexp.crash.results import Baseline, Exploration, PointResult
 from aexp.database import DatabaseUrl
 from aexp.database.copies import open_copies
 from aexp.engine.runtime import application_version
-from aexp.errors import AexpError, first_of_ours
+from aexp.errors import AexpError, UsageError, first_of_ours
 from aexp.model.run import Run
 from aexp.model.scenario import scenario_code
 from aexp.processes.child import ForkServer
@@ -72,6 +63,7 @@ class _Found:
     possible: int = 0
     untried: Mapping[str, int] = field(default_factory=dict)
     results: list[PointResult] = field(default_factory=list)
+    least: Mapping[FindingKey, LeastReplay] = field(default_factory=dict)
     failure: AexpError | None = None
 
 
@@ -100,7 +92,7 @@ class Explorer:
         async with self._laboratory() as laboratory:
             self.tally.doing = "baseline"
             async with until_stopped(stop) as cut:
-                baseline, runs, unsteady = await make_baseline(self.request, laboratory)
+                baseline, known, unsteady = await make_baseline(self.request, laboratory)
             if cut.cancelled_caught:
                 raise Unexplored("interrupted before the first point")
             exploring_from = self.tally.began_at = time.monotonic()
@@ -118,12 +110,14 @@ class Explorer:
                     for seen in baseline.writes
                     if self._counts(seen) and seen.write.point not in unsteady
                 ]
-                explore = partial(self._explore_points, found, patient, runs, stop)
-                await explore(self._plan(writes, runs.first))
-                await explore(self._pairs(found.results))
-                await explore(self._stops(writes))
-                if self.request.replay is None:
+                self._check_replay(known.runs)
+                explore = partial(self._explore_points, found, patient, known, stop)
+                await explore(plan_points(self.request, writes, known.runs.first))
+                await explore(plan_pairs(self.request, found.results))
+                await explore(plan_stops(self.request, writes))
+                if self.request.replay is None and self.request.study == "crash":
                     found.untried = untried_kinds(writes, found.planned)
+                await self._attribute(found, patient, known, stop)
             exploring_s = time.monotonic() - exploring_from
         request = self.request
         return Exploration(
@@ -142,8 +136,10 @@ class Explorer:
             exploring_s=exploring_s,
             interrupted=stop.asked() and len(found.results) < len(found.planned),
             failure=found.failure,
+            least=found.least,
             replay=request.command,
             settings=self.settings.echo(),
+            study=request.study,
         )
 
     @asynccontextmanager
@@ -175,6 +171,8 @@ class Explorer:
                 ignored_tables=request.ignored_tables,
                 allow_outside=request.allow_outside,
                 surroundings=request.surroundings,
+                seed=request.seed,
+                later=request.later,
             )
             yield Laboratory(
                 databases=databases,
@@ -185,63 +183,29 @@ class Explorer:
                 stubs=request.http,
             )
 
+    def _check_replay(self, runs: FaultFreeRuns) -> None:
+        """Raise where the point to replay begins with a write that no run without a fault makes."""
+        if (replay := self.request.replay) is None:
+            return
+        first = replay.faults[0].write
+        if not any(seen.write.point == first for run in runs.runs for seen in run.writes):
+            names = [seen.write.point for seen in runs.first.writes if self._counts(seen)]
+            near = difflib.get_close_matches(first, names, n=1, cutoff=0)
+            raise UsageError(
+                f"the run has no write {first!r}: it was none of its {len(names)} without a fault,"
+                f" of which {near[0]!r} is the nearest; `--json` lists them"
+                if near
+                else f"the run has no write {first!r}, nor any other"
+            )
+
     def _counts(self, seen: Seen) -> bool:
         return is_point(seen.write, all_writes=self.request.all_writes)
-
-    def _plan(self, writes: Sequence[str], evidence: Evidence) -> tuple[list[Point], int]:
-        """Plan the points of single faults and wrong restarts, and count all possible ones."""
-        request = self.request
-        if not writes:
-            raise NothingToExplore(
-                f"{request.scenario.name} wrote nothing that could be lost: there is no point at"
-                " which to kill it (--all-writes takes the bookkeeping too)"
-            )
-        possible = order_points(writes, request.sides)
-        if request.replay is not None:
-            return [request.replay], len(possible)
-        known = [point for point in request.first if point in possible]
-        others = sample(possible, request.points, request.seed)
-        chosen = [*known, *(point for point in others if point not in known)]
-        if request.stranded:
-            instances = any(row.instance is not None for row in evidence.workflows)
-            # While the root has not ended, which is its last write.
-            restarts = order_restarts(writes[:-1] or writes, instances=instances)
-            chosen, possible = [*chosen, *restarts], [*possible, *restarts]
-        if request.zombie != 0:
-            zombies = order_points(writes, ZOMBIE_SIDES)
-            chosen = [*chosen, *sample(zombies, request.zombie, request.seed)]
-            possible = [*possible, *zombies]
-        return chosen, len(possible)
-
-    def _pairs(self, results: Sequence[PointResult]) -> tuple[list[Point], int]:
-        """Plan second kills in the recoveries that were seen, and count all possible ones."""
-        request = self.request
-        recoveries = {
-            result.point: result.recovery
-            for result in results
-            if result.point is not None
-            and result.held
-            and result.point.restart is None
-            and result.point.faults[-1].side.kills
-        }
-        if request.double == 0 or request.replay is not None:
-            return [], 0
-        possible = order_pairs(recoveries, request.sides)
-        return sample(possible, request.double, request.seed), len(possible)
-
-    def _stops(self, writes: Sequence[str]) -> tuple[list[Point], int]:
-        """Plan stops of the server, and count all possible ones."""
-        request = self.request
-        if request.postgres == 0 or request.replay is not None:
-            return [], 0
-        possible = order_points(writes, STOPS)
-        return sample(possible, request.postgres, request.seed), len(possible)
 
     async def _explore_points(
         self,
         found: _Found,
         laboratory: Laboratory,
-        baseline: FaultFreeRuns,
+        known: KnownRuns,
         stop: Stop,
         plan: tuple[Sequence[Point], int],
     ) -> None:
@@ -266,7 +230,7 @@ class Explorer:
                     async with opening:
                         ours = await stack.enter_async_context(open_stoppable(laboratory))
                 for point in waiting:
-                    result = await self._decide(ours, point, baseline)
+                    result = await self._decide(ours, point, known)
                     results[point] = result
                     self.tally.count(result)
 
@@ -278,45 +242,37 @@ class Explorer:
             found.failure = first_of_ours(errors)
         found.results += [results[point] for point in planned if point in results]
 
-    async def _decide(
-        self, laboratory: Laboratory, point: Point, baseline: FaultFreeRuns
-    ) -> PointResult:
+    async def _attribute(
+        self, found: _Found, laboratory: Laboratory, known: KnownRuns, stop: Stop
+    ) -> None:
+        """Find out what brings out each divergence, unless ``stop`` is asked for."""
+        request = self.request
+        if request.worlds is None or request.replay is not None or found.failure is not None:
+            return
+
+        async def decide(point: Point) -> PointResult:
+            return await self._decide(laboratory, point, known)
+
+        self.tally.doing = "naming causes"
+        async with until_stopped(stop):
+            found.least = await attribute_findings(found.results, decide, jobs=self.request.jobs)
+
+    async def _decide(self, laboratory: Laboratory, point: Point, known: KnownRuns) -> PointResult:
         """Decide the point's result; one whose fault did not land is tried again."""
         attempts, void = 0, None
         while attempts == 0 or (void is not None and attempts < ATTEMPTS):
             attempts += 1
-            experiment = await laboratory.experiment(point.faults, point.restart)
+            experiment = await laboratory.experiment(
+                point.faults,
+                point.restart,
+                point.worlds,
+                upgraded=self.request.later is not None,
+            )
             void = void_reason(experiment)
-        found = experiment.evidence
-        comparison = BaselineComparison(
-            baseline,
-            found,
-            outcome_of(self.request.scenario, found.status, found.outcome),
-            experiment.doubted,
-            frozenset(self.request.once),
+        outcome = outcome_of(
+            self.request.scenario, experiment.evidence.status, experiment.evidence.outcome
         )
-        return PointResult(
-            point=point,
-            verdicts=judge_experiment(comparison),
-            void=void,
-            attempts=attempts,
-            duplicates=found.duplicates,
-            recovery_s=found.recovery_s,
-            restarted=found.restarted,
-            stranded=next((life.stranded for life in found.lives if life.stranded), None),
-            recovery=[
-                seen.write.point
-                for seen in experiment.evidence.writes
-                if seen.life > experiment.landed[-1].life and self._counts(seen)
-            ]
-            if void is None
-            else (),
-            take_over=found.take_over,
-            log=[line for life in found.lives for line in life.log],
-            notes=describe_point(comparison),
-            repeated=repeated_steps(found),
-            requests=repeated_requests(comparison),
-        )
+        return judge_point(self.request, point, experiment, outcome, known, void, attempts)
 
 
 def _patience_s(baseline: Baseline) -> float:

@@ -23,7 +23,9 @@ _WORST = ("broken", "void", "held")
 
 def render_exploration(exploration: Exploration) -> str:
     """Render the page, whole in itself."""
-    return render_page(exploration_data(exploration), title=f"aexp crash {exploration.scenario}")
+    return render_page(
+        exploration_data(exploration), title=f"aexp {exploration.study} {exploration.scenario}"
+    )
 
 
 def exploration_data(exploration: Exploration) -> dict[str, Any]:

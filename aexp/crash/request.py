@@ -9,14 +9,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aexp.crash.experiment.user_databases import UserDatabase
-from aexp.crash.experiment.workers import TAKEN_VARIABLES, Surroundings
+from aexp.crash.experiment.workers import TAKEN_VARIABLES, Surroundings, TargetCode
 from aexp.crash.http.stub import HttpStub
 from aexp.crash.judge.points import SIDES, Point, Side
-from aexp.crash.results import PointOutcome, PointResult
+from aexp.crash.judge.worlds import World
+from aexp.crash.proxy.writes import Write
+from aexp.crash.results import PointOutcome, PointResult, Study
 from aexp.errors import AexpError, Interrupted, UsageError
 from aexp.model.scenario import Scenario
 
-__all__ = ["ExplorationProgress", "ExplorationRequest", "NothingToExplore", "Unexplored"]
+__all__ = [
+    "ExplorationProgress",
+    "ExplorationRequest",
+    "NothingToExplore",
+    "Unexplored",
+    "is_point",
+]
 
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -48,7 +56,9 @@ class ExplorationRequest:
     are to have their addresses. ``expect_error``: without a fault the workflow ends in error, as it
     should. What stands in ``ignored_tables`` is compared with nothing; the steps ``once`` must
     never begin in two processes. The points that are ``first`` are, whether they would be chosen or
-    not. ``surroundings`` are what workers find around them, None where that is as here.
+    not. ``surroundings`` are what workers find around them, None where that is as here. With
+    ``worlds`` it is tried whether a replay diverges where these are otherwise, and nothing else;
+    with ``later`` whether runs that are in flight go on under that code.
     """
 
     target: str
@@ -76,6 +86,15 @@ class ExplorationRequest:
     command: Sequence[str] = ()
     first: Sequence[Point] = ()
     surroundings: Surroundings | None = None
+    worlds: frozenset[World] | None = None
+    later: TargetCode | None = None
+
+    @property
+    def study(self) -> Study:
+        """What is tried of the workflow."""
+        if self.later is not None:
+            return "upgrade"
+        return "crash" if self.worlds is None else "determinism"
 
     @property
     def stops_server(self) -> bool:
@@ -88,6 +107,11 @@ class ExplorationRequest:
             if name in taken or not _VARIABLE.fullmatch(name):
                 why = "has another meaning" if name in taken else "is no name of a variable"
                 raise UsageError(f"a stub needs an environment variable, and {name!r} {why}")
+        if self.replay is not None and (self.replay.worlds is None) != (self.worlds is None):
+            command = "crash" if self.replay.worlds is None else "determinism"
+            raise UsageError(
+                f"{str(self.replay)!r} is a point of `aexp {command}`: replay it there"
+            )
         chooses = {
             "--points": self.points is not None,
             "--sides": set(self.sides) != set(SIDES),
@@ -121,3 +145,10 @@ class ExplorationProgress:
     def count(self, result: PointResult) -> None:
         """Count one more result."""
         self.verdicts[result.verdict] += 1
+
+
+def is_point(write: Write, *, all_writes: bool) -> bool:
+    """Return whether a fault is to strike at ``write``: at what workflows do, and with
+    ``all_writes`` at bookkeeping, too.
+    """
+    return all_writes or not write.bookkeeping

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from aexp.audit import Report
 from aexp.crash.judge.evidence import Seen, Stranded
-from aexp.crash.judge.findings import Finding, Sighting, group_findings
+from aexp.crash.judge.findings import Finding, FindingKey, LeastReplay, Sighting, group_findings
 from aexp.crash.judge.ownership import Takeover
 from aexp.crash.judge.points import Point
 from aexp.crash.judge.repetitions import RepeatedStep
@@ -26,10 +26,15 @@ __all__ = [
     "PointOutcome",
     "PointResult",
     "PromisesBroken",
+    "Study",
+    "find_sightings",
 ]
 
 # Of a point that is decided.
 PointOutcome: TypeAlias = Literal["held", "broken", "void"]
+
+# What is tried of a workflow, by the command that does.
+Study: TypeAlias = Literal["crash", "determinism", "upgrade"]
 
 BASELINE = "baseline"
 
@@ -66,7 +71,8 @@ class PointResult:
     ``void`` says why its fault did not land as it should have; such a point is not verified,
     whatever its verdicts say. ``restarted`` says that the process which had lost an acknowledgement
     or its server did nothing more, or ended: only another one came to the end. ``stranded`` is what
-    a wrongly started process left lying, ``take_over`` what became of a stopped one's work.
+    a wrongly started process left lying, ``take_over`` what became of a stopped one's work. Of a
+    run that was upgraded ``moment`` says how far it had come, and ``became`` what became of it.
     """
 
     point: Point | None
@@ -85,6 +91,8 @@ class PointResult:
     notes: Sequence[Anomaly] = ()
     repeated: Sequence[RepeatedStep] = ()
     requests: Sequence[RepeatedRequest] = ()
+    moment: str | None = None
+    became: str | None = None
 
     @property
     def name(self) -> str:
@@ -117,6 +125,7 @@ class PointResult:
             "duplicates": self.duplicates,
             "recovery_s": None if self.recovery_s is None else round(self.recovery_s, 3),
             **({"restarted": True} if self.restarted else {}),
+            **({"moment": self.moment, "became": self.became} if self.became is not None else {}),
             **({"stranded": dict(self.stranded.causes)} if self.stranded is not None else {}),
             **({"take_over": self.take_over.as_json()} if self.take_over is not None else {}),
             **({"void": self.void, "attempts": self.attempts} if self.void is not None else {}),
@@ -151,7 +160,8 @@ class Exploration:
 
     ``planned`` are the points chosen, of ``possible`` ones; ``untried`` counts the writes of each
     kind that none of them strikes. ``failure`` is the error that ended it early. ``replay`` is the
-    command that replays a point, up to the point itself.
+    command that replays a point, up to the point itself. ``least`` has for each divergence the
+    replay that brings it out with the least of the world otherwise.
     """
 
     scenario: str
@@ -170,7 +180,9 @@ class Exploration:
     failure: AexpError | None = None
     replay: Sequence[str] = ()
     untried: Mapping[str, int] = field(default_factory=dict)
+    least: Mapping[FindingKey, LeastReplay] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    study: Study = "crash"
 
     @property
     def outcome(self) -> Any:
@@ -237,9 +249,12 @@ class Exploration:
     def findings(self) -> Sequence[Finding]:
         """What was found, grouped by cause: broken promises first, then what is only told."""
         alone = PointResult(None, self.baseline.verdicts, notes=self.baseline.notes)
-        return group_findings(
-            sighting for result in (alone, *self.verified) for sighting in _sightings(result)
+        found = group_findings(
+            sighting for result in (alone, *self.verified) for sighting in find_sightings(result)
         )
+        for finding in found:
+            finding.least = self.least.get(finding.key)
+        return found
 
     @property
     def coverage(self) -> float:
@@ -289,6 +304,7 @@ class Exploration:
         """Return the exploration as JSON values, in the order in which they are written."""
         pace = self.seconds_per_point
         return {
+            "study": self.study,
             "scenario": self.scenario,
             "target": self.target,
             "parameters": dict(self.parameters),
@@ -305,7 +321,7 @@ class Exploration:
             "void": len(self.void),
             "broken": [self._broken_as_json(result) for result in self.broken],
             "findings": [
-                {**finding.as_json(), "replay": self.replay_of(finding.example.point)}
+                {**finding.as_json(), "replay": self.replay_of(finding.replayed_by)}
                 for finding in self.findings
             ],
             "coverage": round(self.coverage, 4),
@@ -358,7 +374,8 @@ def _total(results: Sequence[PointResult]) -> int | None:
     return sum(counted) if counted else None
 
 
-def _sightings(result: PointResult) -> Iterator[Sighting]:
+def find_sightings(result: PointResult) -> Iterator[Sighting]:
+    """Find what is broken at a point, and what is only told."""
     for verdict in result.broken:
         for anomaly in verdict.anomalies or ():
             yield Sighting(result.name, anomaly, verdict, result.log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, TypeVar
 
@@ -15,14 +16,22 @@ _R = TypeVar("_R")
 
 
 def run_on_loop(
-    loop: Literal["uvloop", "asyncio"], main: Callable[[], Coroutine[Any, Any, _R]]
+    loop: Literal["uvloop", "asyncio"],
+    main: Callable[[], Coroutine[Any, Any, _R]],
+    *,
+    factory: Callable[[], AbstractEventLoop] | None = None,
 ) -> _R:
-    """Run ``main`` to its end on a new event loop of this kind, with garbage collected."""
+    """Run ``main`` to its end on a new event loop of this kind, or on one that ``factory`` makes,
+    with garbage collected.
+    """
     if not gc.isenabled():
         # What was imported until now stays, see aexp.__main__: nobody has to look at it again.
         gc.freeze()
         gc.enable()
-    return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": loop == "uvloop"})
+    options: dict[str, Any] = {"use_uvloop": loop == "uvloop"}
+    if factory is not None:
+        options = {"loop_factory": factory}
+    return anyio.run(main, backend="asyncio", backend_options=options)
 
 
 def leave_terminal_clean() -> None:

@@ -224,7 +224,7 @@ class Aexp:
         for finding in broken:
             with self._subtests.test(f"{finding.code.code} {finding.code.title}"):
                 told = render_finding(exploration, finding)
-                pytest.fail(f"{told}\n{self._replay_line(finding.example.point)}", pytrace=False)
+                pytest.fail(f"{told}\n{self._replay_line(finding.replayed_by)}", pytrace=False)
         return bool(broken)
 
     def _replay_line(self, point: str) -> str:

@@ -150,6 +150,7 @@ def make_request(
         http=stubs,
         command=replay_command(
             settings,
+            "crash",
             named.brief_place,
             _texts(parameters),
             {

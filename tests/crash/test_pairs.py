@@ -17,6 +17,10 @@ KILLS = (Side.BEFORE, Side.AFTER)
 STEP = "insert dbos.operation_outputs [~:{}]#1"
 FIRST, SECOND = STEP.format(1), STEP.format(2)
 ANY = f"after:{FIRST}"
+# The second step of the child that the first one starts, or the second one.
+CHILD = "insert dbos.operation_outputs [~-1:2]#1"
+SECOND_CHILD = "insert dbos.operation_outputs [~-2:2]#1"
+BY_CLIENT = "insert dbos.workflow_status ENQUEUED + insert dbos.workflow_input [*]#1"
 
 # Which kind must be found, and at which point at the latest.
 WRONG = {
@@ -36,6 +40,12 @@ WRONG = {
     "calls.py:wrong_order": ("other_call", f"after:{FIRST}"),
     "calls.py:wrong_key": ("other_arguments", f"before:{SECOND}"),
     "calls.py:wrong_context": ("other_arguments", f"before:{SECOND}"),
+    "family.py:wrong_forgotten": ("ended_otherwise", "after:insert taken#1"),
+    "family.py:wrong_refusal": ("baseline_error", ANY),
+    "family.py:wrong_child_memory": ("result_differs", f"after:{CHILD}"),
+    "family.py:wrong_child_event_beside_an_id": ("event_differs", f"after:{SECOND_CHILD}"),
+    "family.py:wrong_enqueuing_by_client": ("child_started_twice", f"after:{BY_CLIENT}"),
+    "family.py:wrong_flush": ("rows_missing", f"after:{STEP.format(3)}"),
 }
 RIGHT = [
     "effects.py:right_insert",
@@ -58,6 +68,13 @@ RIGHT = [
     "memory.py:right_sync",
     "memory.py:right_rows_beside_an_id_and_a_poll",
     "children.py:right_rewinding",
+    "family.py:right_forgotten",
+    "family.py:right_refused_child",
+    "family.py:right_refusal",
+    "family.py:right_child_memory",
+    "family.py:right_child_event_beside_an_id",
+    "family.py:right_enqueuing_by_client",
+    "family.py:right_flush",
 ]
 
 

@@ -1,8 +1,9 @@
-"""``aexp crash``: kill a run at every durable write, and show that its promises hold."""
+"""``aexp crash``, ``determinism`` and ``upgrade``: explore a workflow, and tell what was found."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
     from aexp.crash.http.stub import HttpStub
     from aexp.crash.request import ExplorationRequest
     from aexp.crash.results import Exploration
+    from aexp.crash.revisions import Upgrade
 
-__all__ = ["crash"]
+__all__ = ["explore"]
 
 
-def crash(
+def explore(
     settings: Settings,
     target: str,
     given: Mapping[str, str],
@@ -49,22 +51,29 @@ def crash(
     options: Mapping[str, Any],
     *,
     form: str,
+    command: str,
 ) -> int:
-    """Explore, print in that form, and write the page; the exit code."""
+    """Explore as ``aexp COMMAND`` does, print in that form, and write the page; the exit code."""
     # It brings the proxy and all that explores, which no other command needs.
     from aexp.crash.explorer import Explorer  # noqa: PLC0415
     from aexp.crash.http.stub import HttpStub  # noqa: PLC0415
+    from aexp.crash.revisions import open_upgrade  # noqa: PLC0415
 
     if page is not None:
-        check_place(page, "crash.html")
-    check_target(target)
+        check_place(page, f"{command}.html")
+    normal = check_target(target)
     others = find_user_databases(options["variables"])
     http = {name: HttpStub.from_file(file) for name, file in options["stubs"].items()}
     url = locate_database(settings)
     with ExitStack() as stack:
+        upgrade = None
+        if "origin" in options:
+            upgrade = stack.enter_context(open_upgrade(normal, options["origin"]))
+            # What is imported here is the code under which runs begin.
+            sys.path[:] = upgrade.old.surroundings.import_path
         apart = _imported_apart(settings, target, url, options["template"], others, http)
         imported_on = stack.enter_context(apart)
-        request = _request(settings, target, given, options, others, http)
+        request = _request(settings, command, target, given, options, others, http, upgrade)
         configure_logging(settings.log_format, settings.log_level)
         warn_of_overridden(settings, imported_on, request.scenario.declared)
         explorer = Explorer(request, settings, url)
@@ -148,17 +157,22 @@ def _explore(explorer: Explorer, opened: ExitStack) -> Exploration:
 
 def _request(
     settings: Settings,
+    command: str,
     target: str,
     given: Mapping[str, str],
     options: Mapping[str, Any],
     others: Sequence[UserDatabase],
     http: Mapping[str, HttpStub],
+    upgrade: Upgrade | None,
 ) -> ExplorationRequest:
     from aexp.crash.command import replay_command  # noqa: PLC0415 - see above
     from aexp.crash.request import ExplorationRequest  # noqa: PLC0415
 
-    normal, scenario = find_scenario(target)
+    normal, scenario = find_scenario(target if upgrade is None else upgrade.old.target)
     chosen = dict(options)
+    if upgrade is not None:
+        del chosen["origin"]
+        chosen |= {"place": target, "surroundings": upgrade.old.surroundings, "later": upgrade.new}
     replay = chosen.pop("replay")
     own = {name: chosen.pop(name) for name in ("variables", "stubs")}
     chosen["jobs"] = chosen["jobs"] or os.cpu_count() or 1
@@ -167,7 +181,7 @@ def _request(
         scenario=scenario,
         parameters=scenario.from_text(given),
         replay=parse_point(replay) if replay is not None else None,
-        command=replay_command(settings, target, given, {**chosen, **own}),
+        command=replay_command(settings, command, target, given, {**options, **own}),
         user_databases=others,
         http=http,
         **chosen,

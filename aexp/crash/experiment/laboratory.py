@@ -37,6 +37,7 @@ from aexp.crash.http.stub import HttpStub, serve_all
 from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage, StreamEntry
 from aexp.crash.judge.points import ZOMBIE_SIDES, Fault, Point, Restart
 from aexp.crash.judge.values import StoredValue
+from aexp.crash.judge.worlds import World
 from aexp.crash.proxy.server import open_proxy
 from aexp.database.connect import Connection, close, connect, refusals_told
 from aexp.database.copies import Copies
@@ -144,7 +145,9 @@ class Laboratory:
         self,
         faults: Sequence[Fault] = (),
         restart: Restart | None = None,
+        worlds: frozenset[World] | None = None,
         *,
+        upgraded: bool = False,
         first_life: int = 0,
         keep_timeline: bool = False,
         replay: bool = False,
@@ -153,9 +156,11 @@ class Laboratory:
 
         With a zombie's fault two executors work on the run, see aexp.crash.experiment.takeovers.
         With ``restart`` the worker after the last fault is a wrong one, which is given up when it
-        writes nothing for ``patience_s``. ``first_life`` chooses the process that forks the first
-        worker, see aexp.crash.experiment.workers. With ``replay`` the root runs once more when it
-        has ended, from its own checkpoints. Raises DatabaseError when the server refuses or
+        writes nothing for ``patience_s``. With ``worlds`` those after the last fault live where
+        these are otherwise, and ``upgraded`` they run the later code. ``first_life`` chooses the
+        process that forks the first worker, see aexp.crash.experiment.workers. With ``replay`` the
+        root runs once more when it has ended, from its own checkpoints. Raises DatabaseError when
+        the server refuses or
         has gone.
         """
         began_at = time.monotonic()
@@ -165,7 +170,7 @@ class Laboratory:
             sequence: WorkerSequence | TakeoverSequence = (
                 TakeoverSequence(self.terms, setup, watch, first_life)
                 if Point(tuple(faults)).is_zombie
-                else WorkerSequence(self.terms, setup, watch, first_life, restart)
+                else WorkerSequence(self.terms, setup, watch, first_life, restart, worlds, upgraded)
             )
             await sequence.live()
             raise_if_outside(setup.outside)

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -22,9 +23,18 @@ from aexp.engine.log_records import adopt_records
 from aexp.engine.recorder.declared import effect_reporter
 from aexp.engine.recorder.effects import own_addresses, record_effects
 from aexp.engine.recorder.files import FileWriter
+from aexp.engine.recorder.sites import is_own_code
 from aexp.engine.recorder.steps import record_steps
 from aexp.engine.registry import forget_instances
-from aexp.errors import Interrupted, ProcessEnded, Standstill, first_of_ours, sole_error
+from aexp.engine.world.entering import LoopFactory, WorldPlan, entered, loop_factory
+from aexp.errors import (
+    Interrupted,
+    InvalidTarget,
+    ProcessEnded,
+    Standstill,
+    first_of_ours,
+    sole_error,
+)
 from aexp.log import configure_logging
 from aexp.model.run import Run
 from aexp.processes.loop import run_on_loop
@@ -54,11 +64,19 @@ def warm(target: str | None = None) -> None:
 
 def live(job: Mapping[str, Any]) -> int:
     """Work on the run of ``job`` to its end; the exit code, 0 when all of it has ended."""
-    deadline = time.time() + job["deadline_s"]
     tempfile.tempdir = None
     if job["import_path"] is not None:
         sys.path[:] = job["import_path"]
         os.chdir(job["working_folder"])
+    if job["world"] is None:
+        return _live(job, None)
+    world = WorldPlan(**job["world"])
+    with entered(world):
+        return _live(job, loop_factory(world))
+
+
+def _live(job: Mapping[str, Any], factory: LoopFactory | None) -> int:
+    deadline = time.time() + job["deadline_s"]
     settings = load_settings({**job["settings"], "database_url": job["url"]})
     adopt_records()
     configure_logging(settings.log_format, settings.log_level)
@@ -67,6 +85,8 @@ def live(job: Mapping[str, Any]) -> int:
         if job["enclosure"] is not None:
             enclose(Enclosure(**job["enclosure"]))
         _, scenario = find_scenario(run.target)
+        if job["apart_from"] is not None:
+            _check_apart(Path(job["apart_from"]))
         configure_logging(settings.log_format, settings.log_level)
         # Of all workers of the experiment: a stopped one lives on beside the next.
         write = FileWriter(job["bodies"], shared=True)
@@ -77,7 +97,7 @@ def live(job: Mapping[str, Any]) -> int:
             forget_instances()
         work = partial(_work, run, scenario, settings, job["url"], deadline)
         with record_steps(write):
-            return run_on_loop(settings.loop, work)
+            return run_on_loop(settings.loop, work, factory=factory)
     except (Exception, SystemExit) as error:
         cause = first_of_ours(error)
         if isinstance(error, SystemExit):
@@ -90,6 +110,17 @@ def live(job: Mapping[str, Any]) -> int:
         if isinstance(cause, Standstill):
             return Standstill.worker_code
         return cause.exit_code if cause is not None else 1
+
+
+def _check_apart(other: Path) -> None:
+    """Raise where a module of the user's was imported from the ``other`` code."""
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file is not None and is_own_code(file) and Path(file).is_relative_to(other):
+            raise InvalidTarget(
+                f"{name} was imported from {file}, which is the other code: it is found there"
+                " whichever folder is chosen; name the target by its file, and do not install it"
+            )
 
 
 async def _work(run: Run, scenario: Any, settings: Any, url: str, deadline: float) -> int:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,17 +17,20 @@ from aexp.crash.experiment.faults import Watch
 from aexp.crash.experiment.outside import Enclosure
 from aexp.crash.experiment.reader import CHECKPOINTS, read_workflows
 from aexp.crash.experiment.relative import make_relative
-from aexp.crash.experiment.workers import Surroundings, WorkerJob, Workers
+from aexp.crash.experiment.workers import Surroundings, TargetCode, WorkerJob, Workers
 from aexp.crash.http.received import ReceivedRequest
 from aexp.crash.http.stub import ServedStub
 from aexp.crash.judge.evidence import Landed, LifeRecord, Seen, Stranded
 from aexp.crash.judge.explanations import OTHER_EXECUTOR, OTHER_VERSION, find_causes
 from aexp.crash.judge.points import Restart
+from aexp.crash.judge.worlds import World
 from aexp.crash.proxy.server import Proxy
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, connect
 from aexp.engine.tables.steps import is_recorded
+from aexp.engine.tables.times import move_times
 from aexp.engine.tables.workflows import rename_version
+from aexp.engine.world.entering import LATER, WorldPlan
 from aexp.errors import Standstill
 from aexp.model.run import Run
 from aexp.processes.child import Child
@@ -51,18 +54,21 @@ class Terms:
     acknowledgement, or was started wrongly, and writes nothing for ``patience_s`` is given up.
     ``show_logs`` copies their log lines to stderr. What stands in ``ignored_tables``, with their
     schema or without, is compared with nothing. With ``allow_outside`` they may reach other servers
-    than their own. ``surroundings`` are what each of them finds around it.
+    than their own. ``surroundings`` are what each of them finds around it. From ``seed`` follows
+    what is drawn in a world. ``later`` is the code that goes on with an upgraded run.
     """
 
     run: Run
     settings: Settings
     workers: Workers
     deadline_s: float
+    seed: int = 0
     patience_s: float = math.inf
     show_logs: bool = False
     ignored_tables: Sequence[str] = ()
     allow_outside: bool = False
     surroundings: Surroundings | None = None
+    later: TargetCode | None = None
 
 
 @dataclass(slots=True)
@@ -111,15 +117,21 @@ class ExperimentSetup:
 
 @dataclass(slots=True)
 class WorkerSequence:
-    """The workers of one experiment; with ``restart`` one of them is wrong."""
+    """The workers of one experiment; with ``restart`` one of them is wrong. After the last fault
+    they live where ``worlds`` are otherwise, before it where all is held that a world may change;
+    when it is ``upgraded`` they run the code of the terms' ``later``.
+    """
 
     terms: Terms
     setup: ExperimentSetup
     watch: Watch
     first_life: int
     restart: Restart | None
+    worlds: frozenset[World] | None = None
+    upgraded: bool = False
     records: list[LifeRecord] = field(default_factory=list)
     stood: list[bool | None] = field(default_factory=list)
+    _moved: bool = False
     take_over: None = None
 
     @property
@@ -180,10 +192,18 @@ class WorkerSequence:
             executor_id=OTHER_EXECUTOR if wrong is Restart.EXECUTOR else None,
             instances=wrong is not Restart.INSTANCE,
         )
+        server = life
+        if self.upgraded and self._is_last_part():
+            later = self.terms.later
+            assert later is not None
+            run = replace(job.run, target=later.target)
+            job = replace(job, run=run, surroundings=later.surroundings)
+        if self.worlds is not None:
+            job, server = await self._in_world(job, self.worlds)
         struck = len(self.watch.landed)
         given_up = False
         self.watch.expect(life)
-        worker = await self.terms.workers.start(job, self.first_life + life)
+        worker = await self.terms.workers.start(job, self.first_life + server)
         self.watch.meet(worker)
         try:
             with anyio.move_on_after(self.terms.deadline_s) as waiting:
@@ -210,6 +230,25 @@ class WorkerSequence:
         )
         self.records.append(record)
         return record
+
+    def _is_last_part(self) -> bool:
+        """Return whether all faults have struck."""
+        return len(self.watch.landed) == len(self.watch.faults)
+
+    async def _in_world(self, job: WorkerJob, worlds: frozenset[World]) -> tuple[WorkerJob, int]:
+        """Return the job as it is done in the world of the next worker, and who is to fork it."""
+        changed = worlds if self._is_last_part() else frozenset()
+        if World.CLOCK in changed and not self._moved:
+            # No process was down: what has a time has it there, too.
+            self._moved = True
+            await move_times(self.setup.connection, LATER.total_seconds())
+        plan = WorldPlan(
+            seed=self.terms.seed,
+            run_id=self.setup.run.run_id,
+            folder=str(self.setup.folder),
+            changed=sorted(changed),
+        )
+        return replace(job, world=plan), int(World.HASHES in changed)
 
     async def _goes_quiet(self, worker: Child, wrong: Restart | None) -> bool:
         """Wait for the end of ``worker``; True when it lives on to no purpose instead."""

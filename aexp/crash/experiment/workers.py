@@ -16,6 +16,7 @@ from typing import Any
 
 from aexp.crash.experiment.outside import Enclosure
 from aexp.database import DatabaseUrl
+from aexp.engine.world.entering import WorldPlan
 from aexp.environment import URL_VARIABLES
 from aexp.model.run import Run
 from aexp.processes.child import Child, ForkServer, open_forkserver
@@ -24,6 +25,7 @@ from aexp.settings import Settings
 __all__ = [
     "TAKEN_VARIABLES",
     "Surroundings",
+    "TargetCode",
     "WorkerJob",
     "Workers",
     "open_servers",
@@ -40,12 +42,22 @@ _HASH_SEEDS = 2
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What a process of the user's finds around it: where modules are looked for, the working
-    folder, and variables of the environment, each as it is in the process that explores.
+    folder, and variables of the environment. Modules of its own must not lie in ``apart_from``,
+    where other code has the same names.
     """
 
     import_path: Sequence[str]
     folder: Path
-    variables: Mapping[str, str]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    apart_from: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetCode:
+    """The code of a workflow: the target that names it, in its surroundings."""
+
+    target: str
+    surroundings: Surroundings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +69,7 @@ class WorkerJob:
     It has ``deadline_s`` to come to the end of the run.
     ``variables`` are added to its environment, ``databases`` are its own beside that of ``url``.
     With an ``enclosure`` it reaches no PostgreSQL outside. Without ``surroundings`` it has those of
-    the process that forked it.
+    the process that forked it. In a ``world`` it is tried what its workflows depend on.
     """
 
     run: Run
@@ -72,6 +84,7 @@ class WorkerJob:
     databases: Sequence[DatabaseUrl] = ()
     enclosure: Enclosure | None = None
     surroundings: Surroundings | None = None
+    world: WorldPlan | None = None
 
     def payload(self) -> dict[str, Any]:
         """Return it as :func:`aexp.crash.experiment.worker.live` reads it."""
@@ -91,6 +104,8 @@ class WorkerJob:
             "enclosure": None if self.enclosure is None else self.enclosure.payload(),
             "import_path": None if around is None else list(around.import_path),
             "working_folder": None if around is None else str(around.folder),
+            "apart_from": _text(None if around is None else around.apart_from),
+            "world": None if self.world is None else asdict(self.world),
         }
 
     def environment(self) -> dict[str, str]:
@@ -102,6 +117,10 @@ class WorkerJob:
             # What it leaves in files lasts from life to life of a point, and touches no other.
             _TEMPORARY: str(self.folder),
         }
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 class Workers:

@@ -30,9 +30,9 @@ def _line(exploration: Exploration, finding: Finding) -> str:
     if place is not None:
         properties = {"file": place[0], "line": str(place[1]), **properties}
     given = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    message = finding.summary
+    message = finding.told
     if finding.is_broken:
-        message += f"\n{exploration.replay_of(finding.example.point)}"
+        message += f"\n{exploration.replay_of(finding.replayed_by)}"
     return f"::{'error' if finding.is_broken else 'notice'} {given}::{_data(message)}"
 
 

@@ -44,11 +44,11 @@ def render_junit(exploration: Exploration) -> str:
                 case,
                 "failure",
                 type=finding.code.code,
-                message=_plain(f"{finding.code.title}: {finding.summary}"),
+                message=_plain(f"{finding.code.title}: {finding.told}"),
             )
-            replay = exploration.replay_of(finding.example.point)
+            replay = exploration.replay_of(finding.replayed_by)
             points = "\n".join(finding.points)
-            failure.text = _plain(f"{statement}\n{finding.summary}\n{points}\n{replay}")
+            failure.text = _plain(f"{statement}\n{finding.told}\n{points}\n{replay}")
     case = ET.SubElement(suite, "testcase", classname=exploration.scenario, name="verified")
     if unverified:
         what = f"{len(exploration.verified)} of {len(exploration.planned)} points verified"

@@ -57,11 +57,11 @@ def render_sarif(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _result(exploration: Exploration, finding: Finding) -> Mapping[str, Any]:
-    replay = exploration.replay_of(finding.example.point)
+    replay = exploration.replay_of(finding.replayed_by)
     result: dict[str, Any] = {
         "ruleId": finding.code.code,
         "level": "error" if finding.is_broken else "note",
-        "message": {"text": f"{exploration.scenario}: {finding.summary}"},
+        "message": {"text": f"{exploration.scenario}: {finding.told}"},
         "partialFingerprints": {
             "aexp/v1": f"{exploration.scenario} {finding.code.code} {finding.example.anomaly.cause}"
         },

@@ -25,6 +25,11 @@ SHOWN = 5
 _LOG_LINES = 5
 _LONGEST_OUTCOME = 100
 _WIDTH = 100
+_DEPLOYMENT = (
+    "Here the new code takes up what the old code has left. By default DBOS gives each code a"
+    " version of its own, and a run stays PENDING until a process of its version recovers it: keep"
+    " one, or give both codes the same `application_version`."
+)
 
 
 def render_exploration(exploration: Exploration) -> str:
@@ -70,7 +75,8 @@ def print_exploration(screen: Console, exploration: Exploration) -> None:
         screen.print(_requests(exploration))
     if exploration.planned:
         screen.print()
-        screen.print(_kinds(exploration))
+        table = _moments if exploration.study == "upgrade" else _kinds
+        screen.print(table(exploration))
     for text in _remarks(exploration):
         screen.print()
         _say(screen, text)
@@ -78,6 +84,8 @@ def print_exploration(screen: Console, exploration: Exploration) -> None:
 
 def _remarks(exploration: Exploration) -> Iterator[Text]:
     """Say what is no finding: what was not tried, restarts, takeovers, points that show nothing."""
+    if exploration.study == "upgrade":
+        yield Text(_DEPLOYMENT, "dim")
     if exploration.untried:
         kinds = exploration.untried.items()
         listed = ", ".join(f"{kind} ({counted(number, 'write')})" for kind, number in kinds)
@@ -150,17 +158,30 @@ def _counts(exploration: Exploration) -> Text:
         broken = sum(result.point is not None for result in exploration.broken)
         alone = "broken without a fault, " if broken < len(exploration.broken) else ""
         counts.append(f"{alone}{broken} of {planned} points broken", "bold red").append(", ")
-    return counts.append(f"{verified} of {planned} points verified ({exploration.coverage:.0%})")
+    counts.append(f"{verified} of {planned} points verified ({exploration.coverage:.0%})")
+    if planned < exploration.possible:
+        counts.append(f", chosen of {exploration.possible}", "yellow")
+    return counts
 
 
 def _pace(exploration: Exploration) -> Text:
     writes = counted(exploration.writes, "durable write")
     told = f"{writes} ({exploration.bookkeeping} more are bookkeeping)"
-    if len(exploration.planned) < exploration.possible:
-        told += f", {len(exploration.planned)} of {exploration.possible} points chosen"
     if exploration.seconds_per_point is not None:
         told += f"; {exploration.seconds_per_point:.2f} s a point, {exploration.jobs} at a time"
     return Text(f"{told}; {exploration.elapsed_s:.1f} s", "dim")
+
+
+def _moments(exploration: Exploration) -> Table:
+    """Tell for each moment of a deployment what becomes of a run that is in flight then."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("deployed", overflow="fold")
+    table.add_column("a run that is in flight", overflow="fold")
+    for result in exploration.results:
+        style = {"broken": "bold red", "void": "yellow"}.get(result.verdict, "")
+        became = result.became if result.void is None else f"not verified: {result.void}"
+        table.add_row(Text(result.moment or result.name), Text(became or "", style=style))
+    return table
 
 
 def _kinds(exploration: Exploration) -> Table:
@@ -220,10 +241,13 @@ def _explain(screen: Console, exploration: Exploration, finding: Finding) -> Non
     screen.print()
     heading = Text(f"{finding.code.code} {finding.code.title}", style=style)
     _say(screen, heading.append(f"  {', '.join(filter(None, (alone, often)))}", "not bold"))
+    moments = {result.name: result.moment for result in exploration.results if result.moment}
+    if deployed := list(dict.fromkeys(moments[point] for point in points if point in moments)):
+        _say(screen, Text(f"deployed {', '.join(deployed)}"), 2)
     if finding.promise:
         promise = Text(f"{finding.promise}: ", style="bold").append(finding.statement, "not bold")
         _say(screen, promise, 2)
-    _say(screen, Text(finding.summary), 2)
+    _say(screen, Text(finding.told), 2)
     if finding.where is not None:
         _say(screen, Text(f"at {finding.where}"), 2)
     rows = finding.example.anomaly.rows
@@ -235,7 +259,7 @@ def _explain(screen: Console, exploration: Exploration, finding: Finding) -> Non
         return
     for line in finding.example.log[-_LOG_LINES:]:
         screen.print(Text(f"  │ {line}", style="dim"), soft_wrap=True)
-    replay = exploration.replay_of(finding.example.point)
+    replay = exploration.replay_of(finding.replayed_by)
     screen.print(Text(f"  {replay}", style="cyan"), soft_wrap=True)
 
 

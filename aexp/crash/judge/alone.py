@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns
-from aexp.crash.judge.endings import describe_paths, shorten
+from aexp.crash.judge.endings import describe_paths, forgotten_failures, shorten
 from aexp.crash.judge.requests import describe_requests
 from aexp.crash.judge.rows import unsteady_tables
 from aexp.crash.judge.verdicts import judge_experiment
@@ -57,7 +57,7 @@ def _ends(runs: FaultFreeRuns) -> Sequence[Anomaly]:
         outcome for outcome in runs.outcomes if outcome.status not in {"SUCCESS", *_WITHOUT_END}
     ]
     if not failed:
-        return _comes_to_an_end(runs)
+        return _comes_to_an_end(runs) or _forgotten(runs)
     often = (
         "" if len(failed) == len(runs.outcomes) else f" in {len(failed)} of {len(runs.outcomes)}"
     )
@@ -68,6 +68,22 @@ def _ends(runs: FaultFreeRuns) -> Sequence[Anomaly]:
             f"without any fault the workflow {ended}{often}{value}",
             kind="baseline_error",
         )
+    ]
+
+
+def _forgotten(runs: FaultFreeRuns) -> Sequence[Anomaly]:
+    """Find children that fail while nobody awaits them, in every run."""
+    names = [{row.name for row in forgotten_failures(run)} for run in runs.runs]
+    in_all = set.intersection(*names)
+    return [
+        Anomaly(
+            f"without any fault child `{row.name}` ended in error, and nobody awaits it:"
+            f" {shorten(str(row.outcome))}",
+            kind="baseline_error",
+            cause=row.name,
+        )
+        for row in {row.name: row for row in forgotten_failures(runs.first)}.values()
+        if row.name in in_all
     ]
 
 

@@ -30,9 +30,13 @@ class _Call:
     began: bool
 
 
-def same_call(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
+def same_call(
+    comparison: BaselineComparison, *, same_code: bool = True
+) -> Sequence[Anomaly] | None:
     """Check that each checkpoint answers the call that it was recorded for, and that a body which
     begins again, all steps before it being durable, is asked with the same arguments.
+
+    Unless all processes run the ``same_code``, a line says nothing of which call it is.
     """
     found = comparison.found
     if not found.records:
@@ -45,25 +49,27 @@ def same_call(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     for (workflow_id, step_id), calls in _calls(found).items():
         checkpoint = durable.get((workflow_id, step_id))
         if checkpoint is not None:
-            anomalies["other_call"] += _answered(calls, checkpoint)
+            anomalies["other_call"] += _answered(calls, checkpoint, same_code=same_code)
         anomalies["other_arguments"] += [
             _other_arguments(earlier, later)
             for earlier, later in pairwise(call for call in calls if call.began)
             if earlier.life != later.life
-            and not _agree(earlier.call, later.call)
+            and not _agree(earlier.call, later.call, same_code=same_code)
             and _all_durable_before(found, workflow_id, step_id, earlier.life)
         ]
     return [anomaly for kind in anomalies.values() for anomaly in kind[:SAMPLE]]
 
 
-def _answered(calls: Sequence[_Call], checkpoint: Checkpoint) -> Iterator[Anomaly]:
+def _answered(
+    calls: Sequence[_Call], checkpoint: Checkpoint, *, same_code: bool
+) -> Iterator[Anomaly]:
     """Find calls that the checkpoint answered, and that are not the one it was recorded for."""
     asked = [c for c in calls if c.life == checkpoint.life and c.call.at <= checkpoint.at]
     if not asked:
         return
     for call in calls:
         answered = not call.began and call.call.at > checkpoint.at and call.life != checkpoint.life
-        if answered and not _agree(asked[-1].call, call.call):
+        if answered and not _agree(asked[-1].call, call.call, same_code=same_code):
             yield _other_call(asked[-1], call)
 
 
@@ -86,8 +92,8 @@ def _calls(found: Evidence) -> Mapping[tuple[str, int], list[_Call]]:
     return calls
 
 
-def _agree(one: StepCall, other: StepCall) -> bool:
-    same_site = one.site is None or other.site is None or one.site == other.site
+def _agree(one: StepCall, other: StepCall, *, same_code: bool) -> bool:
+    same_site = not same_code or one.site is None or other.site is None or one.site == other.site
     return one.name != other.name or (one.digest == other.digest and same_site)
 
 

@@ -23,9 +23,10 @@ class Code:
 CODES: Sequence[Code] = (
     Code(
         "AX001", "baseline_error", "fails without any fault",
-        "Left alone, the workflow ends in error. Nothing after the step that failed was tried: a"
-        " missing key, table or service looks like this. Mend it, or say that it is as it should"
-        " be: `--expect-error`, `Scenario(expect_error=True)`.",
+        "Left alone, the workflow ends in error, or one does that it started and that nobody"
+        " awaits. Nothing after the step that failed was tried: a missing key, table or service"
+        " looks like this. Mend it, or say that it is as it should be: `--expect-error`,"
+        " `Scenario(expect_error=True)`.",
     ),
     Code(
         "AX002", "baseline_not_ended", "does not end without any fault",
@@ -41,10 +42,11 @@ CODES: Sequence[Code] = (
     ),
     Code(
         "AX004", "ended_otherwise", "ends otherwise after a fault",
-        "After a fault the workflow ends in error, or in another status than without one. Often a"
-        " step ran a second time and failed because its first time had half succeeded: make it"
-        " idempotent. A DBOSUnexpectedStepError says that the body called other steps than before:"
-        " it must be a function of its input and of what its steps returned.",
+        "After a fault the workflow ends in error, or in another status than without one, or a"
+        " child that nobody awaits does. Often a step ran a second time and failed because its"
+        " first time had half succeeded: make it idempotent. A DBOSUnexpectedStepError says that"
+        " the body called other steps than before: it must be a function of its input and of what"
+        " its steps returned.",
     ),
     Code(
         "AX005", "run_not_ended", "does not end after a fault",
@@ -65,6 +67,14 @@ CODES: Sequence[Code] = (
         " depends on the clock, on chance, on memory or on the order in which tasks end. A recovery"
         " in production is such a replay. Put what differs into a step. A child that is awaited by"
         " its handle is asked again on replay (DBOS 3.4.0): await it by `DBOS.get_result_async`.",
+    ),
+    Code(
+        "AX017", "other_step", "another step than was recorded",
+        "On a replay the body calls another step than the one whose checkpoint stands there, and"
+        " DBOS ends the workflow with a DBOSUnexpectedStepError. Which steps a body calls, and in"
+        " which order, must follow from its input and from what its steps returned: not from the"
+        " clock, chance, a set's order, the machine, or which of several tasks ends first. Where"
+        " new code does it, the change belongs behind `DBOS.patch`.",
     ),
     Code(
         "AX011", "other_call", "a checkpoint answers another call",
@@ -190,6 +200,19 @@ CODES: Sequence[Code] = (
         " not for the cause that was expected: in production nobody could tell why it lies there.",
     ),
     Code(
+        "AX046", "cannot_go_on", "the new code cannot go on",
+        "A run that was in flight at the deployment does not come to its end under the new code: a"
+        " workflow, a class, a configured instance or a queue that it needs is not there any more"
+        " under its old name, or the process fails. Keep the old name beside the new one until no"
+        " run needs it, or let processes of the old version finish what is theirs.",
+    ),
+    Code(
+        "AX047", "ends_in_error", "ends in error under the new code",
+        "A run that was in flight at the deployment ends in an error that the old code does not end"
+        " in: often a checkpoint holds what an old step returned, and the new code expects another"
+        " type or shape. Have the new code read both, or put the change behind `DBOS.patch`.",
+    ),
+    Code(
         "AX050", "", "a promise of the scenario",
         "A promise that the scenario itself makes does not hold. Its statement says what must be,"
         " its rows show what is.",
@@ -206,6 +229,14 @@ CODES: Sequence[Code] = (
         "A step ran more than once, as a step may, and it touches something outside PostgreSQL each"
         " time. Ask what a second time does there; `effect(…, key=…)` in the step, `--once"
         " STEP`, or a stub of the service, `--http`, has it judged.",
+        told=True,
+    ),
+    Code(
+        "AX095", "result_of_neither", "a result of neither code",
+        "A run that was in flight at the deployment ends with another result than the old code and"
+        " the new one come to by themselves: some of its steps were of the old code, some of the"
+        " new. No promise says which result is right. Look at it; where it is wrong, put the change"
+        " behind `DBOS.patch`.",
         told=True,
     ),
     Code(
@@ -231,8 +262,8 @@ CODES: Sequence[Code] = (
 )  # fmt: skip
 
 _PREFACE = (
-    "What `aexp crash` finds, by code. Codes stay: none is ever given to another kind. Those from"
-    " AX090 on are told and break no promise."
+    "What `aexp crash`, `aexp determinism` and `aexp upgrade` find, by code. Codes stay: none is"
+    " ever given to another kind. Those from AX090 on are told and break no promise."
 )
 _BY_KIND: Mapping[str, Code] = {code.kind: code for code in CODES}
 

@@ -16,10 +16,12 @@ from typing import Any
 
 from aexp.crash.judge.evidence import Evidence, StepRecord, StreamEntry
 from aexp.crash.judge.identity import (
+    GET_RESULT,
     Place,
     ReadPlace,
     StepPlace,
     answers_by_place,
+    is_tick,
     number_steps,
     place_workflows,
     step_paths,
@@ -27,8 +29,12 @@ from aexp.crash.judge.identity import (
 )
 from aexp.crash.judge.values import Path, StoredValue, Unsteady, differences, find_unsteady
 from aexp.engine.recorder.records import StepCall
+from aexp.engine.statuses import UNFINISHED
 
 __all__ = ["BaselineComparison", "FaultFreeRuns", "ReplayedRun", "RunOutcome"]
+
+
+_CUT_SHORT = frozenset({*UNFINISHED, "CANCELLED"})
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,12 @@ class FaultFreeRuns:
         """What is unsteady of each step's outcome, of steps that more than one run has."""
         found: dict[StepPlace, Unsteady] = {}
         for place in {place for steps in self.steps for place in steps}:
+            if all(
+                _only_hands_on(steps[place], run)
+                for steps, run in zip(self.steps, self.runs, strict=True)
+                if place in steps
+            ):
+                continue
             known = [steps[place].outcome for steps in self.steps if place in steps]
             unsteady = find_unsteady(
                 one.differences(other) for one, other in combinations(known, 2)
@@ -163,9 +175,15 @@ class BaselineComparison:
 
     @cached_property
     def same_path(self) -> bool:
-        """Whether every workflow took the steps that it took in a run without a fault."""
+        """Whether every workflow took the steps that it took in a run without a fault, as far as
+        there is one there. What a schedule has started once more changes that.
+        """
         paths = step_paths(list(self.steps))
-        return any(paths == known for known in self.baseline.paths)
+        ticks = {self.places[row.workflow_id] for row in self.found.workflows if is_tick(row)}
+        return any(
+            known == {place: path for place, path in paths.items() if place in {*known, *ticks}}
+            for known in self.baseline.paths
+        )
 
     @cached_property
     def changed_steps(self) -> Sequence[StepPlace]:
@@ -174,6 +192,8 @@ class BaselineComparison:
         """
         changed = []
         for place, step in self.steps.items():
+            if _only_hands_on(step, self.found):
+                continue
             known = [steps[place] for steps in self.baseline.steps if place in steps]
             unsteady = self.baseline.unsteady_steps.get(place, Unsteady())
             if known and all(
@@ -202,6 +222,29 @@ class BaselineComparison:
             return self.changed_steps[0]
         return min(self.baseline.unsteady_steps, default=None)
 
+    def cause_of_change_at(self, place: Place) -> StepPlace | None:
+        """Return the step on which what the body of the workflow at ``place`` made may depend: one
+        of its own or of those that it started, or any where it was started with something else.
+        """
+        if not self._started_alike(place):
+            return self.cause_of_change
+        steps = [*self.changed_steps, *sorted(self.baseline.unsteady_steps)]
+        return next(
+            (step for step in steps if step.place == place or step.place.startswith(f"{place}:")),
+            None,
+        )
+
+    def _started_alike(self, place: Place) -> bool:
+        """Return whether the workflow at ``place`` was given the same in all runs."""
+        runs = [*zip(self.baseline.runs, self.baseline.places, strict=True)]
+        given = {
+            row.inputs_digest
+            for run, places in [*runs, (self.found, self.places)]
+            for row in run.workflows
+            if places[row.workflow_id] == place
+        }
+        return len(given) == 1 and None not in given
+
     @cached_property
     def cause_of_effects(self) -> StepPlace | None:
         """The step on which what other steps did may depend.
@@ -216,7 +259,16 @@ class BaselineComparison:
     @property
     def may_act_otherwise(self) -> bool:
         """Whether steps may have done something else than without a fault, and be right."""
-        return not self.same_path or self.cause_of_effects is not None
+        if self.same_path or not (self.cause_of_change is not None or self._cut_short):
+            # A body that takes another way without a reason to is not right.
+            return self.cause_of_effects is not None
+        return True
+
+    @cached_property
+    def _cut_short(self) -> bool:
+        """Whether a workflow was cancelled, or has not ended: at any of its steps."""
+        runs = (*self.baseline.runs, self.found)
+        return any(row.status in _CUT_SHORT for run in runs for row in run.workflows)
 
     @cached_property
     def _asked_otherwise(self) -> bool:
@@ -229,6 +281,15 @@ class BaselineComparison:
             for step, digests in found.items()
             if any(step in run for run in known)
         )
+
+
+def _only_hands_on(step: StepRecord, run: Evidence) -> bool:
+    """Return whether ``step`` returned what a workflow of the run did that came to a good end: what
+    that depends on are its own steps.
+    """
+    return step.name == GET_RESULT and any(
+        row.workflow_id == step.child_id and row.status == "SUCCESS" for row in run.workflows
+    )
 
 
 def _arguments(run: Evidence, places: Mapping[str, Place]) -> Mapping[StepPlace, frozenset[str]]:

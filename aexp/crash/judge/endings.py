@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aexp.crash.judge.comparison import BaselineComparison
-from aexp.crash.judge.evidence import WorkflowRecord
-from aexp.crash.judge.identity import StepPlace
+from aexp.crash.judge.evidence import Evidence, WorkflowRecord
+from aexp.crash.judge.identity import StepPlace, is_awaited
 from aexp.crash.judge.ownership import foreign_changes
 from aexp.crash.judge.values import Path
 from aexp.crash.judge.wording import counted
@@ -16,8 +17,10 @@ from aexp.model.promise import SAMPLE, Anomaly
 
 __all__ = [
     "LONGEST",
+    "children_end",
     "describe_paths",
     "describe_step",
+    "forgotten_failures",
     "none_left",
     "old_owner",
     "run_ends",
@@ -113,6 +116,39 @@ def _other_ending(comparison: BaselineComparison) -> Anomaly:
         # It names steps, which are others at each point.
         cause = name if name == "DBOSUnexpectedStepError" else ""
     return Anomaly(what, [row], kind="ended_otherwise", cause=cause)
+
+
+def children_end(comparison: BaselineComparison) -> Sequence[Anomaly]:
+    """Check that no workflow that nobody awaits ends in error, where it does not without a fault.
+
+    What becomes of one that is awaited is the business of whoever does.
+    """
+    found, baseline = comparison.found, comparison.baseline
+    usual: defaultdict[str, set[str]] = defaultdict(set)
+    for run, places in zip(baseline.runs, baseline.places, strict=True):
+        for row in run.workflows:
+            usual[places[row.workflow_id]].add(row.status)
+    return [
+        Anomaly(
+            f"child `{row.name}` ends in error, and nobody awaits it: {shorten(str(row.outcome))}",
+            [_workflow(row)],
+            kind="ended_otherwise",
+            cause=row.name,
+        )
+        for row in forgotten_failures(found)
+        if usual[comparison.places[row.workflow_id]] == {"SUCCESS"}
+    ][:SAMPLE]
+
+
+def forgotten_failures(run: Evidence) -> Sequence[WorkflowRecord]:
+    """Return the workflows beside the root that end in error while no workflow awaits them."""
+    return [
+        row
+        for row in run.workflows
+        if row.status == "ERROR"
+        and row.workflow_id != run.run_id
+        and not is_awaited(row.workflow_id, run)
+    ]
 
 
 def _replay_differs(comparison: BaselineComparison) -> bool:

@@ -18,10 +18,12 @@ from aexp.crash.judge.evidence import Evidence, StepRecord, WorkflowRecord
 from aexp.crash.judge.values import StoredValue
 
 __all__ = [
+    "GET_RESULT",
     "Place",
     "ReadPlace",
     "StepPlace",
     "answers_by_place",
+    "is_awaited",
     "is_tick",
     "number_steps",
     "place_workflows",
@@ -41,6 +43,10 @@ _READS = frozenset(
         "DBOS.listWorkflows", "DBOS.readStream", "DBOS.readStreamOffset", "DBOS.recv",
     }
 )  # fmt: skip
+# What hands on the result of another workflow.
+GET_RESULT = "DBOS.getResult"
+# By what a workflow may know how others stand, whose results it does not ask for.
+_LOOKS = frozenset({"DBOS.getStatus", "DBOS.listQueuedWorkflows", "DBOS.listWorkflows"})
 _OFF_PATH = _READS | {"DBOS.sleep"}
 _ROOT = "~"
 # As DBOS names what a schedule starts (3.4, _scheduler.py).
@@ -61,6 +67,14 @@ class StepPlace:
 def is_tick(workflow: WorkflowRecord) -> bool:
     """Return whether a schedule started it: no two runs are of the same time."""
     return _TICK.fullmatch(workflow.workflow_id) is not None
+
+
+def is_awaited(workflow_id: str, evidence: Evidence) -> bool:
+    """Return whether a workflow of the run has asked what became of that one, or may have."""
+    return any(
+        step.name in _LOOKS or (step.name == GET_RESULT and step.child_id == workflow_id)
+        for step in evidence.steps
+    )
 
 
 def number_steps(evidence: Evidence) -> Mapping[tuple[str, int], int]:

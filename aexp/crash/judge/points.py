@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 
+from aexp.crash.judge.worlds import World, parse_worlds, write_worlds
+from aexp.engine.statuses import ENDS
+from aexp.engine.tables.names import DATASOURCE_OUTPUTS, OPERATION_OUTPUTS, WORKFLOW_STATUS
 from aexp.errors import UsageError
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "Side",
     "order_pairs",
     "order_points",
+    "order_replays",
     "order_restarts",
     "parse_point",
     "sample",
@@ -29,6 +33,10 @@ __all__ = [
 
 _THEN = " then "
 _RESTART = "restart:"
+_WORLD = "in:"
+_CHECKPOINTS = (f"insert {OPERATION_OUTPUTS}", f"insert {DATASOURCE_OUTPUTS}")
+_OF_WORKFLOWS = f" {WORKFLOW_STATUS}"
+_ENDINGS = tuple(f"update {WORKFLOW_STATUS} {status}" for status in sorted(ENDS))
 
 
 class Side(StrEnum):
@@ -107,15 +115,22 @@ class Point:
     """The faults of one experiment, in the order in which they strike.
 
     With a ``restart`` the process after the last of them is the wrong one; the one after it is
-    right again.
+    right again. With ``worlds`` those after it live where these are otherwise, and all else of a
+    world is held as it was for the processes before; None holds nothing.
     """
 
     faults: tuple[Fault, ...]
     restart: Restart | None = None
+    worlds: frozenset[World] | None = None
 
     def __str__(self) -> str:
-        parts = [str(fault) for fault in self.faults]
-        return _THEN.join(parts if self.restart is None else [*parts, _RESTART + self.restart])
+        return _THEN.join([*map(str, self.faults), *self._afterwards()])
+
+    def _afterwards(self) -> Sequence[str]:
+        return [
+            *([_RESTART + self.restart] if self.restart is not None else []),
+            *([_WORLD + write_worlds(self.worlds)] if self.worlds is not None else []),
+        ]
 
     @property
     def side(self) -> str:
@@ -141,21 +156,22 @@ class Point:
 
 def parse_point(text: str) -> Point:
     """Parse the point that ``text`` names, as ``str`` of a point does. Raises UsageError."""
-    *parts, last = text.split(_THEN)
-    restart = None
-    if parts and last.startswith(_RESTART):
-        name = last.removeprefix(_RESTART)
+    parts = text.split(_THEN)
+    worlds, restart = None, None
+    if len(parts) > 1 and parts[-1].startswith(_WORLD):
+        worlds = parse_worlds(parts.pop().removeprefix(_WORLD))
+    if len(parts) > 1 and parts[-1].startswith(_RESTART):
+        name = parts.pop().removeprefix(_RESTART)
         if name not in set(Restart):
             raise UsageError(
                 f"{text!r} is no point: {name!r} is no restart, which are {', '.join(Restart)}"
             )
         restart = Restart(name)
-    else:
-        parts.append(last)
-    point = Point(tuple(_parse_fault(part, text) for part in parts), restart)
-    if point.is_zombie and (len(point.faults) > 1 or restart is not None):
+    point = Point(tuple(_parse_fault(part, text) for part in parts), restart, worlds)
+    followed = restart is not None or worlds is not None
+    if point.is_zombie and (len(point.faults) > 1 or followed):
         raise UsageError(f"{text!r} is no point: {point.faults[-1].side} stands alone")
-    if restart is not None and not point.faults[-1].side.kills:
+    if followed and not point.faults[-1].side.kills:
         raise UsageError(
             f"{text!r} is no point: {point.faults[-1].side} kills nobody who could be restarted"
         )
@@ -201,21 +217,40 @@ def order_restarts(writes: Sequence[str], *, instances: bool) -> list[Point]:
     ]
 
 
+def order_replays(writes: Iterable[str], worlds: frozenset[World]) -> list[Point]:
+    """List the cuts of a history: after each checkpoint, and before the end of each workflow, which
+    all of its checkpoints then answer; what goes on there lives where ``worlds`` are otherwise.
+
+    At an end it is tried once more without another order: what a history has may be just that.
+    """
+    cuts = []
+    for write in writes:
+        kind = _kind(write)
+        if kind.startswith(_ENDINGS):
+            orders = dict.fromkeys((worlds, worlds - {World.ORDER}))
+            cuts += [Point((Fault(Side.BEFORE, write),), worlds=each) for each in orders]
+        elif any(name in kind for name in _CHECKPOINTS):
+            cuts.append(Point((Fault(Side.AFTER, write),), worlds=worlds))
+    return cuts
+
+
 def sample(points: Sequence[Point], most: int | None, seed: int) -> list[Point]:
     """Choose at most ``most`` of ``points``, in their order; the same ones for the same seed.
 
-    Every kind of write is there before any comes a second time, as far as ``most`` goes.
+    Every kind of write is there before any comes a second time, as far as ``most`` goes: what steps
+    do before what DBOS notes of workflows.
     """
     if most is None or most >= len(points):
         return list(points)
     draw = random.Random(f"crash {seed}")  # noqa: S311 - guards nothing
-    by_kind: dict[tuple[str, str], list[int]] = {}
+    by_kind: dict[str, list[int]] = {}
     for place, point in enumerate(points):
-        by_kind.setdefault((point.kind, point.side), []).append(place)
+        by_kind.setdefault(point.kind, []).append(place)
     for places in by_kind.values():
         draw.shuffle(places)
     kinds = list(by_kind.values())
     draw.shuffle(kinds)
+    kinds.sort(key=lambda places: _OF_WORKFLOWS in points[places[0]].kind)
     longest = max(map(len, kinds))
     in_turn = chain.from_iterable(
         (places[turn] for places in kinds if turn < len(places)) for turn in range(longest)

@@ -94,7 +94,7 @@ def _may_differ(
     One that the body of the root makes ``again`` when it is replayed, from the same outcomes of
     steps, must be the ``known`` one.
     """
-    if comparison.cause_of_change is None:
+    if comparison.cause_of_change_at(place) is None:
         return False
     replayed = comparison.baseline.replayed
     if replayed is None or not replayed.ended or place != "~":

@@ -33,7 +33,9 @@ def same_rows(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
         content = found.get(table)
         given = [each for each in contents if each is not None]
         if len(given) < len(contents) or content is None:
-            if comparison.same_path and bool(content) != bool(given):
+            as_before = comparison.same_path or not comparison.may_act_otherwise
+            steady = len(given) in {0, len(contents)}
+            if as_before and steady and bool(content) != bool(given):
                 state = "is there" if content else "is not there"
                 what = f"table {table} {state}, other than without a fault"
                 anomalies.append(Anomaly(what, kind="rows_differ", cause=table))
@@ -50,6 +52,17 @@ def unjudged_rows(comparison: BaselineComparison) -> Sequence[Anomaly]:
     if cause is not None:
         why = f"it may depend on step `{cause.name}`, which returned something else"
     anomalies = []
+    in_all = set.intersection(*(set(tables) for tables in known))
+    if comparison.may_act_otherwise and not comparison.same_path:
+        anomalies += [
+            Anomaly(
+                f"table {table} is not there, other than without a fault; that is not judged:"
+                f" {why}",
+                kind="rows_not_judged",
+                cause=table,
+            )
+            for table in sorted(in_all - set(comparison.found.tables))
+        ]
     for table, content in sorted(comparison.found.tables.items()):
         given = [tables[table] for tables in known if table in tables]
         counts = {each.count for each in given}

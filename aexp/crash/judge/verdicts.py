@@ -20,7 +20,14 @@ from aexp.crash.judge.checkpoints import (
 from aexp.crash.judge.children import children_once
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.declared import effects_once, steps_once
-from aexp.crash.judge.endings import none_left, old_owner, run_ends, same_result, stranded_told
+from aexp.crash.judge.endings import (
+    children_end,
+    none_left,
+    old_owner,
+    run_ends,
+    same_result,
+    stranded_told,
+)
 from aexp.crash.judge.published import same_events, same_streams
 from aexp.crash.judge.repetitions import effects_in_steps
 from aexp.crash.judge.requests import requests_once
@@ -36,6 +43,7 @@ PROMISES: Sequence[Promise[BaselineComparison]] = (
         "the workflow ends as without a fault, unless a step returned something else",
         same_result,
     ),
+    Promise("children_end", "a child that nobody awaits does not end in error", children_end),
     Promise("none_left", "no workflow is left PENDING, ENQUEUED or dead-lettered", none_left),
     Promise("children_once", "each child is started once", children_once),
     Promise("same_call", "a checkpoint answers the call that it was recorded for", same_call),

@@ -14,7 +14,7 @@ from types import FrameType
 import dbos
 from dbos import _core, _datasource, _outcome
 
-__all__ = ["call_site", "caller", "tracking_origins"]
+__all__ = ["call_site", "caller", "is_own_code", "tracking_origins"]
 
 _MOST_FRAMES = 200
 
@@ -38,6 +38,8 @@ _RUNNERS = frozenset(
         "threading", "uvloop",
     }
 )  # fmt: skip
+# What stands between user code and what that calls.
+_INSTRUMENTS = ("aexp.engine.recorder.", "aexp.engine.world.")
 # What calls the bodies of steps and workflows.
 _CALLERS = frozenset(
     {"aexp.engine.recorder.steps", _core.__name__, _datasource.__name__, _outcome.__name__}
@@ -95,7 +97,7 @@ def caller(means: Collection[str]) -> str:
     whose = "own"
     for frame in frames:
         name = frame.f_globals.get("__name__", "")
-        if name.startswith("aexp.engine.recorder.") and name != "aexp.engine.recorder.steps":
+        if name.startswith(_INSTRUMENTS) and name != "aexp.engine.recorder.steps":
             continue
         if name in means:
             return "means"
@@ -107,6 +109,11 @@ def caller(means: Collection[str]) -> str:
             break
     imports = any(frame.f_globals.get("__name__") == "importlib._bootstrap" for frame in frames)
     return "means" if imports else whose
+
+
+def is_own_code(filename: str) -> bool:
+    """Return whether the file is a user's: none of Python's, of an installed package or of aexp."""
+    return _kind(filename) == "own"
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:

@@ -13,11 +13,13 @@ from aexp.crash.judge.points import (
     Side,
     order_pairs,
     order_points,
+    order_replays,
     order_restarts,
     parse_point,
     sample,
     untried_kinds,
 )
+from aexp.crash.judge.worlds import World
 from aexp.errors import UsageError
 
 STEP = "insert dbos.operation_outputs [~:1]#1"
@@ -99,6 +101,30 @@ def test_a_sample_has_every_kind_before_any_comes_again() -> None:
     points = order_points([f"insert t [~:{n}]#1" for n in range(50)], [Side.BEFORE]) + rare
     for seed in range(10):
         assert rare[0] in sample(points, 2, seed)
+
+
+def test_a_sample_has_what_steps_do_before_what_is_noted_of_workflows() -> None:
+    points = order_points([CLAIM, STEP, "insert payments#1", END], SIDES)
+    for seed in range(10):
+        assert {point.kind for point in sample(points, 2, seed)} == {
+            "insert dbos.operation_outputs",
+            "insert payments",
+        }
+
+
+def test_a_history_is_cut_after_each_checkpoint_and_before_each_end() -> None:
+    worlds = frozenset({World.CLOCK, World.ORDER})
+    transaction = "insert payments + insert dbos.datasource_outputs [~:2]#1"
+    cuts = order_replays([CLAIM, STEP, "insert payments#1", transaction, END], worlds)
+    assert [str(cut) for cut in cuts] == [
+        f"after:{STEP} then in:clock+order",
+        f"after:{transaction} then in:clock+order",
+        f"before:{END} then in:clock+order",
+        f"before:{END} then in:clock",
+    ]
+    assert [parse_point(str(cut)) for cut in cuts] == cuts
+    # Where no order is otherwise there is nothing to try without it.
+    assert len(order_replays([END], frozenset({World.CLOCK}))) == 1
 
 
 def test_all_points_are_taken_when_there_are_no_more() -> None:

@@ -1,0 +1,103 @@
+"""From an experiment to the result of its point, as the study has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aexp.crash.experiment.laboratory import Experiment
+from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns, RunOutcome
+from aexp.crash.judge.notes import describe_point
+from aexp.crash.judge.points import Point
+from aexp.crash.judge.repetitions import repeated_steps
+from aexp.crash.judge.replays import judge_replay
+from aexp.crash.judge.requests import repeated_requests
+from aexp.crash.judge.upgrades import (
+    describe_moment,
+    judge_upgrade,
+    notes_of_upgrade,
+    outcome_of_upgrade,
+)
+from aexp.crash.judge.verdicts import judge_experiment
+from aexp.crash.request import ExplorationRequest, is_point
+from aexp.crash.results import PointResult
+
+__all__ = ["KnownRuns", "judge_point"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRuns:
+    """The runs without a fault, and those of the ``later`` code, where there is one."""
+
+    runs: FaultFreeRuns
+    later: FaultFreeRuns | None = None
+
+
+def judge_point(
+    request: ExplorationRequest,
+    point: Point,
+    experiment: Experiment,
+    outcome: RunOutcome,
+    known: KnownRuns,
+    void: str | None,
+    attempts: int,
+) -> PointResult:
+    """Judge what ``experiment``, which ended with ``outcome``, has left behind; ``void`` says why
+    its faults did not land.
+    """
+    found = experiment.evidence
+    comparison = BaselineComparison(
+        known.runs, found, outcome, experiment.doubted, frozenset(request.once)
+    )
+    log = [line for life in found.lives for line in life.log]
+    if known.later is not None:
+        verdicts, notes = judge_upgrade(comparison), notes_of_upgrade(comparison, known.later)
+        return PointResult(
+            point=point,
+            verdicts=verdicts,
+            void=void,
+            attempts=attempts,
+            recovery_s=found.recovery_s,
+            log=log,
+            notes=notes,
+            moment=_moment(point, known.runs),
+            became=outcome_of_upgrade(verdicts, notes),
+        )
+    if point.worlds is not None:
+        return PointResult(
+            point=point,
+            verdicts=judge_replay(comparison),
+            void=void,
+            attempts=attempts,
+            recovery_s=found.recovery_s,
+            log=log,
+        )
+    return PointResult(
+        point=point,
+        verdicts=judge_experiment(comparison),
+        void=void,
+        attempts=attempts,
+        duplicates=found.duplicates,
+        recovery_s=found.recovery_s,
+        restarted=found.restarted,
+        stranded=next((life.stranded for life in found.lives if life.stranded), None),
+        recovery=[
+            seen.write.point
+            for seen in found.writes
+            if seen.life > experiment.landed[-1].life
+            and is_point(seen.write, all_writes=request.all_writes)
+        ]
+        if void is None
+        else (),
+        take_over=found.take_over,
+        log=log,
+        notes=describe_point(comparison),
+        repeated=repeated_steps(found),
+        requests=repeated_requests(comparison),
+    )
+
+
+def _moment(point: Point, runs: FaultFreeRuns) -> str:
+    name = point.faults[-1].write
+    first = runs.first
+    seen = next((seen for seen in first.writes if seen.write.point == name), None)
+    return name if seen is None else describe_moment(seen, first)

@@ -1,0 +1,1 @@
+"""What is held or otherwise around a process, where it is tried what its workflows depend on."""
