@@ -28,7 +28,7 @@ from aexp.processes.child import ForkServer
 from aexp.processes.signals import Stop
 from aexp.settings import Settings, load_settings
 from aexp.testing.naming import NamedScenario, bind_parameters, name_scenario
-from aexp.testing.options import ExploreOptions, Points, Sides, Stub, make_request
+from aexp.testing.options import ExploreOptions, Points, Sides, Stub, Worlds, make_request
 from aexp.testing.runs import run_killed
 from aexp.testing.typed import as_coroutine_of, as_function_of
 
@@ -108,6 +108,7 @@ class Explorations:
         deadline_s: float | None = None,
         jobs: int | None = None,
         template: str | None = None,
+        worlds: Worlds | None = None,
         **kwargs: Any,
     ) -> Exploration:
         """Run ``workflow`` with these arguments, kill it at its durable writes, and judge what
@@ -120,7 +121,9 @@ class Explorations:
         ``zombie`` and ``postgres`` are how many further points there are of these kinds (0).
         ``replay`` is the only point; those that are ``first`` are tried before others. ``http``
         has a stub or the file of its routes by the variable that is to have its address.
-        ``template`` names another database to copy.
+        ``template`` names another database to copy. With ``worlds`` (``"all"``, or some of
+        ``clock``, ``random``, ``hashes``, ``order`` and ``environment``) it is replayed where these
+        are otherwise, as ``aexp determinism`` does.
 
         Raises UsageError for what cannot be explored so, and other AexpErrors where it could not
         be: WorkerFailed, DatabaseError, NothingToExplore.
@@ -145,6 +148,7 @@ class Explorations:
             deadline_s=deadline_s,
             jobs=jobs,
             template=template,
+            worlds=worlds,
         )
         named = name_scenario(workflow)
         options.check_unambiguous(named.scenario.name, named.scenario.workflow)

@@ -14,6 +14,7 @@ import pytest
 
 from aexp.audit import Report
 from aexp.crash.formats import render_exploration, render_finding, render_verdict, sarif_results
+from aexp.crash.judge.points import parse_point
 from aexp.crash.results import BASELINE, Exploration, PromisesBroken
 from aexp.database import DatabaseUrl
 from aexp.errors import AexpError
@@ -26,12 +27,14 @@ __all__ = ["Aexp", "one_line"]
 
 _R = TypeVar("_R")
 _CACHED = "aexp/broken"
+_IN_ALL = {"worlds": "all"}
 
 
 class Aexp:
     """What a test gets for ``aexp``.
 
     ``crash`` and ``crash_sync`` fail the test where a promise is broken, each finding as a subtest;
+    ``determinism`` and ``determinism_sync`` do so where a replay in another world diverges;
     ``explore`` and ``explore_sync`` return what was found, whatever it is. Those without ``_sync``
     are coroutines. All take what :meth:`aexp.testing.Explorations.explore_sync` takes; what a call
     does not say is taken from the marker ``aexp`` of the test, then from the command line, then
@@ -97,6 +100,23 @@ class Aexp:
     def crash(self, workflow: Any, /, *args: Any, **given: Any) -> Coroutine[Any, Any, Exploration]:
         """Do what :meth:`crash_sync` does, while the loop goes on."""
         return self._awaited(self._crash(workflow, args, given))
+
+    @as_method_of(Explorations.explore_sync)
+    def determinism_sync(self, workflow: Any, /, *args: Any, **given: Any) -> Exploration:
+        """Replay from each checkpoint in other ``worlds``, in all unless told otherwise, and fail
+        the test where the workflow diverges.
+
+        Raises PromisesBroken, after a subtest has failed for each finding.
+        """
+        __tracebackhide__ = True
+        return self.crash_sync(workflow, *args, **{**_IN_ALL, **given})
+
+    @as_coroutine_of(determinism_sync)
+    def determinism(
+        self, workflow: Any, /, *args: Any, **given: Any
+    ) -> Coroutine[Any, Any, Exploration]:
+        """Do what :meth:`determinism_sync` does, while the loop goes on."""
+        return self.crash(workflow, *args, **{**_IN_ALL, **given})
 
     @as_method_of(Explorations.run_sync)
     def run_sync(self, workflow: Any, /, *args: Any, **given: Any) -> Report:
@@ -173,7 +193,10 @@ class Aexp:
     def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         options = {**self._chosen, **given}
         if self._replay is not None:
-            options["replay"] = self._replay
+            # One point of a test that does both is no point of the other.
+            of_worlds = parse_point(self._replay).worlds is not None
+            known = of_worlds == (options.get("worlds") is not None)
+            options |= {"replay": self._replay} if known else {"points": 1}
         if self._database is not None:
             options.setdefault("template", self._database.name)
         if self._cache is not None:

@@ -16,6 +16,7 @@ from aexp.crash.experiment.user_databases import find_user_databases
 from aexp.crash.experiment.workers import Surroundings
 from aexp.crash.http.stub import HttpStub
 from aexp.crash.judge.points import SIDES, Side, parse_point
+from aexp.crash.judge.worlds import ALL_WORLDS, World, parse_worlds
 from aexp.crash.request import ExplorationRequest
 from aexp.errors import UsageError
 from aexp.model.plain import to_text
@@ -27,6 +28,7 @@ __all__ = [
     "Points",
     "Sides",
     "Stub",
+    "Worlds",
     "check_names",
     "make_request",
     "read_points",
@@ -35,6 +37,7 @@ __all__ = [
 
 Sides: TypeAlias = str | Sequence[str]
 Points: TypeAlias = int | Literal["all"]
+Worlds: TypeAlias = str | Sequence[str]
 Stub: TypeAlias = HttpStub | str | os.PathLike[str]
 
 # A lost acknowledgement costs the most, and seldom finds what these do not.
@@ -64,6 +67,7 @@ class ExploreOptions:
     deadline_s: float | None = None
     jobs: int | None = None
     template: str | None = None
+    worlds: Worlds | None = None
 
     def check_unambiguous(self, called: str, workflow: Any) -> None:
         """Raise UsageError where an option that was chosen may be meant for the workflow."""
@@ -120,8 +124,10 @@ def make_request(
     ``told_template`` is what a person in a shell would give for that. Raises UsageError for an
     option that has no meaning.
     """
+    worlds = None if options.worlds is None else _worlds(options.worlds)
     replay = None if options.replay is None else parse_point(options.replay)
     chooses = replay is None
+    kills = chooses and worlds is None
     stubs = {name: _stub(name, given) for name, given in options.http.items()}
     chosen: dict[str, Any] = {
         "seed": options.seed,
@@ -137,20 +143,21 @@ def make_request(
         place=named.place,
         scenario=named.scenario,
         parameters=parameters,
-        sides=_sides(options.sides) if chooses else SIDES,
+        sides=_sides(options.sides) if kills else SIDES,
         points=_most("points", options.points, least=1) if chooses else None,
-        double=_most("double", options.double) if chooses else 0,
-        zombie=_most("zombie", options.zombie) if chooses else 0,
-        postgres=_most("postgres", options.postgres) if chooses else 0,
-        stranded=options.stranded and chooses,
+        double=_most("double", options.double) if kills else 0,
+        zombie=_most("zombie", options.zombie) if kills else 0,
+        postgres=_most("postgres", options.postgres) if kills else 0,
+        stranded=options.stranded and kills,
         replay=replay,
         first=[parse_point(text) for text in options.first],
+        worlds=worlds,
         jobs=options.jobs or os.cpu_count() or 1,
         user_databases=find_user_databases(_names("database_env", options.database_env)),
         http=stubs,
         command=replay_command(
             settings,
-            "crash",
+            "crash" if worlds is None else "determinism",
             named.brief_place,
             _texts(parameters),
             {
@@ -175,6 +182,12 @@ def _sides(given: Sides | None) -> Sequence[Side]:
         if name not in SIDES:
             raise UsageError(f"sides: {name!r} is none of {', '.join(SIDES)}")
     return [side for side in SIDES if side in wanted]
+
+
+def _worlds(given: Worlds) -> frozenset[World]:
+    if given == "all":
+        return ALL_WORLDS
+    return parse_worlds(given if isinstance(given, str) else ",".join(given), ",")
 
 
 def _most(name: str, given: Points | None, *, least: int = 0) -> int | None:

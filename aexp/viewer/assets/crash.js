@@ -9,6 +9,13 @@
   // The name of the run without a fault among the points.
   const BASELINE = 'baseline';
 
+  // What is tried, by the command that does.
+  const STUDIES = {
+    crash: 'killed at every durable write',
+    determinism: 'replayed from every checkpoint where something else is otherwise',
+    upgrade: 'taken up by new code after every durable write of the old',
+  };
+
   function verdict(found) {
     if (found.broken.length) return ['bad', '✕ BROKEN'];
     return found.ok ? ['good', '✓ HELD'] : ['open', '? NOT VERIFIED'];
@@ -25,7 +32,7 @@
     const pace = found.seconds_per_point === null ? ''
       : `${found.seconds_per_point.toFixed(2)} s a point, ${found.jobs} at a time`;
     return el('header', { class: 'heading' },
-      el('p', { class: 'quiet' }, 'killed at every durable write'),
+      el('p', { class: 'quiet' }, STUDIES[found.study]),
       el('h1', {}, found.scenario),
       el('p', { class: 'verdict' },
         el('span', { class: `pill ${kind}`, 'data-verdict': found.ok ? 'held' : 'not-held' }, text),
@@ -78,7 +85,10 @@
       [name, { ...step, processes: most, touches: touched.join(', ') }]);
     const requests = found.repeated_requests.map(({ stub, request, ...figures }) =>
       [`${stub} ${request}`, figures]);
+    const moments = found.points.filter(({ became }) => became)
+      .map(({ moment, became }) => [moment, { 'a run that is in flight': became }]);
     return [
+      moments.length ? el('section', {}, el('h2', {}, 'Deployed'), table('deployed', moments)) : null,
       steps.length ? el('section', {}, el('h2', {}, 'Steps that ran more than once'),
         table('steps that ran more than once', steps)) : null,
       requests.length ? el('section', {}, el('h2', {}, 'Requests sent more often than without a fault'),
