@@ -36,7 +36,7 @@ WRONG = {
     "memory.py:wrong_stream": ("stream_repeated", f"before:{FIRST}"),
     "memory.py:wrong_rows_beside_an_id_and_a_poll": ("rows_missing", f"after:{STEP.format(3)}"),
     "children.py:wrong_child": ("child_started_twice", f"before:{FIRST}"),
-    "children.py:wrong_awaiting": ("replay_differs", ANY),
+    "children.py:wrong_awaiting": ("replay_differs", f"after:{SECOND}"),
     "calls.py:wrong_order": ("other_call", f"after:{FIRST}"),
     "calls.py:wrong_key": ("other_arguments", f"before:{SECOND}"),
     "calls.py:wrong_context": ("other_arguments", f"before:{SECOND}"),
