@@ -40,7 +40,11 @@ def check_place(path: Path, example: str) -> None:
 
 
 def _require_writable(path: Path) -> None:
-    """Raise OSError when there is a file that cannot be written."""
+    """Raise OSError when there is a file that cannot be written, or a ring of links, which Python
+    leaves as it is from 3.13 on.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if path.is_file():
         # Not by its mode: a file system may be read-only, and root may do what no mode says.
         os.close(os.open(path, os.O_WRONLY))
