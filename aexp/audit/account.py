@@ -114,26 +114,14 @@ async def audit_run(
     """
     ending = await read_ending(url, connection, run, serializer=scenario.declared.serializer)
     history = await read_history(connection, run, ending)
-    duplicates: int | None = None
     if run.inherits:
-        details: Mapping[str, Any] = {}
-        own = leave_open(
-            scenario.promises, f"steps before {run.fork_step} were done by run {run.forked_from}"
-        )
+        before = f"steps before {run.fork_step} were done by run {run.forked_from}"
+        own = _OwnAccount({}, None, leave_open(scenario.promises, before))
     else:
         with scenario_code(scenario, "the evidence"):
             evidence = await scenario.gather(connection, run, ending)
-        with scenario_code(scenario, "the account"):
-            details = scenario.account(evidence)
-            if scenario.duplicates is not None:
-                duplicates = scenario.duplicates(evidence)
-        timed = [promise for promise in scenario.promises if promise.timed and not alone]
-        others = [promise for promise in scenario.promises if promise not in timed]
-        own = [
-            *judge(others, evidence),
-            *leave_open(timed, "it depends on the machine, which other experiments use as well"),
-        ]
-    verdicts = [*judge_history(history), *own]
+        own = _judge_own(scenario, evidence, alone=alone)
+    verdicts = [*judge_history(history), *own.verdicts]
     alive = await is_leased(connection, run.run_id)
     if alive and (history.unfinished or not history.workflows):
         # It is not over: what has not happened yet is no anomaly.
@@ -145,7 +133,7 @@ async def audit_run(
         processes=ending.processes,
         verdicts=verdicts,
         account={
-            **details,
+            **own.details,
             "workflows": dict(history.workflows),
             "checkpoints": history.steps,
             **({"copied_checkpoints": history.copied} if run.forked_from is not None else {}),
@@ -157,9 +145,31 @@ async def audit_run(
         },
         elapsed_s=_elapsed_s(ending.processes, alive=alive),
         alive=alive,
-        duplicates=duplicates,
+        duplicates=own.duplicates,
         settings=settings or {},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnAccount:
+    """What the scenario itself tells of a run, and how its promises were judged."""
+
+    details: Mapping[str, Any]
+    duplicates: int | None
+    verdicts: Sequence[Verdict]
+
+
+def _judge_own(scenario: Scenario[Any], evidence: Any, *, alone: bool) -> _OwnAccount:
+    with scenario_code(scenario, "the account"):
+        details = scenario.account(evidence)
+        duplicates = scenario.duplicates(evidence) if scenario.duplicates is not None else None
+    timed = [promise for promise in scenario.promises if promise.timed and not alone]
+    others = [promise for promise in scenario.promises if promise not in timed]
+    verdicts = [
+        *judge(others, evidence),
+        *leave_open(timed, "it depends on the machine, which other experiments use as well"),
+    ]
+    return _OwnAccount(details, duplicates, verdicts)
 
 
 def _elapsed_s(processes: Sequence[ProcessRecord], *, alive: bool) -> float:

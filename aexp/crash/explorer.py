@@ -110,14 +110,7 @@ class Explorer:
                     for seen in baseline.writes
                     if self._counts(seen) and seen.write.point not in unsteady
                 ]
-                self._check_replay(known.runs)
-                explore = partial(self._explore_points, found, patient, known, stop)
-                await explore(plan_points(self.request, writes, known.runs.first))
-                await explore(plan_pairs(self.request, found.results))
-                await explore(plan_stops(self.request, writes))
-                if self.request.replay is None and self.request.study == "crash":
-                    found.untried = untried_kinds(writes, found.planned)
-                await self._attribute(found, patient, known, stop)
+                await self._explore_writes(writes, found, patient, known, stop)
             exploring_s = time.monotonic() - exploring_from
         request = self.request
         return Exploration(
@@ -141,6 +134,24 @@ class Explorer:
             settings=self.settings.echo(),
             study=request.study,
         )
+
+    async def _explore_writes(
+        self,
+        writes: Sequence[str],
+        found: _Found,
+        laboratory: Laboratory,
+        known: KnownRuns,
+        stop: Stop,
+    ) -> None:
+        """Explore what can be done at these ``writes``, one kind of point after the other."""
+        self._check_replay(known.runs)
+        explore = partial(self._explore_points, found, laboratory, known, stop)
+        await explore(plan_points(self.request, writes, known.runs.first))
+        await explore(plan_pairs(self.request, found.results))
+        await explore(plan_stops(self.request, writes))
+        if self.request.replay is None and self.request.study == "crash":
+            found.untried = untried_kinds(writes, found.planned)
+        await self._attribute(found, laboratory, known, stop)
 
     @asynccontextmanager
     async def _laboratory(self) -> AsyncIterator[Laboratory]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aexp.crash.experiment.laboratory import Experiment
 from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns, RunOutcome
@@ -48,48 +48,54 @@ def judge_point(
     comparison = BaselineComparison(
         known.runs, found, outcome, experiment.doubted, frozenset(request.once)
     )
-    log = [line for life in found.lives for line in life.log]
-    if known.later is not None:
-        verdicts, notes = judge_upgrade(comparison), notes_of_upgrade(comparison, known.later)
-        return PointResult(
-            point=point,
-            verdicts=verdicts,
-            void=void,
-            attempts=attempts,
-            recovery_s=found.recovery_s,
-            log=log,
-            notes=notes,
-            moment=_moment(point, known.runs),
-            became=outcome_of_upgrade(verdicts, notes),
-        )
-    if point.worlds is not None:
-        return PointResult(
-            point=point,
-            verdicts=judge_replay(comparison),
-            void=void,
-            attempts=attempts,
-            recovery_s=found.recovery_s,
-            log=log,
-        )
-    return PointResult(
+    result = PointResult(
         point=point,
-        verdicts=judge_experiment(comparison),
+        verdicts=(),
         void=void,
         attempts=attempts,
-        duplicates=found.duplicates,
         recovery_s=found.recovery_s,
+        log=[line for life in found.lives for line in life.log],
+    )
+    if known.later is not None:
+        return _of_upgrade(result, comparison, known.later)
+    if point.worlds is not None:
+        return replace(result, verdicts=judge_replay(comparison))
+    return _of_crash(result, comparison, experiment, all_writes=request.all_writes)
+
+
+def _of_upgrade(
+    result: PointResult, comparison: BaselineComparison, later: FaultFreeRuns
+) -> PointResult:
+    verdicts, notes = judge_upgrade(comparison), notes_of_upgrade(comparison, later)
+    assert result.point is not None
+    return replace(
+        result,
+        verdicts=verdicts,
+        notes=notes,
+        moment=_moment(result.point, comparison.baseline),
+        became=outcome_of_upgrade(verdicts, notes),
+    )
+
+
+def _of_crash(
+    result: PointResult, comparison: BaselineComparison, experiment: Experiment, *, all_writes: bool
+) -> PointResult:
+    found = experiment.evidence
+    recovery = [
+        seen.write.point
+        for seen in found.writes
+        if result.void is None
+        and seen.life > experiment.landed[-1].life
+        and is_point(seen.write, all_writes=all_writes)
+    ]
+    return replace(
+        result,
+        verdicts=judge_experiment(comparison),
+        duplicates=found.duplicates,
         restarted=found.restarted,
         stranded=next((life.stranded for life in found.lives if life.stranded), None),
-        recovery=[
-            seen.write.point
-            for seen in found.writes
-            if seen.life > experiment.landed[-1].life
-            and is_point(seen.write, all_writes=request.all_writes)
-        ]
-        if void is None
-        else (),
+        recovery=recovery,
         take_over=found.take_over,
-        log=log,
         notes=describe_point(comparison),
         repeated=repeated_steps(found),
         requests=repeated_requests(comparison),

@@ -115,18 +115,9 @@ class Explorations:
         became of it; return what was found, broken or not.
 
         ``workflow`` is a DBOS workflow at the top of a module, async or sync, a bound method of a
-        configured instance, a Scenario, or a text as ``aexp crash`` takes it; ``args`` and
-        ``kwargs`` are its own. The options are those of ``aexp crash``: ``sides`` of each write
-        (before and after), at most so many ``points`` (all), chosen by ``seed``; ``double``,
-        ``zombie`` and ``postgres`` are how many further points there are of these kinds (0).
-        ``replay`` is the only point; those that are ``first`` are tried before others. ``http``
-        has a stub or the file of its routes by the variable that is to have its address.
-        ``template`` names another database to copy. With ``worlds`` (``"all"``, or some of
-        ``clock``, ``random``, ``hashes``, ``order`` and ``environment``) it is replayed where these
-        are otherwise, as ``aexp determinism`` does.
-
-        Raises UsageError for what cannot be explored so, and other AexpErrors where it could not
-        be: WorkerFailed, DatabaseError, NothingToExplore.
+        configured instance, a Scenario, or a text as ``aexp crash`` takes it. The options are those
+        of :class:`aexp.testing.options.ExploreOptions`, other keywords the workflow's own. Raises
+        UsageError for what cannot be explored, and WorkerFailed, DatabaseError, NothingToExplore.
         """
         options = ExploreOptions(
             sides=sides,

@@ -46,7 +46,16 @@ _SIDES = (Side.BEFORE, Side.AFTER)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExploreOptions:
-    """The options of :func:`aexp.testing.explore`, as they were given."""
+    """The options of :func:`aexp.testing.explore`, as they were given: those of ``aexp crash``.
+
+    ``sides`` of each write (before and after), at most so many ``points`` (all), chosen by
+    ``seed``; ``double``, ``zombie`` and ``postgres`` are how many further points there are of these
+    kinds. ``replay`` is the only point; those that are ``first`` are tried before others. ``http``
+    has a stub or the file of its routes by the variable that is to have its address. ``template``
+    names another database to copy. With ``worlds`` (``"all"``, or some of ``clock``, ``random``,
+    ``hashes``, ``order`` and ``environment``) it is replayed where these are otherwise, as ``aexp
+    determinism`` does.
+    """
 
     sides: Sides | None = None
     points: Points | None = None
@@ -138,6 +147,10 @@ def make_request(
         "allow_outside": options.allow_outside,
         "deadline_s": options.deadline_s,
     }
+    told = {
+        "variables": options.database_env,
+        "stubs": {name: stub.source for name, stub in stubs.items()},
+    }
     return ExplorationRequest(
         target=named.target,
         place=named.place,
@@ -160,12 +173,7 @@ def make_request(
             "crash" if worlds is None else "determinism",
             named.brief_place,
             _texts(parameters),
-            {
-                **chosen,
-                "template": told_template,
-                "variables": options.database_env,
-                "stubs": {name: stub.source for name, stub in stubs.items()},
-            },
+            {**chosen, **told, "template": told_template},
         ),
         surroundings=surroundings,
         template=template,

@@ -125,7 +125,9 @@ def describe_unsteady(runs: FaultFreeRuns) -> list[Anomaly]:
     """
     unsteady = runs.unsteady_result
     notes = []
-    if unsteady.is_whole:
+    if unsteady.paths and runs.outcome.status != "SUCCESS":
+        notes.append("the error differs from run to run without a fault, and is not compared")
+    elif unsteady.is_whole:
         notes.append(
             "nothing of the result is the same in two runs without a fault, so that it is not"
             " judged: say what must be, Scenario(comparable=lambda result: …)"
