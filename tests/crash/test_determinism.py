@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from aexp.crash.experiment.workers import Surroundings
 from aexp.crash.judge.points import Point, parse_point
 from aexp.crash.judge.worlds import ALL_WORLDS, World
 from aexp.database import DatabaseUrl
@@ -60,7 +62,14 @@ def _a_file_in_the_working_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workflow", WRONG)
 def test_a_divergence_is_found_and_named(server: DatabaseUrl, workflow: str) -> None:
     kind, worlds = WRONG[workflow]
-    found = explore(server, f"{WORLDS}:{workflow}", worlds=ALL_WORLDS, points=1, first=[*_ends()])
+    found = explore(
+        server,
+        f"{WORLDS}:{workflow}",
+        worlds=ALL_WORLDS,
+        points=1,
+        first=[*_ends()],
+        surroundings=_here(),
+    )
     findings = {finding.code.kind: finding for finding in found.findings if finding.is_broken}
     assert kind in findings, found.as_json()["findings"]
     least = findings[kind].least
@@ -75,7 +84,14 @@ def test_a_divergence_is_found_and_named(server: DatabaseUrl, workflow: str) -> 
 
 @pytest.mark.parametrize("workflow", RIGHT)
 def test_a_right_body_is_not_accused(server: DatabaseUrl, workflow: str) -> None:
-    found = explore(server, f"{WORLDS}:{workflow}", worlds=ALL_WORLDS, points=1, first=[*_ends()])
+    found = explore(
+        server,
+        f"{WORLDS}:{workflow}",
+        worlds=ALL_WORLDS,
+        points=1,
+        first=[*_ends()],
+        surroundings=_here(),
+    )
     assert found.broken == [], found.as_json()["broken"]
     assert found.ok, found.as_json()
 
@@ -134,3 +150,8 @@ def _end(worlds: frozenset[World]) -> Point:
 def _ends() -> Sequence[Point]:
     """The replays of the whole history."""
     return [_end(ALL_WORLDS), _end(ALL_WORLDS - {World.ORDER})]
+
+
+def _here() -> Surroundings:
+    """Return what a worker is to find: the folder of the test, whoever forks it."""
+    return Surroundings(import_path=sys.path, folder=Path.cwd())

@@ -247,7 +247,7 @@ def test_expected(aexp):
     kept = list((pytester.path / ".pytest_cache" / "v" / "aexp" / "broken").iterdir())
     assert [len(json.loads(each.read_text())["checkout"]) for each in kept] == [1, 1]
     file.write_text(file.read_text().replace(', once=["reserve"]', ""))
-    mended = run(pytester, server, *FEW, "-k", "test_once and not expected")
+    mended = run(pytester, server, *FEW, "--aexp-points=2", "-k", "test_once and not expected")
     mended.assert_outcomes(passed=1, deselected=1)
     # The one that was chosen, and the one that was kept.
     mended.stdout.fnmatch_lines(["*HELD: 2 of 2 points verified*"])

@@ -202,8 +202,8 @@ CODES: Sequence[Code] = (
     Code(
         "AX046", "cannot_go_on", "the new code cannot go on",
         "A run that was in flight at the deployment does not come to its end under the new code: a"
-        " workflow, a class, a configured instance or a queue that it needs is not there any more"
-        " under its old name, or the process fails. Keep the old name beside the new one until no"
+        " workflow, a class or a configured instance that it needs is not there any more under its"
+        " old name, or the process fails. Keep the old name beside the new one until no"
         " run needs it, or let processes of the old version finish what is theirs.",
     ),
     Code(
