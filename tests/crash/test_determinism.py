@@ -29,7 +29,7 @@ WRONG: dict[str, tuple[str, set[World] | None]] = {
     "wrong_uuid": ("other_call", {World.RANDOM}),
     "wrong_set": ("other_call", {World.HASHES}),
     "wrong_completed": ("other_call", None),
-    "wrong_loops": ("other_call", set()),
+    "wrong_loops": ("other_call", None),
     "wrong_wait": ("other_step", set()),
     "wrong_counter": ("other_call", set()),
     "wrong_zone": ("other_call", {World.ENVIRONMENT}),
