@@ -12,6 +12,7 @@ from aexp.crash.judge.identity import StepPlace, is_awaited
 from aexp.crash.judge.ownership import foreign_changes
 from aexp.crash.judge.values import Path
 from aexp.crash.judge.wording import counted
+from aexp.engine.error_texts import UNEXPECTED_STEP
 from aexp.engine.statuses import UNFINISHED
 from aexp.model.promise import SAMPLE, Anomaly
 
@@ -114,7 +115,7 @@ def _other_ending(comparison: BaselineComparison) -> Anomaly:
         what = f"the workflow ends in error: {shorten(found.value)}"
         name = str(found.value).partition(":")[0]
         # It names steps, which are others at each point.
-        cause = name if name == "DBOSUnexpectedStepError" else ""
+        cause = name if name == UNEXPECTED_STEP else ""
     return Anomaly(what, [row], kind="ended_otherwise", cause=cause)
 
 

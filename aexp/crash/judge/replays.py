@@ -17,14 +17,14 @@ from aexp.crash.judge.children import children_once
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.endings import none_left, run_ends, same_result
 from aexp.crash.judge.evidence import Recorded
+from aexp.engine.error_texts import UNEXPECTED_STEP
 from aexp.engine.recorder.records import StepCall
 from aexp.engine.tables.names import WORKFLOW_STATUS
 from aexp.model.promise import SAMPLE, Anomaly, Promise, Verdict, judge
 
-__all__ = ["REPLAY_PROMISES", "UNEXPECTED_STEP", "judge_replay", "same_steps"]
+__all__ = ["REPLAY_PROMISES", "judge_replay", "same_steps"]
 
 _SUCCESS = f"update {WORKFLOW_STATUS} SUCCESS"
-UNEXPECTED_STEP = "DBOSUnexpectedStepError"
 
 
 def same_steps(comparison: BaselineComparison) -> Sequence[Anomaly] | None:

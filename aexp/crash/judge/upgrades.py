@@ -6,7 +6,6 @@ before; it must come to an end, and not to an error that the old code does not e
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,7 +13,8 @@ from aexp.crash.judge.calls import same_call
 from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns
 from aexp.crash.judge.endings import describe_paths, none_left, run_ends, shorten
 from aexp.crash.judge.evidence import Evidence, Seen
-from aexp.crash.judge.replays import UNEXPECTED_STEP, same_steps
+from aexp.crash.judge.replays import same_steps
+from aexp.engine.error_texts import UNEXPECTED_STEP, renamed_workflow
 from aexp.engine.statuses import ENDS
 from aexp.model.promise import Anomaly, Promise, Verdict, judge
 
@@ -32,8 +32,6 @@ _OUTCOMES = {
 _GOES_ON = "goes on"
 # The promises whose breach explains another end.
 _CAUSES = frozenset({"goes_on", "same_steps"})
-# dbos 3.4, ``_sys_db.py``, ``_insert_workflow_status``.
-_RENAMED = re.compile(r"different function name: (\S+), but the provided function name is: (\S+)")
 
 
 def judge_upgrade(comparison: BaselineComparison) -> list[Verdict]:
@@ -111,10 +109,10 @@ def _goes_on(comparison: BaselineComparison) -> Sequence[Anomaly]:
 
 
 def _cannot_go_on(anomaly: Anomaly) -> Anomaly:
-    renamed = _RENAMED.search(anomaly.cause or "")
+    renamed = renamed_workflow(anomaly.cause or "")
     if renamed is None:
         return replace(anomaly, kind="cannot_go_on")
-    old, new = renamed.groups()
+    old, new = renamed
     told = f"the run is one of workflow `{old}`, and what the target names is now `{new}`"
     return replace(anomaly, summary=told, kind="cannot_go_on")
 
