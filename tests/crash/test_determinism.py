@@ -11,6 +11,7 @@ import pytest
 from aexp.crash.experiment.workers import Surroundings
 from aexp.crash.judge.points import Point, parse_point
 from aexp.crash.judge.worlds import ALL_WORLDS, World
+from aexp.crash.results import Exploration
 from aexp.database import DatabaseUrl
 from aexp.errors import UsageError
 from tests.conftest import TEMPLATE
@@ -62,14 +63,7 @@ def _a_file_in_the_working_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workflow", WRONG)
 def test_a_divergence_is_found_and_named(server: DatabaseUrl, workflow: str) -> None:
     kind, worlds = WRONG[workflow]
-    found = explore(
-        server,
-        f"{WORLDS}:{workflow}",
-        worlds=ALL_WORLDS,
-        points=1,
-        first=[*_ends()],
-        surroundings=_here(),
-    )
+    found = explored(server, workflow)
     findings = {finding.code.kind: finding for finding in found.findings if finding.is_broken}
     assert kind in findings, found.as_json()["findings"]
     least = findings[kind].least
@@ -84,14 +78,7 @@ def test_a_divergence_is_found_and_named(server: DatabaseUrl, workflow: str) -> 
 
 @pytest.mark.parametrize("workflow", RIGHT)
 def test_a_right_body_is_not_accused(server: DatabaseUrl, workflow: str) -> None:
-    found = explore(
-        server,
-        f"{WORLDS}:{workflow}",
-        worlds=ALL_WORLDS,
-        points=1,
-        first=[*_ends()],
-        surroundings=_here(),
-    )
+    found = explored(server, workflow)
     assert found.broken == [], found.as_json()["broken"]
     assert found.ok, found.as_json()
 
@@ -142,6 +129,19 @@ def test_points_in_worlds_are_read_as_they_are_written() -> None:
         parse_point(f"{END} then in:")
 
 
+def explored(server: DatabaseUrl, workflow: str) -> Exploration:
+    """What comes of the replays of the whole history, and of one more, in all worlds."""
+    return explore(
+        server,
+        f"{WORLDS}:{workflow}",
+        worlds=ALL_WORLDS,
+        points=1,
+        first=_ends(),
+        # The folder of the test, whoever forks a worker.
+        surroundings=Surroundings(import_path=sys.path, folder=Path.cwd()),
+    )
+
+
 def _end(worlds: frozenset[World]) -> Point:
     written = "+".join(world for world in World if world in worlds) or "same"
     return parse_point(f"{END} then in:{written}")
@@ -150,8 +150,3 @@ def _end(worlds: frozenset[World]) -> Point:
 def _ends() -> Sequence[Point]:
     """The replays of the whole history."""
     return [_end(ALL_WORLDS), _end(ALL_WORLDS - {World.ORDER})]
-
-
-def _here() -> Surroundings:
-    """Return what a worker is to find: the folder of the test, whoever forks it."""
-    return Surroundings(import_path=sys.path, folder=Path.cwd())
