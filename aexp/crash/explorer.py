@@ -31,7 +31,7 @@ from aexp.crash.judge.evidence import Seen
 from aexp.crash.judge.findings import FindingKey, LeastReplay
 from aexp.crash.judge.points import Point, untried_kinds
 from aexp.crash.judging import KnownRuns, judge_point
-from aexp.crash.plans import plan_pairs, plan_points, plan_stops
+from aexp.crash.plans import plan_downtimes, plan_pairs, plan_points, plan_stops
 from aexp.crash.proxy.server import find_server
 from aexp.crash.request import ExplorationProgress, ExplorationRequest, Unexplored, is_point
 from aexp.crash.results import Baseline, Exploration, PointResult
@@ -147,6 +147,7 @@ class Explorer:
         self._check_replay(known.runs)
         explore = partial(self._explore_points, found, laboratory, known, stop)
         await explore(plan_points(self.request, writes, known.runs.first))
+        await explore(plan_downtimes(self.request, writes, known.runs.first))
         await explore(plan_pairs(self.request, found.results))
         await explore(plan_stops(self.request, writes))
         if self.request.replay is None and self.request.study == "crash":
@@ -230,6 +231,7 @@ class Explorer:
         found.possible += possible
         self.tally.doing, self.tally.planned = "exploring", len(found.planned)
         results: dict[Point, PointResult] = {}
+        earlier = {result.point: result for result in found.results}
         waiting = iter(planned)
         stoppable, opening = any(point.stops_server for point in planned), anyio.Lock()
 
@@ -241,7 +243,8 @@ class Explorer:
                     async with opening:
                         ours = await stack.enter_async_context(open_stoppable(laboratory))
                 for point in waiting:
-                    result = await self._decide(ours, point, known)
+                    without = earlier.get(replace(point, down_s=None))
+                    result = await self._decide(ours, point, known, without)
                     results[point] = result
                     self.tally.count(result)
 
@@ -268,22 +271,29 @@ class Explorer:
         async with until_stopped(stop):
             found.least = await attribute_findings(found.results, decide, jobs=self.request.jobs)
 
-    async def _decide(self, laboratory: Laboratory, point: Point, known: KnownRuns) -> PointResult:
-        """Decide the point's result; one whose fault did not land is tried again."""
+    async def _decide(
+        self,
+        laboratory: Laboratory,
+        point: Point,
+        known: KnownRuns,
+        without_downtime: PointResult | None = None,
+    ) -> PointResult:
+        """Decide the point's result; one whose fault did not land is tried again. With a downtime
+        it takes what comes of it without one.
+        """
+        if point.down_s is not None and without_downtime is None:
+            without_downtime = await self._decide(laboratory, replace(point, down_s=None), known)
         attempts, void = 0, None
         while attempts == 0 or (void is not None and attempts < ATTEMPTS):
             attempts += 1
-            experiment = await laboratory.experiment(
-                point.faults,
-                point.restart,
-                point.worlds,
-                upgraded=self.request.later is not None,
-            )
+            experiment = await laboratory.experiment(point, upgraded=self.request.later is not None)
             void = void_reason(experiment)
         outcome = outcome_of(
             self.request.scenario, experiment.evidence.status, experiment.evidence.outcome
         )
-        return judge_point(self.request, point, experiment, outcome, known, void, attempts)
+        return judge_point(
+            self.request, point, experiment, outcome, known, void, attempts, without_downtime
+        )
 
 
 def _patience_s(baseline: Baseline) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from aexp.crash.experiment.laboratory import Experiment
 from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns, RunOutcome
+from aexp.crash.judge.downtimes import Downtime, tell_downtime
 from aexp.crash.judge.notes import describe_point
 from aexp.crash.judge.points import Point
 from aexp.crash.judge.repetitions import repeated_steps
@@ -40,9 +41,11 @@ def judge_point(
     known: KnownRuns,
     void: str | None,
     attempts: int,
+    without_downtime: PointResult | None = None,
 ) -> PointResult:
     """Judge what ``experiment``, which ended with ``outcome``, has left behind; ``void`` says why
-    its faults did not land.
+    its faults did not land. Where it was down for a while there is what came of it
+    ``without_downtime``.
     """
     found = experiment.evidence
     comparison = BaselineComparison(
@@ -60,7 +63,18 @@ def judge_point(
         return _of_upgrade(result, comparison, known.later)
     if point.worlds is not None:
         return replace(result, verdicts=judge_replay(comparison))
-    return _of_crash(result, comparison, experiment, all_writes=request.all_writes)
+    result = _of_crash(result, comparison, experiment, all_writes=request.all_writes)
+    if point.down_s is None or void is not None:
+        return result
+    assert without_downtime is not None
+    verdicts, notes = tell_downtime(
+        result.verdicts,
+        result.notes,
+        comparison,
+        Downtime(experiment.landed[-1].at, point.down_s),
+        (without_downtime.verdicts, without_downtime.notes),
+    )
+    return replace(result, verdicts=verdicts, notes=notes)
 
 
 def _of_upgrade(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from aexp.crash.judge.downtimes import order_deadlines
+from aexp.crash.judge.durations import DEADLINES
 from aexp.crash.judge.evidence import Evidence
 from aexp.crash.judge.points import (
     STOPS,
     ZOMBIE_SIDES,
     Point,
     Side,
+    order_downtimes,
     order_pairs,
     order_points,
     order_replays,
@@ -19,7 +22,7 @@ from aexp.crash.judge.points import (
 from aexp.crash.request import ExplorationRequest, NothingToExplore
 from aexp.crash.results import PointResult
 
-__all__ = ["plan_pairs", "plan_points", "plan_stops"]
+__all__ = ["plan_downtimes", "plan_pairs", "plan_points", "plan_stops"]
 
 
 def plan_points(
@@ -73,6 +76,21 @@ def plan_pairs(
         return [], 0
     possible = order_pairs(recoveries, request.sides)
     return sample(possible, request.double, request.seed), len(possible)
+
+
+def plan_downtimes(
+    request: ExplorationRequest, writes: Sequence[str], evidence: Evidence
+) -> tuple[list[Point], int]:
+    """Plan downtimes after a kill, and count all possible ones."""
+    # What is down when the root has ended, which is its last write, has nothing left to do.
+    in_flight = writes[:-1] or writes
+    possible = order_downtimes(in_flight, [each for each in request.down if each != DEADLINES])
+    if DEADLINES in request.down:
+        possible += order_deadlines(in_flight, evidence)
+    possible = list(dict.fromkeys(possible))
+    if not possible or request.replay is not None:
+        return [], 0
+    return sample(possible, request.points, request.seed), len(possible)
 
 
 def plan_stops(request: ExplorationRequest, writes: Sequence[str]) -> tuple[list[Point], int]:

@@ -11,6 +11,7 @@ from typing import Any
 from aexp.crash.experiment.user_databases import UserDatabase
 from aexp.crash.experiment.workers import TAKEN_VARIABLES, Surroundings, TargetCode
 from aexp.crash.http.stub import HttpStub
+from aexp.crash.judge.durations import Down
 from aexp.crash.judge.points import SIDES, Point, Side
 from aexp.crash.judge.worlds import World
 from aexp.crash.proxy.writes import Write
@@ -50,6 +51,8 @@ class ExplorationRequest:
     ``double`` is how many pairs of kills there are at most, None for all, ``postgres`` how many
     points at which the server is stopped, and ``zombie`` how many at which the executor is stopped
     and another one takes over. With ``stranded`` the wrong process is started, too, after a kill.
+    ``down`` are seconds for which nothing lives after a kill, too, or DEADLINES: until just before,
+    and just after, each deadline of the run.
     ``template`` names a database with the tables that the workflow needs, of which each experiment
     gets a copy, as it does of each of the ``user_databases``. With ``allow_outside`` workers may
     connect to any other server. ``http`` are stubs of services, by the environment variables that
@@ -75,6 +78,7 @@ class ExplorationRequest:
     postgres: int | None = 0
     stranded: bool = False
     zombie: int | None = 0
+    down: Sequence[Down] = ()
     replay: Point | None = None
     template: str | None = None
     expect_error: bool = False
@@ -107,7 +111,10 @@ class ExplorationRequest:
             if name in taken or not _VARIABLE.fullmatch(name):
                 why = "has another meaning" if name in taken else "is no name of a variable"
                 raise UsageError(f"a stub needs an environment variable, and {name!r} {why}")
-        if self.replay is not None and (self.replay.worlds is None) != (self.worlds is None):
+        if self.replay is not None and (
+            (self.replay.worlds is None) != (self.worlds is None)
+            or (self.replay.down_s is not None and self.study != "crash")
+        ):
             command = "crash" if self.replay.worlds is None else "determinism"
             raise UsageError(
                 f"{str(self.replay)!r} is a point of `aexp {command}`: replay it there"
@@ -119,6 +126,7 @@ class ExplorationRequest:
             "--postgres": self.postgres != 0,
             "--stranded": self.stranded,
             "--zombie": self.zombie != 0,
+            "--down": bool(self.down),
         }
         if self.replay is not None and (chosen := [name for name in chooses if chooses[name]]):
             raise UsageError(

@@ -35,6 +35,11 @@ _END_OUR_SESSIONS = (
     " WHERE datname = $1 AND usename = current_user"
 )
 _SESSIONS_END_MS = 5000
+# Those of another user are dropped by the next one who may.
+_OURS = """
+    SELECT coalesce(array_agg(datname::text), '{}') FROM pg_database
+    WHERE pg_has_role(datdba, 'USAGE')
+"""
 # A copy of the files needs two checkpoints, and takes half as long as one by way of the WAL where a
 # checkpoint waits for no disk. Its first session finds the server's own cache of catalogs in place.
 _STRATEGY = """
@@ -148,8 +153,8 @@ class Copies:
                 await self._drop(name)
 
     async def _found(self) -> list[tuple[str, str]]:
-        """Find token and name of every database of the prefix that the server has."""
-        names = await self._execute("SELECT array_agg(datname::text) FROM pg_database")
+        """Find token and name of every database of the prefix that this user may drop."""
+        names = await self._execute(_OURS)
         matches = filter(None, map(self._names.fullmatch, names))
         return [(match["token"], match[0]) for match in matches]
 

@@ -241,11 +241,17 @@ def test_a_workflow_that_goes_round_the_proxy_is_refused(cli: Cli) -> None:
     assert "made no connection to the database that it was told to use" in done.error
 
 
-def exploring(cli: Cli) -> subprocess.Popen[str]:
-    """An exploration whose first worker is at work, for ever."""
+def exploring(cli: Cli) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """An exploration whose first worker is at work, for ever, and this worker."""
     process = cli.start("crash", f"{BUGS}:endless", "--template", TEMPLATE, "--deadline", "100")
-    wait_until(lambda: len(workers(process)) > 0)
-    return process
+    found: list[psutil.Process] = []
+
+    def begun() -> bool:
+        found[:] = workers(process)
+        return len(found) > 0
+
+    wait_until(begun)
+    return process, found
 
 
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -259,8 +265,7 @@ def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def test_an_interrupt_leaves_no_process_and_no_database(cli: Cli) -> None:
-    process = exploring(cli)
-    left = workers(process)
+    process, left = exploring(cli)
     process.send_signal(signal.SIGINT)
     assert cli.wait(process).code == 130
     assert cli.url is not None
@@ -269,8 +274,7 @@ def test_an_interrupt_leaves_no_process_and_no_database(cli: Cli) -> None:
 
 
 def test_a_worker_whose_parent_is_killed_is_no_verdict_and_no_hang(cli: Cli) -> None:
-    process = exploring(cli)
-    left = workers(process)
+    process, left = exploring(cli)
     (parent,) = {worker.parent() for worker in left}
     assert parent is not None
     parent.kill()
@@ -327,8 +331,7 @@ def test_a_server_that_refuses_to_go_on_loses_nothing_that_was_found(
 
 def test_what_a_killed_explorer_leaves_is_removed(cli: Cli, short_folder: Path) -> None:
     cli.environment = {"TMPDIR": str(short_folder)}
-    process = exploring(cli)
-    left = workers(process)
+    process, left = exploring(cli)
     process.kill()
     process.wait()
     wait_until(lambda: not any(worker.is_running() for worker in left))

@@ -50,6 +50,7 @@ RIGHT = [
     "right_zone",
     "right_folder",
     "right_waits",
+    "right_limit",
     "right_other_result",
     "right_refused",
 ]

@@ -25,7 +25,8 @@ BUGS = [
     ("doubled_effect.py:SCENARIO", f"before:{FIRST}", {"shipped_once"}),
     ("lost_effect.py:SCENARIO", f"after:{FIRST}", {"shipped_once"}),
     ("bugs.py:coin", f"after:{FIRST}", {"same_result"}),
-    ("bugs.py:racing", f"after:{THIRD}", {"same_result"}),
+    # Of twelve steps the first six would have to wake up in the same order twice.
+    ("bugs.py:racing", "after:insert dbos.operation_outputs [~:6]#1", {"same_result"}),
     ("bugs.py:unordered", f"after:{THIRD}", {"same_call"}),
     ("bugs.py:brood", f"after:{CHILD}", {"same_call"}),
     ("bugs.py:dropped", f"after:{SECOND}", {"never_again", "checkpoints_kept"}),

@@ -72,6 +72,18 @@ async def test_autovacuum_and_a_session_keep_no_copy(
 
 
 @pytest.mark.asyncio
+async def test_what_another_user_left_is_dropped_by_who_may(
+    common_user: DatabaseUrl, server: DatabaseUrl, root: psycopg.Connection
+) -> None:
+    left = f"{PREFIX}_0123456789ab_7"
+    root.execute(f"CREATE DATABASE {left}".encode())
+    for user, remains in ((common_user, True), (server, False)):
+        async with open_copies(user, prefix=PREFIX, migrate=False):
+            found = root.execute("SELECT 1 FROM pg_database WHERE datname = %s", [left])
+            assert (found.fetchone() is not None) is remains
+
+
+@pytest.mark.asyncio
 async def test_a_database_that_somebody_uses_is_copied_from_a_dump(database: DatabaseUrl) -> None:
     with psycopg.connect(database.libpq, autocommit=True) as used:
         used.execute("CREATE TABLE letters (id int GENERATED ALWAYS AS IDENTITY, name text)")

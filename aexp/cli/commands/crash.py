@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aexp.cli.commands.experiments import chosen_format, read_points, with_experiments
+from aexp.crash.judge.durations import Down, parse_down
 from aexp.crash.judge.points import SIDES, Side
+from aexp.errors import UsageError
 
 if TYPE_CHECKING:
     from aexp.settings import Settings
@@ -23,6 +25,15 @@ def _sides(_context: click.Context, _parameter: click.Parameter, value: str) -> 
         if side not in SIDES:
             raise click.BadParameter(f"{side!r} is none of {', '.join(SIDES)}")
     return [side for side in SIDES if side in sides]
+
+
+def _downtimes(
+    _context: click.Context, _parameter: click.Parameter, value: Sequence[str]
+) -> Sequence[Down]:
+    try:
+        return [parse_down(each) for each in value]
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command
@@ -63,6 +74,14 @@ def _sides(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     metavar="[N|all]",
     help="Also stop the executor at a write, let another take its work over, then let it go on: at"
     " so many writes at most (0; all without a number).",
+)
+@click.option(
+    "--down",
+    multiple=True,
+    callback=_downtimes,
+    metavar="DURATION|deadlines",
+    help="Also let nothing live for so long after a kill: 3d, 12h, 90s; or until just before, and"
+    " just after, each deadline of the run. May be given more than once.",
 )
 @click.option("--all-writes", is_flag=True, help="Also at bookkeeping that no workflow does.")
 @click.option(

@@ -35,9 +35,8 @@ from aexp.crash.experiment.user_databases import UserDatabase, copy_all
 from aexp.crash.experiment.worker_sequence import ExperimentSetup, Terms, WorkerSequence
 from aexp.crash.http.stub import HttpStub, serve_all
 from aexp.crash.judge.evidence import Evidence, Landed, LifeRecord, Outage, StreamEntry
-from aexp.crash.judge.points import ZOMBIE_SIDES, Fault, Point, Restart
+from aexp.crash.judge.points import NO_FAULT, ZOMBIE_SIDES, Fault, Point
 from aexp.crash.judge.values import StoredValue
-from aexp.crash.judge.worlds import World
 from aexp.crash.proxy.server import open_proxy
 from aexp.database.connect import Connection, close, connect, refusals_told
 from aexp.database.copies import Copies
@@ -143,34 +142,30 @@ class Laboratory:
 
     async def experiment(
         self,
-        faults: Sequence[Fault] = (),
-        restart: Restart | None = None,
-        worlds: frozenset[World] | None = None,
+        point: Point = NO_FAULT,
         *,
         upgraded: bool = False,
         first_life: int = 0,
         keep_timeline: bool = False,
         replay: bool = False,
     ) -> Experiment:
-        """Run to the end with ``faults`` on the way; what came of it.
+        """Run to the end with the faults of ``point`` on the way; what came of it.
 
         With a zombie's fault two executors work on the run, see aexp.crash.experiment.takeovers.
-        With ``restart`` the worker after the last fault is a wrong one, which is given up when it
-        writes nothing for ``patience_s``. With ``worlds`` those after the last fault live where
-        these are otherwise, and ``upgraded`` they run the later code. ``first_life`` chooses the
+        A worker that is a wrong one is given up when it writes nothing for ``patience_s``. With
+        ``upgraded`` those after the last fault run the later code. ``first_life`` chooses the
         process that forks the first worker, see aexp.crash.experiment.workers. With ``replay`` the
         root runs once more when it has ended, from its own checkpoints. Raises DatabaseError when
-        the server refuses or
-        has gone.
+        the server refuses or has gone.
         """
         began_at = time.monotonic()
-        watch = Watch(faults)
+        watch = Watch(point.faults)
         async with self._set_up(watch) as setup:
             watch.stop_server = partial(self._stop_server, setup)
             sequence: WorkerSequence | TakeoverSequence = (
                 TakeoverSequence(self.terms, setup, watch, first_life)
-                if Point(tuple(faults)).is_zombie
-                else WorkerSequence(self.terms, setup, watch, first_life, restart, worlds, upgraded)
+                if point.is_zombie
+                else WorkerSequence(self.terms, setup, watch, first_life, point, upgraded)
             )
             await sequence.live()
             raise_if_outside(setup.outside)
@@ -183,7 +178,7 @@ class Laboratory:
             if replay and isinstance(sequence, WorkerSequence) and sequence.records[-1].code == 0:
                 replayed = setup.relative(await self._replay(setup, sequence))
             return Experiment(
-                faults=faults,
+                faults=point.faults,
                 landed=watch.landed,
                 stood=sequence.stood,
                 evidence=setup.relative(evidence),

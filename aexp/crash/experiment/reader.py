@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from aexp.crash.experiment.user_tables import read_tables
 from aexp.crash.http.received import ReceivedRequest
 from aexp.crash.judge.evidence import (
     Checkpoint,
+    Deadline,
     EventRecord,
     Evidence,
     LifeRecord,
@@ -31,7 +33,7 @@ from aexp.crash.judge.values import StoredValue
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, connected
 from aexp.engine.recorder.records import parse_records
-from aexp.engine.tables import published, steps, workflows
+from aexp.engine.tables import published, steps, times, workflows
 from aexp.engine.tables.names import DATASOURCE_OUTPUTS, OPERATION_OUTPUTS
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
@@ -101,6 +103,8 @@ async def gather_evidence(
         tables=await _read_all_tables(connection, databases or {}, ignored_tables),
         writes=writes,
         requests=requests,
+        deadlines=await _read_deadlines(connection),
+        clock_offset_s=time.time() - time.monotonic(),
     )
     return evidence, report
 
@@ -117,6 +121,13 @@ async def _read_all_tables(
             read = await read_tables(other, ignored=ignored)
         tables |= {f"{variable}.{name}": content for name, content in read.items()}
     return tables
+
+
+async def _read_deadlines(connection: Connection) -> list[Deadline]:
+    return [
+        Deadline(**{**row, "set_at": float(row["set_at"]), "until": float(row["until"])})
+        for row in await times.list_deadlines(connection)
+    ]
 
 
 async def read_workflows(connection: Connection) -> list[WorkflowRecord]:

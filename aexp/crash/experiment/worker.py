@@ -26,6 +26,7 @@ from aexp.engine.recorder.files import FileWriter
 from aexp.engine.recorder.sites import is_own_code
 from aexp.engine.recorder.steps import record_steps
 from aexp.engine.registry import forget_instances
+from aexp.engine.world.clock import clock_ahead
 from aexp.engine.world.entering import LoopFactory, WorldPlan, entered, loop_factory
 from aexp.errors import (
     Interrupted,
@@ -68,6 +69,9 @@ def live(job: Mapping[str, Any]) -> int:
     if job["import_path"] is not None:
         sys.path[:] = job["import_path"]
         os.chdir(job["working_folder"])
+    if job["ahead_s"]:
+        with clock_ahead(job["ahead_s"]):
+            return _live(job, None)
     if job["world"] is None:
         return _live(job, None)
     world = WorldPlan(**job["world"])

@@ -22,7 +22,7 @@ from aexp.crash.http.received import ReceivedRequest
 from aexp.crash.http.stub import ServedStub
 from aexp.crash.judge.evidence import Landed, LifeRecord, Seen, Stranded
 from aexp.crash.judge.explanations import OTHER_EXECUTOR, OTHER_VERSION, find_causes
-from aexp.crash.judge.points import Restart
+from aexp.crash.judge.points import Point, Restart
 from aexp.crash.judge.worlds import World
 from aexp.crash.proxy.server import Proxy
 from aexp.database import DatabaseUrl
@@ -117,17 +117,17 @@ class ExperimentSetup:
 
 @dataclass(slots=True)
 class WorkerSequence:
-    """The workers of one experiment; with ``restart`` one of them is wrong. After the last fault
-    they live where ``worlds`` are otherwise, before it where all is held that a world may change;
-    when it is ``upgraded`` they run the code of the terms' ``later``.
+    """The workers of one experiment, in which the faults of ``point`` strike; with its ``restart``
+    one of them is wrong. After the last fault they live ``down_s`` later, and where ``worlds`` are
+    otherwise, before it where all is held that a world may change; when it is ``upgraded`` they run
+    the code of the terms' ``later``.
     """
 
     terms: Terms
     setup: ExperimentSetup
     watch: Watch
     first_life: int
-    restart: Restart | None
-    worlds: frozenset[World] | None = None
+    point: Point
     upgraded: bool = False
     records: list[LifeRecord] = field(default_factory=list)
     stood: list[bool | None] = field(default_factory=list)
@@ -142,7 +142,7 @@ class WorkerSequence:
     async def live(self) -> None:
         """Start a worker, and another when a fault has killed it, until the run has ended."""
         restarts = 0
-        restart = self.restart
+        restart = self.point.restart
         while True:
             struck = len(self.watch.landed)
             wrong = restart if struck == len(self.watch.faults) else None
@@ -198,8 +198,10 @@ class WorkerSequence:
             assert later is not None
             run = replace(job.run, target=later.target)
             job = replace(job, run=run, surroundings=later.surroundings)
-        if self.worlds is not None:
-            job, server = await self._in_world(job, self.worlds)
+        if self.point.down_s is not None and self._is_last_part():
+            job = replace(job, ahead_s=self.point.down_s)
+        if self.point.worlds is not None:
+            job, server = await self._in_world(job, self.point.worlds)
         struck = len(self.watch.landed)
         given_up = False
         self.watch.expect(life)

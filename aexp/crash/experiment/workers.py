@@ -69,7 +69,8 @@ class WorkerJob:
     It has ``deadline_s`` to come to the end of the run.
     ``variables`` are added to its environment, ``databases`` are its own beside that of ``url``.
     With an ``enclosure`` it reaches no PostgreSQL outside. Without ``surroundings`` it has those of
-    the process that forked it. In a ``world`` it is tried what its workflows depend on.
+    the process that forked it. In a ``world`` it is tried what its workflows depend on. ``ahead_s``
+    is how far its clock is ahead.
     """
 
     run: Run
@@ -85,6 +86,7 @@ class WorkerJob:
     enclosure: Enclosure | None = None
     surroundings: Surroundings | None = None
     world: WorldPlan | None = None
+    ahead_s: float = 0.0
 
     def payload(self) -> dict[str, Any]:
         """Return it as :func:`aexp.crash.experiment.worker.live` reads it."""
@@ -106,6 +108,7 @@ class WorkerJob:
             "working_folder": None if around is None else str(around.folder),
             "apart_from": _text(None if around is None else around.apart_from),
             "world": None if self.world is None else asdict(self.world),
+            "ahead_s": self.ahead_s,
         }
 
     def environment(self) -> dict[str, str]:

@@ -225,6 +225,15 @@ CODES: Sequence[Code] = (
         told=True,
     ),
     Code(
+        "AX096", "depends_on_downtime", "the outcome depends on downtime",
+        "A process that was down for so long finds a deadline that has passed: a wait has timed"
+        " out, a workflow is cancelled, a step looks at the clock. What follows from that is told,"
+        " with the deadline; whether it is right is the author's decision. Where a wait must"
+        " outlast a downtime, give it a longer timeout; where a workflow must not be cancelled by"
+        " one, give it none.",
+        told=True,
+    ),
+    Code(
         "AX091", "ran_twice_outside", "a step that ran twice touched something outside",
         "A step ran more than once, as a step may, and it touches something outside PostgreSQL each"
         " time. Ask what a second time does there; `effect(…, key=…)` in the step, `--once"

@@ -20,6 +20,7 @@ from aexp.model.promise import Verdict
 __all__ = [
     "Body",
     "Checkpoint",
+    "Deadline",
     "EventRecord",
     "Evidence",
     "Landed",
@@ -73,6 +74,21 @@ class EventRecord:
     workflow_id: str
     key: str
     value: StoredValue
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """What has an end in time: ``waits`` is the step that waits for it, ``timeout`` of a workflow,
+    ``delay`` or ``debounce`` of one that is enqueued, or ``rate limit``. It was ``set_at`` and
+    lasts ``until``, in seconds since the epoch. ``topic`` is that of a message that was received.
+    """
+
+    workflow_id: str
+    step_id: int | None
+    waits: str
+    set_at: float
+    until: float
+    topic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +200,8 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known of one experiment. Times are seconds on one monotonic clock.
+    """All that is known of one experiment. Times are seconds on one monotonic clock, whose zero is
+    ``clock_offset_s`` after the epoch.
 
     ``outcome`` is the root's result (an error as text), ``verdicts`` are the audit's: the promises
     of every run and the scenario's own. ``duplicates`` is None when the scenario does not count
@@ -211,6 +228,8 @@ class Evidence:
     writes: Sequence[Seen] = ()
     # What stubs received, in order.
     requests: Sequence[ReceivedRequest] = ()
+    deadlines: Sequence[Deadline] = ()
+    clock_offset_s: float = 0.0
 
     @property
     def bodies(self) -> Sequence[Body]:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 
+from aexp.crash.judge.durations import parse_duration, write_duration
 from aexp.crash.judge.worlds import World, parse_worlds, write_worlds
 from aexp.engine.statuses import ENDS
 from aexp.engine.tables.names import DATASOURCE_OUTPUTS, OPERATION_OUTPUTS, WORKFLOW_STATUS
 from aexp.errors import UsageError
 
 __all__ = [
+    "NO_FAULT",
     "SIDES",
     "STOPS",
     "ZOMBIE_SIDES",
@@ -22,6 +24,7 @@ __all__ = [
     "Point",
     "Restart",
     "Side",
+    "order_downtimes",
     "order_pairs",
     "order_points",
     "order_replays",
@@ -34,6 +37,7 @@ __all__ = [
 _THEN = " then "
 _RESTART = "restart:"
 _WORLD = "in:"
+_DOWN = "down:"
 _CHECKPOINTS = (f"insert {OPERATION_OUTPUTS}", f"insert {DATASOURCE_OUTPUTS}")
 _OF_WORKFLOWS = f" {WORKFLOW_STATUS}"
 _ENDINGS = tuple(f"update {WORKFLOW_STATUS} {status}" for status in sorted(ENDS))
@@ -116,12 +120,14 @@ class Point:
 
     With a ``restart`` the process after the last of them is the wrong one; the one after it is
     right again. With ``worlds`` those after it live where these are otherwise, and all else of a
-    world is held as it was for the processes before; None holds nothing.
+    world is held as it was for the processes before; None holds nothing. They are started
+    ``down_s`` later, as far as their clock can tell.
     """
 
     faults: tuple[Fault, ...]
     restart: Restart | None = None
     worlds: frozenset[World] | None = None
+    down_s: float | None = None
 
     def __str__(self) -> str:
         return _THEN.join([*map(str, self.faults), *self._afterwards()])
@@ -130,13 +136,16 @@ class Point:
         return [
             *([_RESTART + self.restart] if self.restart is not None else []),
             *([_WORLD + write_worlds(self.worlds)] if self.worlds is not None else []),
+            *([_DOWN + write_duration(self.down_s)] if self.down_s is not None else []),
         ]
 
     @property
     def side(self) -> str:
-        """The sides of its faults, and how it is started again where that is wrong."""
+        """The sides of its faults, how it is started again where that is wrong, and how late."""
         sides = [str(fault.side) for fault in self.faults]
-        return _THEN.join(sides if self.restart is None else [*sides, str(self.restart)])
+        restart = [] if self.restart is None else [str(self.restart)]
+        down = [] if self.down_s is None else [_DOWN + write_duration(self.down_s)]
+        return _THEN.join([*sides, *restart, *down])
 
     @property
     def stops_server(self) -> bool:
@@ -154,10 +163,16 @@ class Point:
         return self.faults[-1].kind
 
 
+# Of a run that is left alone.
+NO_FAULT = Point(())
+
+
 def parse_point(text: str) -> Point:
     """Parse the point that ``text`` names, as ``str`` of a point does. Raises UsageError."""
     parts = text.split(_THEN)
-    worlds, restart = None, None
+    worlds, restart, down_s = None, None, None
+    if len(parts) > 1 and parts[-1].startswith(_DOWN):
+        down_s = parse_duration(parts.pop().removeprefix(_DOWN))
     if len(parts) > 1 and parts[-1].startswith(_WORLD):
         worlds = parse_worlds(parts.pop().removeprefix(_WORLD))
     if len(parts) > 1 and parts[-1].startswith(_RESTART):
@@ -167,8 +182,10 @@ def parse_point(text: str) -> Point:
                 f"{text!r} is no point: {name!r} is no restart, which are {', '.join(Restart)}"
             )
         restart = Restart(name)
-    point = Point(tuple(_parse_fault(part, text) for part in parts), restart, worlds)
-    followed = restart is not None or worlds is not None
+    if sum(each is not None for each in (worlds, restart, down_s)) > 1:
+        raise UsageError(f"{text!r} is no point: after its faults comes one thing at most")
+    point = Point(tuple(_parse_fault(part, text) for part in parts), restart, worlds, down_s)
+    followed = point != Point(point.faults)
     if point.is_zombie and (len(point.faults) > 1 or followed):
         raise UsageError(f"{text!r} is no point: {point.faults[-1].side} stands alone")
     if followed and not point.faults[-1].side.kills:
@@ -214,6 +231,15 @@ def order_restarts(writes: Sequence[str], *, instances: bool) -> list[Point]:
         Point((Fault(Side.AFTER, middle),), restart)
         for restart in Restart
         if instances or restart is not Restart.INSTANCE
+    ]
+
+
+def order_downtimes(writes: Iterable[str], downtimes: Sequence[float]) -> list[Point]:
+    """List a kill after each write, with each downtime in seconds after it."""
+    return [
+        Point((Fault(Side.AFTER, write),), down_s=down_s)
+        for down_s in downtimes
+        for write in writes
     ]
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from aexp.engine.world.chance import drawn_by_seed
+from aexp.engine.world.clock import clock_ahead
 from aexp.engine.world.environment import elsewhere
 from aexp.engine.world.order import answers_reversed, permuting_loop
 
@@ -41,11 +41,7 @@ def entered(plan: WorldPlan) -> Iterator[None]:
     """
     with ExitStack() as undo:
         if "clock" in plan.changed:
-            # Only who needs it brings it along.
-            import time_machine  # noqa: PLC0415
-
-            later = datetime.fromtimestamp(time.time(), UTC) + LATER
-            undo.enter_context(time_machine.travel(later, tick=True))
+            undo.enter_context(clock_ahead(LATER.total_seconds()))
         if "environment" in plan.changed:
             undo.enter_context(elsewhere(Path(plan.folder)))
         others = "others" if "random" in plan.changed else "the same"

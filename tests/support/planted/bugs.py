@@ -68,7 +68,7 @@ async def racing() -> list[str]:
         await asyncio.sleep(random.random() / 20)
         return await DBOS.run_step_async({"name": step}, work, step)
 
-    return await asyncio.gather(*(later(f"step-{n}") for n in range(6)))
+    return await asyncio.gather(*(later(f"step-{n}") for n in range(12)))
 
 
 @DBOS.step()

@@ -12,7 +12,10 @@ import time
 import uuid
 from pathlib import Path
 
-from dbos import DBOS
+from dbos import DBOS, SetWorkflowTimeout
+
+_QUEUE = "worlds"
+DBOS.register_queue(_QUEUE, polling_interval_sec=0.1)
 
 _NAMES = frozenset({"alpha", "beta", "gamma", "delta", "epsilon", "zeta"})
 _asked = 0
@@ -238,6 +241,20 @@ async def right_waits() -> str:
     waited = await DBOS.recv_async("nothing", timeout_seconds=0.2)
     await publish(waited)
     return "done"
+
+
+@DBOS.workflow(name="world_limited")
+async def limited() -> str:
+    return await publish("in time")
+
+
+@DBOS.workflow()
+async def right_limit() -> str:
+    """What is enqueued there has its whole timeout."""
+    await fetch(1)
+    with SetWorkflowTimeout(60):
+        child = await DBOS.enqueue_workflow_async(_QUEUE, limited)
+    return str(await DBOS.get_result_async(child.workflow_id))
 
 
 @DBOS.workflow()
