@@ -7,7 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns
-from aexp.crash.judge.endings import describe_paths, forgotten_failures, shorten
+from aexp.crash.judge.endings import (
+    describe_paths,
+    describe_running,
+    forgotten_failures,
+    shorten,
+)
 from aexp.crash.judge.requests import describe_requests
 from aexp.crash.judge.rows import unsteady_tables
 from aexp.crash.judge.verdicts import judge_experiment
@@ -48,7 +53,8 @@ def _comes_to_an_end(runs: FaultFreeRuns) -> Sequence[Anomaly]:
             return [Anomaly(f"without any fault, {reason}", kind="standstill")]
         if outcome.status in _WITHOUT_END:
             what = f"without any fault the run did not end: its workflow is {outcome.status}"
-            return [Anomaly(what, kind="baseline_not_ended")]
+            told = f"{what}{describe_running(run)}"
+            return [Anomaly(told, kind="baseline_not_ended")]
     return ()
 
 

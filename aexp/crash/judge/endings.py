@@ -13,6 +13,7 @@ from aexp.crash.judge.ownership import foreign_changes
 from aexp.crash.judge.values import Path
 from aexp.crash.judge.wording import counted
 from aexp.engine.error_texts import UNEXPECTED_STEP
+from aexp.engine.recorder.bodies import step_bodies
 from aexp.engine.statuses import UNFINISHED
 from aexp.model.promise import SAMPLE, Anomaly
 
@@ -20,6 +21,7 @@ __all__ = [
     "LONGEST",
     "children_end",
     "describe_paths",
+    "describe_running",
     "describe_step",
     "forgotten_failures",
     "none_left",
@@ -59,7 +61,7 @@ def run_ends(comparison: BaselineComparison) -> Sequence[Anomaly]:
     if life.code is None:
         return [
             Anomaly(
-                "the run did not end within its deadline",
+                f"the run did not end within its deadline{describe_running(found)}",
                 [row, *left[:SAMPLE]],
                 kind="run_not_ended",
             )
@@ -77,6 +79,23 @@ def run_ends(comparison: BaselineComparison) -> Sequence[Anomaly]:
     if found.status in UNFINISHED:
         return [Anomaly(f"the root workflow is {found.status}", kind="run_not_ended")]
     return ()
+
+
+def describe_running(found: Evidence) -> str:
+    """Say which steps had not ended when the last process did, where any had not."""
+    last = len(found.lives) - 1
+    names = {row.workflow_id: row.name for row in found.workflows}
+    bodies = step_bodies(each.record for each in found.records if each.life == last)
+    running = [
+        f"step `{body.name}` of `{names.get(body.workflow_id, body.workflow_id)}`"
+        + (f" at {body.site}" if body.site is not None else "")
+        for body in bodies
+        if body.ended is None
+    ]
+    if not running:
+        return ""
+    more = f" and {len(running) - 1} more" if len(running) > 1 else ""
+    return f": {running[0]}{more} had not returned"
 
 
 def _without_times(standstill: str) -> str:
