@@ -15,6 +15,7 @@ from aexp.crash.experiment.laboratory import Experiment, Laboratory
 from aexp.crash.judge.alone import describe_unsteady, judge_alone
 from aexp.crash.judge.comparison import FaultFreeRuns, ReplayedRun, RunOutcome
 from aexp.crash.judge.replays import REPLAY_PROMISES
+from aexp.crash.judge.schedules import describe_clock_changes
 from aexp.crash.judging import KnownRuns
 from aexp.crash.request import ExplorationRequest, NothingToExplore, is_point
 from aexp.crash.results import Baseline, Study
@@ -70,7 +71,10 @@ async def make_baseline(
         timeline=timeline,
         status=first.evidence.status,
         outcome=first.evidence.outcome,
-        notes=describe_unsteady(runs) if request.study == "crash" else (),
+        notes=[
+            *(describe_unsteady(runs) if request.study == "crash" else ()),
+            *(describe_clock_changes(runs.first) if request.down else ()),
+        ],
     )
     in_all = set.intersection(
         *({seen.write.point for seen in each.evidence.writes} for each in experiments)

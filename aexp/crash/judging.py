@@ -12,6 +12,7 @@ from aexp.crash.judge.points import Point
 from aexp.crash.judge.repetitions import repeated_steps
 from aexp.crash.judge.replays import judge_replay
 from aexp.crash.judge.requests import repeated_requests
+from aexp.crash.judge.schedules import describe_missed
 from aexp.crash.judge.upgrades import (
     describe_moment,
     judge_upgrade,
@@ -67,14 +68,16 @@ def judge_point(
     if point.down_s is None or void is not None:
         return result
     assert without_downtime is not None
+    downtime = Downtime(experiment.landed[-1].at, point.down_s)
     verdicts, notes = tell_downtime(
         result.verdicts,
         result.notes,
         comparison,
-        Downtime(experiment.landed[-1].at, point.down_s),
+        downtime,
         (without_downtime.verdicts, without_downtime.notes),
     )
-    return replace(result, verdicts=verdicts, notes=notes)
+    missed = describe_missed(experiment.evidence, downtime)
+    return replace(result, verdicts=verdicts, notes=[*notes, *missed])
 
 
 def _of_upgrade(

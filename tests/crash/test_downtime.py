@@ -118,6 +118,13 @@ def test_each_deadline_is_tried_just_before_and_just_after(server: DatabaseUrl) 
     assert len(around) == 3
 
 
+def test_what_a_schedule_misses_is_told(server: DatabaseUrl) -> None:
+    result = down(server, "schedules", STEP.format(2))
+    assert result.held is True, result.broken
+    (missed,) = [note for note in result.notes if note.kind == "missed_times"]
+    assert "schedule `nightly` (30 2 * * *) has 3 of its times" in missed.summary
+
+
 def test_a_downtime_comes_back_by_its_line(cli: Cli) -> None:
     point = f"{STEP.format(4)} then down:3d"
     chosen = ["--replay", point, "--template", TEMPLATE, "--json"]

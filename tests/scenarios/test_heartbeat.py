@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from croniter import croniter  # type: ignore[import-untyped] # DBOS's own reading of schedules
+from croniter import croniter
 
 from aexp.errors import InvalidParameter
 from aexp.scenarios.heartbeat.workflow import SCENARIO, HeartbeatParameters

@@ -22,6 +22,7 @@ from aexp.crash.judge.evidence import (
     LifeRecord,
     Outage,
     Recorded,
+    ScheduleRecord,
     Seen,
     StepRecord,
     StreamEntry,
@@ -33,7 +34,7 @@ from aexp.crash.judge.values import StoredValue
 from aexp.database import DatabaseUrl
 from aexp.database.connect import Connection, connected
 from aexp.engine.recorder.records import parse_records
-from aexp.engine.tables import published, steps, times, workflows
+from aexp.engine.tables import published, schedules, steps, times, workflows
 from aexp.engine.tables.names import DATASOURCE_OUTPUTS, OPERATION_OUTPUTS
 from aexp.model.run import Run
 from aexp.model.scenario import Scenario
@@ -104,6 +105,7 @@ async def gather_evidence(
         writes=writes,
         requests=requests,
         deadlines=await _read_deadlines(connection),
+        schedules=[ScheduleRecord(**row) for row in await schedules.list_active(connection)],
         clock_offset_s=time.time() - time.monotonic(),
     )
     return evidence, report

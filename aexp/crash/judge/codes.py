@@ -234,6 +234,21 @@ CODES: Sequence[Code] = (
         told=True,
     ),
     Code(
+        "AX097", "missed_times", "times of a schedule that were missed",
+        "A schedule has times in a downtime. DBOS lets them pass, or starts all of them at once"
+        " when it is back (`automatic_backfill`). Ask which of these the work can bear: a report"
+        " that is never made, or a thousand that are made together.",
+        told=True,
+    ),
+    Code(
+        "AX098", "clock_change", "a schedule when clocks change",
+        "On a day of the coming year on which clocks change in its time zone, a schedule fires"
+        " otherwise than on others: twice, as two workflows of different ids, or at another time."
+        " Give it a time outside the hours that are left out or repeated, or UTC, or have the"
+        " work bear it.",
+        told=True,
+    ),
+    Code(
         "AX091", "ran_twice_outside", "a step that ran twice touched something outside",
         "A step ran more than once, as a step may, and it touches something outside PostgreSQL each"
         " time. Ask what a second time does there; `effect(…, key=…)` in the step, `--once"

@@ -27,6 +27,7 @@ __all__ = [
     "LifeRecord",
     "Outage",
     "Recorded",
+    "ScheduleRecord",
     "Seen",
     "StepRecord",
     "Stranded",
@@ -89,6 +90,18 @@ class Deadline:
     set_at: float
     until: float
     topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRecord:
+    """A schedule that is active at the end. Without a ``timezone`` its times are those of UTC; with
+    ``backfill`` DBOS makes up for times that it has missed.
+    """
+
+    name: str
+    cron: str
+    timezone: str | None
+    backfill: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +242,7 @@ class Evidence:
     # What stubs received, in order.
     requests: Sequence[ReceivedRequest] = ()
     deadlines: Sequence[Deadline] = ()
+    schedules: Sequence[ScheduleRecord] = ()
     clock_offset_s: float = 0.0
 
     @property

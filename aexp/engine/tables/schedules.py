@@ -5,9 +5,13 @@ Those of a run are named after it: they end in a suffix that is its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import asyncpg
+
 from aexp.database.connect import Queryable
 
-__all__ = ["any_schedule_of", "delete_owned", "set_queue_poll"]
+__all__ = ["any_schedule_of", "delete_owned", "list_active", "set_queue_poll"]
 
 
 def any_schedule_of(suffix: str) -> str:
@@ -15,6 +19,15 @@ def any_schedule_of(suffix: str) -> str:
     return (
         "EXISTS (SELECT FROM dbos.workflow_schedules"
         f" WHERE right(schedule_name, length({suffix})) = {suffix})"
+    )
+
+
+async def list_active(connection: Queryable) -> Sequence[asyncpg.Record]:
+    """Return ``name``, ``cron``, ``timezone`` and ``backfill`` of the schedules that fire."""
+    return await connection.fetch(
+        "SELECT schedule_name AS name, schedule AS cron, cron_timezone AS timezone,"
+        " automatic_backfill AS backfill FROM dbos.workflow_schedules WHERE status = 'ACTIVE'"
+        " ORDER BY schedule_name"
     )
 
 

@@ -23,7 +23,7 @@ STABLE = {
     "checkpoint_repeated": "AX042", "lost_by_server": "AX043", "old_owner_wrote": "AX044",
     "stranded_untold": "AX045", "cannot_go_on": "AX046", "ends_in_error": "AX047",
     "other_step": "AX017", "result_of_neither": "AX095", "": "AX050", "depends_on_step": "AX090",
-    "depends_on_downtime": "AX096",
+    "depends_on_downtime": "AX096", "missed_times": "AX097", "clock_change": "AX098",
     "ran_twice_outside": "AX091", "unsteady": "AX092", "no_route": "AX093",
     "rows_not_judged": "AX094",
 }  # fmt: skip

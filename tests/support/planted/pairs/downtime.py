@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 from dbos import DBOS, SetWorkflowTimeout
 
@@ -135,3 +136,20 @@ async def sleeps() -> str:
     """Its sleep is over."""
     await DBOS.sleep_async(0.3)
     return await note("rested")
+
+
+@DBOS.workflow(name="down_nightly")
+async def nightly(scheduled: datetime, context: object) -> None:
+    """The work of a schedule."""
+
+
+@DBOS.workflow()
+async def schedules() -> str:
+    """What it has scheduled is missed."""
+    await DBOS.create_schedule_async(
+        schedule_name="nightly",
+        workflow_fn=nightly,
+        schedule="30 2 * * *",
+        cron_timezone="Europe/Berlin",
+    )
+    return await note("scheduled")
