@@ -157,9 +157,10 @@ def declared(step: int, name: str, *, life: int = 0, idempotent: bool = False) -
 
 
 def wrote(name: str, *, life: int, at: float, workflow: str | None = None) -> Seen:
-    """A write that became durable."""
+    """A write that became durable; its name says to which tables."""
+    tables = frozenset(part.split()[1] for part in name.split(" + ") if " " in part)
     return Seen(Write(name=name, key=name, ordinal=1, workflow_id=workflow, step_id=None,
-                      bookkeeping=False), life, at)  # fmt: skip
+                      bookkeeping=False, tables=tables), life, at)  # fmt: skip
 
 
 def sent(

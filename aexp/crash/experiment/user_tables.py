@@ -21,7 +21,8 @@ _TABLES = """
         format('%I.%I', nspname, relname) AS quoted,
         array_agg(attname::text ORDER BY attnum) AS columns,
         coalesce(array_agg(attname::text) FILTER (
-            WHERE attidentity <> '' OR pg_get_expr(adbin, adrelid) LIKE 'nextval(%'
+            WHERE attidentity <> '' OR attgenerated <> ''
+                OR pg_get_expr(adbin, adrelid) LIKE '%nextval(%'
         ), '{}') AS numbered
     FROM pg_class AS relations
         JOIN pg_namespace ON pg_namespace.oid = relnamespace
@@ -101,7 +102,11 @@ async def _read(
         )
         return TableContent(count, columns, numbered, None)
     texts = [
-        {column: json.dumps(value) for column, value in json.loads(row["row"]).items()}
+        {
+            column: json.dumps(value)
+            # A numeric has more digits than a float.
+            for column, value in json.loads(row["row"], parse_float=str).items()
+        }
         for row in rows
     ]
     return TableContent(len(texts), columns, numbered, texts)

@@ -148,7 +148,16 @@ def describe_unsteady(runs: FaultFreeRuns) -> list[Anomaly]:
         what = "the number of rows" if columns == ["*"] else f"column {', '.join(columns)}"
         notes.append(f"{what} of table {table} differs without a fault, and is not compared")
     unsteady_parts = [Anomaly(note, kind="unsteady", cause=note) for note in notes]
-    return [*unsteady_parts, *describe_requests(runs)]
+    large = sorted(name for name, content in runs.first.tables.items() if content.rows is None)
+    unread = [
+        Anomaly(
+            f"table {name} has so many rows that their number alone is compared",
+            kind="rows_not_judged",
+            cause=name,
+        )
+        for name in large
+    ]
+    return [*unsteady_parts, *unread, *describe_requests(runs)]
 
 
 def _comparable(paths: Sequence[tuple[str, ...]]) -> str:

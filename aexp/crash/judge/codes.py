@@ -77,6 +77,13 @@ CODES: Sequence[Code] = (
         " new code does it, the change belongs behind `DBOS.patch`.",
     ),
     Code(
+        "AX018", "other_way", "another way after a fault",
+        "All steps returned what they return without a fault, and the workflow calls other steps,"
+        " or calls one more or less often: its way depends on the memory of the process that was"
+        " killed. What it leaves out is never done. Decide by what steps returned, and keep nothing"
+        " in globals or on objects.",
+    ),
+    Code(
         "AX011", "other_call", "a checkpoint answers another call",
         "On recovery a step was called with other arguments, or from another line, and got the"
         " result that was recorded for a different call. DBOS compares names only, so that the"
@@ -134,6 +141,13 @@ CODES: Sequence[Code] = (
         "An effect that was declared, or a step that was named by `--once`, happened a second time:"
         " a charge, a mail. No step that is not a transaction can prevent that. Give whoever"
         " receives it a key by which it is taken once, and say `idempotent=True`.",
+    ),
+    Code(
+        "AX026", "effect_missing", "an effect that never happens",
+        "An effect that is declared, or a request to a stub that changes something, happens in"
+        " every run without a fault, and not here, though no step returned anything else: one notes"
+        " that it is done before it is, and does nothing the second time. Do it first and note it"
+        " afterwards, with a key by which a second time does no harm.",
     ),
     Code(
         "AX024", "effect_in_body", "an effect in the workflow's body",

@@ -7,11 +7,10 @@ and is compared with nothing.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 from aexp.crash.judge.evidence import Evidence, StepRecord, StreamEntry
@@ -21,14 +20,15 @@ from aexp.crash.judge.identity import (
     ReadPlace,
     StepPlace,
     answers_by_place,
+    arguments_by_place,
     is_tick,
     number_steps,
     place_workflows,
     step_paths,
     steps_by_place,
 )
+from aexp.crash.judge.spans import changed_own_world, writers
 from aexp.crash.judge.values import Path, StoredValue, Unsteady, differences, find_unsteady
-from aexp.engine.recorder.records import StepCall
 from aexp.engine.statuses import UNFINISHED
 
 __all__ = ["BaselineComparison", "FaultFreeRuns", "ReplayedRun", "RunOutcome"]
@@ -135,10 +135,18 @@ class FaultFreeRuns:
         """The steps that each workflow of each run took."""
         return [step_paths(list(steps)) for steps in self.steps]
 
+    @property
+    def paths_vary(self) -> bool:
+        """Whether workflows take other steps in one run than in another."""
+        return any(one != other for one, other in pairwise(self.paths))
+
     @cached_property
     def arguments(self) -> Sequence[Mapping[StepPlace, frozenset[str]]]:
         """The digests of what the steps of each run were asked with."""
-        return [_arguments(run, places) for run, places in zip(self.runs, self.places, strict=True)]
+        return [
+            arguments_by_place(run, places)
+            for run, places in zip(self.runs, self.places, strict=True)
+        ]
 
     def unsteady_between(self, values: Iterable[StoredValue | None]) -> Unsteady | None:
         """Return what is unsteady of a value that each run has; None when one of them has none."""
@@ -174,6 +182,11 @@ class BaselineComparison:
         return steps_by_place(self.found, self.places)
 
     @cached_property
+    def answers(self) -> Mapping[ReadPlace, Sequence[StoredValue]]:
+        """What the workflows that were found read by DBOS."""
+        return answers_by_place(self.found, self.places)
+
+    @cached_property
     def same_path(self) -> bool:
         """Whether every workflow took the steps that it took in a run without a fault, as far as
         there is one there. What a schedule has started once more changes that.
@@ -203,7 +216,7 @@ class BaselineComparison:
                 changed.append(place)
         reads = [
             StepPlace(place, 0, name)
-            for (place, name), found in answers_by_place(self.found, self.places).items()
+            for (place, name), found in self.answers.items()
             if _answered_otherwise(
                 found, [run[place, name] for run in self.baseline.answers if (place, name) in run]
             )
@@ -213,37 +226,56 @@ class BaselineComparison:
             *sorted(reads),
         ]
 
+    @cached_property
+    def reasons(self) -> Sequence[StepPlace]:
+        """The changed steps that are a reason for something else to differ: not those that returned
+        something else because an earlier body of theirs had changed what they found.
+        """
+        own = {
+            StepPlace(self.places[workflow_id], number, "")
+            for workflow_id, step_id in changed_own_world(self.found)
+            if (number := number_steps(self.found).get((workflow_id, step_id))) is not None
+            and workflow_id in self.places
+        }
+        return [step for step in self.changed_steps if replace(step, name="") not in own]
+
     @property
     def cause_of_change(self) -> StepPlace | None:
         """The step on which what the workflows' bodies made may depend: one that returned something
         else, or one that does so without any fault; None when all returned the same.
         """
-        if self.changed_steps:
-            return self.changed_steps[0]
+        if self.reasons:
+            return self.reasons[0]
         return min(self.baseline.unsteady_steps, default=None)
 
     def cause_of_change_at(self, place: Place) -> StepPlace | None:
         """Return the step on which what the body of the workflow at ``place`` made may depend: one
         of its own or of those that it started, or any where it was started with something else.
         """
-        if not self._started_alike(place):
+        if not self.started_alike(place):
             return self.cause_of_change
-        steps = [*self.changed_steps, *sorted(self.baseline.unsteady_steps)]
+        steps = [*self.reasons, *sorted(self.baseline.unsteady_steps)]
         return next(
             (step for step in steps if step.place == place or step.place.startswith(f"{place}:")),
             None,
         )
 
-    def _started_alike(self, place: Place) -> bool:
-        """Return whether the workflow at ``place`` was given the same in all runs."""
-        runs = [*zip(self.baseline.runs, self.baseline.places, strict=True)]
-        given = {
+    def started_alike(self, place: Place) -> bool:
+        """Return whether the workflow at ``place`` was given the same as without a fault, or what
+        is another in each run: what depends on that is unsteady itself.
+        """
+        known = {
             row.inputs_digest
-            for run, places in [*runs, (self.found, self.places)]
+            for run, places in zip(self.baseline.runs, self.baseline.places, strict=True)
             for row in run.workflows
             if places[row.workflow_id] == place
         }
-        return len(given) == 1 and None not in given
+        given = {
+            row.inputs_digest
+            for row in self.found.workflows
+            if self.places[row.workflow_id] == place
+        }
+        return None not in known | given and (len(known) > 1 or given <= known)
 
     @cached_property
     def cause_of_effects(self) -> StepPlace | None:
@@ -252,35 +284,88 @@ class BaselineComparison:
         One that returns something else in each run cannot be it unless that is to be seen: a step
         was asked with arguments that no run without a fault has.
         """
-        if self.changed_steps or self._asked_otherwise:
+        if self.reasons or self._asked_otherwise:
             return self.cause_of_change
         return None
+
+    def cause_of_rows(self, table: str) -> StepPlace | None:
+        """Return the step on which the rows of ``table`` may depend: a reason; or one that returns
+        something else in each run, if a step that writes there was asked with arguments that no run
+        without a fault has, and that differ among these, too.
+        """
+        if self.reasons:
+            return self.reasons[0]
+        wrote = self._writers(table)
+        if not wrote:
+            return self.cause_of_effects
+        if not all(self.baseline.arguments):
+            return self.cause_of_change  # Nobody noted them.
+        if any(step in wrote and self._differs_anyhow(step) for step in self._otherwise):
+            return self.cause_of_change
+        return None
+
+    def may_have_other_rows(self, table: str) -> bool:
+        """Return whether ``table`` may end with more rows, or fewer, than without a fault, and be
+        right.
+        """
+        if self._took_another_way:
+            return True
+        cause = self.cause_of_rows(table)
+        # What one step alone writes, it writes whatever it returns.
+        return cause is not None and self._writers(table) != {cause}
 
     @property
     def may_act_otherwise(self) -> bool:
         """Whether steps may have done something else than without a fault, and be right."""
-        if self.same_path or not (self.cause_of_change is not None or self._cut_short):
-            # A body that takes another way without a reason to is not right.
-            return self.cause_of_effects is not None
-        return True
+        return self._took_another_way or self.cause_of_effects is not None
+
+    @property
+    def _took_another_way(self) -> bool:
+        """Whether a workflow took another way, and had a reason to."""
+        return not self.same_path and (self.cut_short or self.cause_of_change is not None)
+
+    def _writers(self, table: str) -> set[StepPlace]:
+        """Return the steps that may write to ``table``, in any run."""
+        runs = [*zip(self.baseline.runs, self.baseline.places, strict=True)]
+        return {
+            StepPlace(places[workflow_id], number, bodies[0].name)
+            for run, places in [*runs, (self.found, self.places)]
+            for (workflow_id, step_id), bodies in writers(run, table).items()
+            if workflow_id in places
+            and (number := number_steps(run).get((workflow_id, step_id))) is not None
+        }
+
+    def _differs_anyhow(self, step: StepPlace) -> bool:
+        """Return whether ``step`` is asked with something else in each run."""
+        known = [run[step] for run in self.baseline.arguments if step in run]
+        return len(known) > 1 and any(one.isdisjoint(other) for one, other in pairwise(known))
 
     @cached_property
-    def _cut_short(self) -> bool:
+    def cut_short(self) -> bool:
         """Whether a workflow was cancelled, or has not ended: at any of its steps."""
         runs = (*self.baseline.runs, self.found)
         return any(row.status in _CUT_SHORT for run in runs for row in run.workflows)
 
-    @cached_property
+    @property
     def _asked_otherwise(self) -> bool:
-        found = _arguments(self.found, self.places)
-        known = self.baseline.arguments
-        if not all(known) or not found:
+        if not all(self.baseline.arguments) or not arguments_by_place(self.found, self.places):
             return True  # Nobody noted them.
-        return any(
-            digests.isdisjoint(frozenset().union(*(run.get(step, frozenset()) for run in known)))
-            for step, digests in found.items()
+        return bool(self._otherwise)
+
+    @cached_property
+    def _otherwise(self) -> Sequence[StepPlace]:
+        """The steps that were asked with something that they are asked with in no run without a
+        fault.
+        """
+        known = self.baseline.arguments
+        return [
+            step
+            for step, digests in arguments_by_place(self.found, self.places).items()
             if any(step in run for run in known)
-        )
+            and digests.isdisjoint(
+                frozenset().union(*(run.get(step, frozenset()) for run in known))
+            )
+        ]
 
 
 def _only_hands_on(step: StepRecord, run: Evidence) -> bool:
@@ -290,19 +375,6 @@ def _only_hands_on(step: StepRecord, run: Evidence) -> bool:
     return step.name == GET_RESULT and any(
         row.workflow_id == step.child_id and row.status == "SUCCESS" for row in run.workflows
     )
-
-
-def _arguments(run: Evidence, places: Mapping[str, Place]) -> Mapping[StepPlace, frozenset[str]]:
-    numbers = number_steps(run)
-    digests: defaultdict[StepPlace, set[str]] = defaultdict(set)
-    for recorded in run.records:
-        call = recorded.record
-        if not isinstance(call, StepCall) or call.step_id is None:
-            continue
-        number = numbers.get((call.workflow_id, call.step_id))
-        if number is not None and call.workflow_id in places:
-            digests[StepPlace(places[call.workflow_id], number, call.name)].add(call.digest)
-    return {step: frozenset(found) for step, found in digests.items()}
 
 
 def _answered_otherwise(

@@ -1,4 +1,4 @@
-"""Did an effect that must happen once happen twice? Pure."""
+"""Did an effect that must happen once happen twice, or never? Pure."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aexp.crash.judge.comparison import BaselineComparison
-from aexp.crash.judge.evidence import Recorded
+from aexp.crash.judge.evidence import Evidence, Recorded
 from aexp.engine.recorder.records import DeclaredEffect, StepBegan
 from aexp.model.promise import SAMPLE, Anomaly
 
-__all__ = ["effects_once", "steps_once"]
+__all__ = ["effects_once", "must_do_as_much", "steps_once"]
 
 
 def effects_once(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
-    """Check that each effect that is declared, and not as idempotent, happened once for its key.
+    """Check that each effect that is declared, and not as idempotent, happened once for its key, or
+    as often as without a fault, where DBOS itself tries a step again; and that none is missing that
+    every run without a fault has, unless a step that returned something else may be why.
 
     None where none is declared.
     """
-    declared: defaultdict[tuple[str, str], list[tuple[Recorded, DeclaredEffect]]] = defaultdict(
-        list
-    )
-    for recorded in comparison.found.records:
-        if isinstance(effect := recorded.record, DeclaredEffect):
-            declared[effect.name, effect.key].append((recorded, effect))
-    if not declared:
+    known = [_declared(run) for run in comparison.baseline.runs]
+    declared = _declared(comparison.found)
+    if not declared and not any(known):
         return None
-    return [
+    repeated = [
         Anomaly(
             f"effect `{name}` happened {len(found)} times for key {key!r}",
             [_row(recorded, site=effect.site) for recorded, effect in found[:SAMPLE]],
@@ -36,8 +34,40 @@ def effects_once(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
             where=found[0][1].site,
         )
         for (name, key), found in declared.items()
-        if len(found) > 1 and not all(effect.idempotent for _, effect in found)
+        if len(found) > max([1, *(len(run[name, key]) for run in known if (name, key) in run)])
+        and not all(effect.idempotent for _, effect in found)
     ]
+    if not must_do_as_much(comparison):
+        return repeated
+    missing = [
+        Anomaly(
+            f"effect `{name}` did not happen for key {key!r}, which it does without a fault",
+            kind="effect_missing",
+            cause=f"{name} {found[0][1].site}",
+            where=found[0][1].site,
+        )
+        for (name, key), found in known[0].items()
+        if (name, key) not in declared and all((name, key) in run for run in known)
+    ]
+    return [*repeated, *missing[:SAMPLE]]
+
+
+def _declared(run: Evidence) -> Mapping[tuple[str, str], list[tuple[Recorded, DeclaredEffect]]]:
+    """Return the effects of a run, by name and key."""
+    declared: defaultdict[tuple[str, str], list[tuple[Recorded, DeclaredEffect]]] = defaultdict(
+        list
+    )
+    for recorded in run.records:
+        if isinstance(effect := recorded.record, DeclaredEffect):
+            declared[effect.name, effect.key].append((recorded, effect))
+    return declared
+
+
+def must_do_as_much(comparison: BaselineComparison) -> bool:
+    """Return whether all that happens without a fault must happen: the run has come to its end, and
+    nothing gives it a reason to do less.
+    """
+    return comparison.found.status == "SUCCESS" and not comparison.may_act_otherwise
 
 
 def steps_once(comparison: BaselineComparison) -> Sequence[Anomaly] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aexp.crash.judge.comparison import BaselineComparison
@@ -139,16 +139,18 @@ def _other_ending(comparison: BaselineComparison) -> Anomaly:
 
 
 def children_end(comparison: BaselineComparison) -> Sequence[Anomaly]:
-    """Check that no workflow that nobody awaits ends in error, where it does not without a fault.
+    """Check that no workflow that nobody awaits ends in error, where it does not without a fault,
+    and that each child that succeeds returns what it returns without a fault, unless a step that
+    returned something else may be why.
 
-    What becomes of one that is awaited is the business of whoever does.
+    That one fails that is awaited is the business of whoever does.
     """
     found, baseline = comparison.found, comparison.baseline
     usual: defaultdict[str, set[str]] = defaultdict(set)
     for run, places in zip(baseline.runs, baseline.places, strict=True):
         for row in run.workflows:
             usual[places[row.workflow_id]].add(row.status)
-    return [
+    failed = [
         Anomaly(
             f"child `{row.name}` ends in error, and nobody awaits it: {shorten(str(row.outcome))}",
             [_workflow(row)],
@@ -157,7 +159,34 @@ def children_end(comparison: BaselineComparison) -> Sequence[Anomaly]:
         )
         for row in forgotten_failures(found)
         if usual[comparison.places[row.workflow_id]] == {"SUCCESS"}
-    ][:SAMPLE]
+    ]
+    return [*failed, *_other_results(comparison)][:SAMPLE]
+
+
+def _other_results(comparison: BaselineComparison) -> Iterator[Anomaly]:
+    """Yield the children that return something else, though their steps returned the same."""
+    baseline = comparison.baseline
+    known = [
+        {places[row.workflow_id]: row.outcome for row in run.workflows if row.status == "SUCCESS"}
+        for run, places in zip(baseline.runs, baseline.places, strict=True)
+    ]
+    for row in comparison.found.workflows:
+        place = comparison.places[row.workflow_id]
+        # One that no step is known to have started is placed by chance.
+        if row.status != "SUCCESS" or row.workflow_id == comparison.found.run_id or "#" in place:
+            continue
+        unsteady = baseline.unsteady_between(run.get(place) for run in known)
+        if unsteady is None or comparison.cause_of_change_at(place) is not None:
+            continue
+        expected = known[0][place]
+        if differing := unsteady.beyond(row.outcome.differences(expected)):
+            yield Anomaly(
+                f"child `{row.name}` returns something else than without a fault"
+                f"{describe_paths(differing)}",
+                [{"result": shorten(str(row.outcome)), "expected": shorten(str(expected))}],
+                kind="result_differs",
+                cause=row.name,
+            )
 
 
 def forgotten_failures(run: Evidence) -> Sequence[WorkflowRecord]:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from aexp.crash.judge.evidence import Evidence, StepRecord, WorkflowRecord
 from aexp.crash.judge.values import StoredValue
+from aexp.engine.recorder.records import StepCall
 
 __all__ = [
     "GET_RESULT",
@@ -23,6 +24,7 @@ __all__ = [
     "ReadPlace",
     "StepPlace",
     "answers_by_place",
+    "arguments_by_place",
     "is_awaited",
     "is_tick",
     "number_steps",
@@ -146,3 +148,19 @@ def step_paths(steps: Sequence[StepPlace]) -> Mapping[Place, Sequence[str]]:
     for step in sorted(steps):
         paths[step.place].append(step.name)
     return paths
+
+
+def arguments_by_place(
+    run: Evidence, places: Mapping[str, Place]
+) -> Mapping[StepPlace, frozenset[str]]:
+    """Return the digests of what each step was asked with."""
+    numbers = number_steps(run)
+    digests: defaultdict[StepPlace, set[str]] = defaultdict(set)
+    for recorded in run.records:
+        call = recorded.record
+        if not isinstance(call, StepCall) or call.step_id is None:
+            continue
+        number = numbers.get((call.workflow_id, call.step_id))
+        if number is not None and call.workflow_id in places:
+            digests[StepPlace(places[call.workflow_id], number, call.name)].add(call.digest)
+    return {step: frozenset(found) for step, found in digests.items()}

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns
+from aexp.crash.judge.declared import must_do_as_much
 from aexp.crash.judge.evidence import Evidence
 from aexp.crash.judge.repetitions import idempotent_steps
 from aexp.crash.judge.sendings import (
     Sending,
     StepKey,
     exact,
+    find_left_out,
     find_more_often,
     route_of,
     vary_in_number,
@@ -47,12 +49,13 @@ class RepeatedRequest:
 
 def requests_once(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     """Check that no step sends again, in another run of its body, what is neither idempotent nor
-    has the same key; None where there is no stub.
+    has the same key, and that nothing is left out that every run without a fault sends, unless a
+    step that returned something else may be why; None where there is no stub.
 
     What is sent outside of steps, such as a login when a module is imported, comes with each
     process; see ``effects_in_steps`` for the bodies of workflows.
     """
-    if not comparison.found.requests:
+    if not any(run.requests for run in (comparison.found, *comparison.baseline.runs)):
         return None
     idempotent, sites = idempotent_steps(comparison.found), _sites(comparison.found)
     anomalies = [
@@ -62,6 +65,16 @@ def requests_once(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
         for sendings in group.repeated
         if not _declared(sendings, idempotent)
     ]
+    if must_do_as_much(comparison):
+        anomalies += [
+            Anomaly(
+                f"{method} {path} {_short(body)}".rstrip()
+                + f" was not sent to {stub}, and is without a fault",
+                kind="effect_missing",
+                cause=f"{stub} {method} {path}",
+            )
+            for stub, method, path, body in sorted(find_left_out(comparison))
+        ]
     return anomalies[:SAMPLE]
 
 

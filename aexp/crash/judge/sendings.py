@@ -22,13 +22,15 @@ __all__ = [
     "Sending",
     "StepKey",
     "exact",
+    "find_left_out",
     "find_more_often",
     "route_of",
     "vary_in_number",
 ]
 
 # RFC 9110, 9.2.2: sent twice they do what they do once.
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_READS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_IDEMPOTENT = _READS | {"PUT", "DELETE"}
 
 # Stub, method, path, body; and stub, method, route.
 _Request: TypeAlias = tuple[str, str, str, str]
@@ -113,6 +115,16 @@ def find_more_often(comparison: BaselineComparison) -> Iterator[RequestGroup]:
             of_route = routes[route_of(sendings[0].request)]
             repeated = list(_repeated(sendings, of_route, same_path=comparison.same_path))
             yield RequestGroup(sendings, numbers[0], max(effects.get(name, [0])), repeated)
+
+
+def find_left_out(comparison: BaselineComparison) -> frozenset[_Request]:
+    """Return the requests that change something, that every run without a fault has sent, and that
+    were not sent.
+    """
+    safe = {exact(each) for run in comparison.baseline.runs for each in run.requests if each.safe}
+    sent = {exact(each) for each in comparison.found.requests}
+    left_out = _in_all(comparison.baseline) - sent - safe
+    return frozenset(each for each in left_out if each[1] not in _READS)
 
 
 def _in_all(runs: FaultFreeRuns) -> frozenset[_Request]:

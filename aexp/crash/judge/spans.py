@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from aexp.crash.judge.evidence import Evidence
 from aexp.engine.recorder.records import StepBegan, StepEnded
 
-__all__ = ["BodySpan", "body_spans"]
+__all__ = ["BodySpan", "body_spans", "changed_own_world", "writers"]
+
+_NOT_OF_USERS = ("dbos.", "aexp.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +43,45 @@ def body_spans(found: Evidence) -> Mapping[tuple[str, int], Sequence[BodySpan]]:
         elif isinstance(record, StepEnded) and of_step:
             of_step[-1] = replace(of_step[-1], ended=record.at)
     return spans
+
+
+def writers(found: Evidence, table: str) -> Mapping[tuple[str, int], Sequence[BodySpan]]:
+    """Return the bodies, by workflow and number of their step, that ran when something was written
+    to ``table``, ``schema.name``: one of those that ran side by side has written it.
+    """
+    names = {table, table.rpartition(".")[2]}
+    times = [
+        (seen.life, seen.at) for seen in found.writes if not seen.write.tables.isdisjoint(names)
+    ]
+    if not times:
+        return {}
+    wrote = {
+        step: [body for body in bodies if any(body.covers(life, at) for life, at in times)]
+        for step, bodies in body_spans(found).items()
+    }
+    return {step: bodies for step, bodies in wrote.items() if bodies}
+
+
+def changed_own_world(found: Evidence) -> frozenset[tuple[str, int]]:
+    """Return the steps, by workflow and number, of which a body that was not the last has written
+    to a table of the user's, no other body running: the next one finds what it left.
+    """
+    spans = body_spans(found)
+    writes = [
+        (seen.life, seen.at)
+        for seen in found.writes
+        if any(not table.startswith(_NOT_OF_USERS) for table in seen.write.tables)
+    ]
+    changed = set()
+    for life, at in writes:
+        running = [
+            (step, body)
+            for step, bodies in spans.items()
+            for body in bodies
+            if body.covers(life, at)
+        ]
+        if len(running) == 1:
+            ((step, body),) = running
+            if body is not spans[step][-1]:
+                changed.add(step)
+    return frozenset(changed)

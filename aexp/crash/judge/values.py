@@ -1,7 +1,7 @@
 """Compare values part by part: which parts of two differ, and which parts are never steady. Pure.
 
 A part is named by its path, ``['order']['at']`` or ``[*].price``: the places of a list are one
-part, since an experiment may find any of them otherwise.
+part, since an experiment may find any of them otherwise. Those of a tuple are parts of their own.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ def _parts(value: Any) -> list[tuple[str, Any]] | None:
     if isinstance(value, Mapping):
         # By name: a mapping has no order.
         return sorted(((f"[{key!r}]", part) for key, part in value.items()), key=itemgetter(0))
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return [(f"[{place}]", part) for place, part in enumerate(value)]
+    if isinstance(value, list):
         return [("[*]", part) for part in value]
     if isinstance(value, BaseException):
         return [(".args", value.args), *_state(value)]

@@ -32,6 +32,7 @@ from aexp.crash.judge.published import same_events, same_streams
 from aexp.crash.judge.repetitions import effects_in_steps
 from aexp.crash.judge.requests import requests_once
 from aexp.crash.judge.rows import same_rows
+from aexp.crash.judge.ways import same_way
 from aexp.model.promise import Promise, Verdict, judge
 
 __all__ = ["PROMISES", "judge_experiment"]
@@ -43,7 +44,8 @@ PROMISES: Sequence[Promise[BaselineComparison]] = (
         "the workflow ends as without a fault, unless a step returned something else",
         same_result,
     ),
-    Promise("children_end", "a child that nobody awaits does not end in error", children_end),
+    Promise("same_way", "a workflow calls the steps that it calls without a fault", same_way),
+    Promise("children_end", "children end as they do without a fault", children_end),
     Promise("none_left", "no workflow is left PENDING, ENQUEUED or dead-lettered", none_left),
     Promise("children_once", "each child is started once", children_once),
     Promise("same_call", "a checkpoint answers the call that it was recorded for", same_call),

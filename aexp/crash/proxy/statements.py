@@ -167,12 +167,19 @@ def _words(tokens: Sequence[Token]) -> list[str]:
             words[-1] += "."
             dotted = True
         elif dotted:
-            words[-1] += token.text
+            words[-1] += _folded(token)
             dotted = False
+        elif token.token_type is TokenType.IDENTIFIER:
+            words += [token.text] if token.text else []
         else:
             # A command that sqlglot does not know is one word and a string with the rest of it.
-            words += token.text.split()
+            words += _folded(token).split()
     return words
+
+
+def _folded(token: Token) -> str:
+    """Return the text of ``token`` as PostgreSQL reads it, small unless it stands in quotes."""
+    return token.text if token.token_type is TokenType.IDENTIFIER else token.text.lower()
 
 
 def _control(words: Sequence[str], tokens: Sequence[Token]) -> Statement | None:
@@ -241,9 +248,9 @@ def _counts(node: exp.Expr) -> bool:
 
 def _action(node: exp.Expr) -> Action:
     if isinstance(node, exp.Dot):
-        return Action("select", f"{node.this.name}.{node.expression.name}()")
+        return Action("select", f"{node.this.name}.{node.expression.name}()".lower())
     table = node.find(exp.Table)
-    name = "" if table is None else f"{table.db}.{table.name}".lstrip(".")
+    name = "" if table is None else ".".join(map(_named, filter(None, _parts(table))))
     if isinstance(node, exp.Into):
         return Action("create table", name)
     rows = list(_inserted(node)) if isinstance(node, exp.Insert) else []
@@ -261,6 +268,15 @@ def _action(node: exp.Expr) -> Action:
         step=next(iter(steps or _slots(_where(node), _STEP_COLUMNS)), None) if single else None,
         state=next(iter(states), None),
     )
+
+
+def _parts(table: exp.Table) -> Sequence[exp.Expr | None]:
+    return table.args.get("db"), table.this
+
+
+def _named(identifier: exp.Expr) -> str:
+    quoted = isinstance(identifier, exp.Identifier) and bool(identifier.args.get("quoted"))
+    return identifier.name if quoted else identifier.name.lower()
 
 
 _Pairs: TypeAlias = Sequence[tuple[str, exp.Expr]]

@@ -46,6 +46,7 @@ class Effect:
     """
 
     name: str
+    table: str = ""
     workflow_id: str | None = None
     step_id: int | None = None
     bookkeeping: bool = False
@@ -59,6 +60,7 @@ class Write:
     ``key`` is the name with the workflow (relative to the run) and step, where parameters tell
     them: the same in every run. ``ordinal`` counts, from 1, the durable writes of this key.
     ``workflow_id`` is as in the database. ``bookkeeping``: it has nothing to do with a workflow.
+    ``tables`` are all to which it writes rows, as the statements name them; the name has a few.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Write:
     workflow_id: str | None
     step_id: int | None
     bookkeeping: bool
+    tables: frozenset[str] = frozenset()
 
     @property
     def point(self) -> str:
@@ -84,6 +87,8 @@ def _effect(action: Action, values: Sequence[Value]) -> Effect:
     state = None if action.state is None else _text(action.state, values)
     return Effect(
         name=" ".join(filter(None, (action.verb, action.table, state))),
+        # What shapes a table leaves its rows as they are.
+        table=action.table if action.verb in _DATA_VERBS else "",
         workflow_id=min(ids, default=None),
         step_id=None if action.step is None else _number(action.step, values),
         bookkeeping=_is_bookkeeping(action),
@@ -155,6 +160,7 @@ class Ordinals:
             # That aexp enqueues the root is its own doing.
             bookkeeping=all(effect.bookkeeping for effect in effects)
             or (name.startswith(_ENQUEUED) and whose.workflow_id == self._run_id),
+            tables=frozenset(effect.table for effect in effects if effect.table),
         )
 
     def take_back(self, write: Write) -> None:

@@ -19,10 +19,20 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
+from dbos._core import (
+    WorkflowHandleAsyncPolling,
+    WorkflowHandleAsyncTask,
+    WorkflowHandleFuture,
+    WorkflowHandlePolling,
+)
 from pydantic import BaseModel
 
 __all__ = ["describe_arguments", "show_arguments"]
 
+_HANDLES = (
+    WorkflowHandleAsyncPolling, WorkflowHandleAsyncTask, WorkflowHandleFuture,
+    WorkflowHandlePolling,
+)  # fmt: skip
 _LONGEST = 200
 # Before what is no data; a text has it as an escape.
 _OPAQUE = "\0"
@@ -178,6 +188,9 @@ def _composed(value: Any, depth: int) -> Iterator[str]:
         )
     elif isinstance(value, BaseException):
         yield from _named(value, {"args": value.args}, depth)
+    elif isinstance(value, _HANDLES):
+        # On recovery the handle of the same workflow is of another type.
+        yield f"<handle of {value.workflow_id}>"
     elif (fields := _fields(value)) is not None:
         yield from _named(value, fields, depth)
     else:
