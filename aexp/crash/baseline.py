@@ -46,11 +46,12 @@ async def make_baseline(
     laboratory = replace(laboratory, terms=replace(laboratory.terms, show_logs=False))
     # What the schedules of a run started belongs to its time, which is over.
     schedules = request.scenario.schedules(request.parameters)
+    code = "" if request.later is None else "old code"
     first = await laboratory.experiment(keep_timeline=True, replay=not schedules)
-    _check(first)
+    _check(first, code)
     experiments = [first]
     if first.evidence.lives[-1].code == 0:
-        experiments += await _again(laboratory, jobs=request.jobs)
+        experiments += await _again(laboratory, code, jobs=request.jobs)
     runs = FaultFreeRuns(
         runs=[each.evidence for each in experiments],
         outcomes=[
@@ -106,7 +107,7 @@ async def _run_later(request: ExplorationRequest, laboratory: Laboratory) -> Fau
         for number in range(_RUNS_OF_LATER)
     ]
     for experiment in experiments:
-        _check(experiment)
+        _check(experiment, "new code")
     return FaultFreeRuns(
         runs=[each.evidence for each in experiments],
         outcomes=[
@@ -116,7 +117,7 @@ async def _run_later(request: ExplorationRequest, laboratory: Laboratory) -> Fau
     )
 
 
-async def _again(laboratory: Laboratory, *, jobs: int) -> list[Experiment]:
+async def _again(laboratory: Laboratory, code: str, *, jobs: int) -> list[Experiment]:
     """Make the runs after the first, side by side where there is more than one job."""
     found: dict[int, Experiment] = {}
     limiter = anyio.CapacityLimiter(jobs)
@@ -129,7 +130,7 @@ async def _again(laboratory: Laboratory, *, jobs: int) -> list[Experiment]:
         for number in range(1, _RUNS):
             group.start_soon(run, number)
     for experiment in found.values():
-        _check(experiment)
+        _check(experiment, code)
     return [found[number] for number in sorted(found)]
 
 
@@ -149,14 +150,16 @@ def _replayed(scenario: Scenario[Any], experiment: Experiment) -> ReplayedRun | 
     return ReplayedRun(found.ended, outcome, found.events, found.standstill, found.entries)
 
 
-def _check(experiment: Experiment) -> None:
-    """Raise when the worker of a run without a fault failed, or wrote past the proxy.
+def _check(experiment: Experiment, code: str) -> None:
+    """Raise when the worker of a run without a fault failed, or wrote past the proxy; ``code`` is
+    which one it ran, where there are two.
 
     One that does not end, or finds that nothing can move any more, is judged.
     """
     life = experiment.evidence.lives[-1]
     if life.standstill is None and life.code not in {0, None}:
-        raise WorkerFailed(life.pid, life.code, life.last_words.removeprefix("aexp: error: "))
+        reason = life.last_words.removeprefix("aexp: error: ")
+        raise WorkerFailed(life.pid, life.code, f"{code}: {reason}" if code else reason)
     if not experiment.connections:
         raise NothingToExplore(
             "the worker made no connection to the database that it was told to use: what it writes"

@@ -159,13 +159,15 @@ class Explorer:
         request = self.request
         with scenario_code(request.scenario, "facts"):
             facts = await request.scenario.facts(request.parameters)
+        # A default may be another one under the later code, which a call that gives none gets.
+        given = None if request.later is None else request.parameters.model_fields_set
         # Each experiment's run has it with a number after it.
         run_id = f"crash-{secrets.token_hex(_TOKEN_BYTES)}"
         run = Run(
             run_id=run_id,
             scenario=request.scenario.name,
             target=request.target,
-            parameters=request.parameters.model_dump(mode="json"),
+            parameters=request.parameters.model_dump(mode="json", include=given),
             facts=facts,
             application_version=application_version(run_id),
         )

@@ -60,10 +60,13 @@ class _Arguments(Parameters):
 
 
 def given_arguments(parameters: BaseModel) -> Mapping[str, Any]:
-    """Return the parameters as the values that their types say, by the names of the arguments."""
+    """Return the parameters that were given as the values that their types say, by the names of the
+    arguments.
+    """
     return {
         field.alias or name: getattr(parameters, name)
         for name, field in type(parameters).model_fields.items()
+        if name in parameters.model_fields_set
     }
 
 

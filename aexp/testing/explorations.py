@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -13,10 +12,9 @@ from typing import Any, TypeVar, cast
 import anyio
 import anyio.to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from pydantic import BaseModel
 
 from aexp.audit import Report
-from aexp.crash.experiment.workers import Surroundings, open_servers
+from aexp.crash.experiment.workers import open_servers
 from aexp.crash.explorer import Explorer
 from aexp.crash.request import ExplorationProgress
 from aexp.crash.results import Exploration
@@ -27,9 +25,18 @@ from aexp.errors import UsageError, first_of_ours
 from aexp.processes.child import ForkServer
 from aexp.processes.signals import Stop
 from aexp.settings import Settings, load_settings
-from aexp.testing.naming import NamedScenario, bind_parameters, name_scenario
-from aexp.testing.options import ExploreOptions, Points, Sides, Stub, Worlds, make_request
+from aexp.testing.naming import bind_parameters, name_scenario
+from aexp.testing.options import (
+    ExploreOptions,
+    OldCode,
+    Points,
+    Sides,
+    Stub,
+    Worlds,
+    make_request,
+)
 from aexp.testing.runs import run_killed
+from aexp.testing.target_code import find_code
 from aexp.testing.typed import as_coroutine_of, as_function_of
 
 __all__ = ["Explorations", "explore", "explore_sync", "open_explorations", "run", "run_sync"]
@@ -109,6 +116,7 @@ class Explorations:
         jobs: int | None = None,
         template: str | None = None,
         worlds: Worlds | None = None,
+        since: OldCode | None = None,
         **kwargs: Any,
     ) -> Exploration:
         """Run ``workflow`` with these arguments, kill it at its durable writes, and judge what
@@ -140,10 +148,9 @@ class Explorations:
             jobs=jobs,
             template=template,
             worlds=worlds,
+            since=since,
         )
-        named = name_scenario(workflow)
-        options.check_unambiguous(named.scenario.name, named.scenario.workflow)
-        return self._explore(named, bind_parameters(named, args, kwargs), options)
+        return self._explore(workflow, args, kwargs, options)
 
     @as_coroutine_of(explore_sync)
     async def explore(self, workflow: Any, /, *args: Any, **given: Any) -> Exploration:
@@ -188,18 +195,26 @@ class Explorations:
             self._portal.call(stop.ask)
 
     def _explore(
-        self, named: NamedScenario, parameters: BaseModel, options: ExploreOptions
+        self,
+        workflow: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: ExploreOptions,
     ) -> Exploration:
+        named = name_scenario(workflow)
+        options.check_unambiguous(named.scenario.name, named.scenario.workflow, len(args))
+        parameters = bind_parameters(named, args, kwargs)
         source = options.template or self.template.name
         told = self._portal.call(self._told, source)
-        request = make_request(
-            named, parameters, options, self.settings, _surroundings(), source, told
-        )
-        if not self._servers:
-            opening = self._portal.wrap_async_context_manager(open_servers())
-            self._servers = self._closing.enter_context(opening)
-        explorer = Explorer(request, self.settings, self._url, self._servers)
-        exploration = self._carry_out(partial(self._watched, explorer))
+        with find_code(named, options.origin) as (code, later):
+            request = make_request(
+                named, parameters, options, self.settings, code, later, source, told
+            )
+            if not self._servers:
+                opening = self._portal.wrap_async_context_manager(open_servers())
+                self._servers = self._closing.enter_context(opening)
+            explorer = Explorer(request, self.settings, self._url, self._servers)
+            exploration = self._carry_out(partial(self._watched, explorer))
         if exploration.failure is not None:
             raise exploration.failure
         return exploration
@@ -356,13 +371,3 @@ async def _in_thread(work: Callable[[], _R], stop: Callable[[], None]) -> _R:
     if error is not None:
         raise error
     return cast("_R", result)
-
-
-def _surroundings() -> Surroundings:
-    # Which other Pythons a process of the user's starts is not for a forkserver to say.
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return Surroundings(
-        import_path=[str(Path(entry or ".").absolute()) for entry in sys.path],
-        folder=Path.cwd(),
-        variables=kept,
-    )

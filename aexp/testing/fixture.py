@@ -14,10 +14,10 @@ import pytest
 
 from aexp.audit import Report
 from aexp.crash.formats import render_exploration, render_finding, render_verdict, sarif_results
-from aexp.crash.judge.points import parse_point
+from aexp.crash.judge.points import Side, parse_point
 from aexp.crash.results import BASELINE, Exploration, PromisesBroken
 from aexp.database import DatabaseUrl
-from aexp.errors import AexpError
+from aexp.errors import AexpError, UsageError
 from aexp.testing.explorations import Explorations
 from aexp.testing.outcomes import ExplorationOutcome, junit_properties
 from aexp.testing.runs import check_report
@@ -35,6 +35,7 @@ class Aexp:
 
     ``crash`` and ``crash_sync`` fail the test where a promise is broken, each finding as a subtest;
     ``determinism`` and ``determinism_sync`` do so where a replay in another world diverges;
+    ``upgrade`` and ``upgrade_sync`` where a run that began under old code does not go on;
     ``explore`` and ``explore_sync`` return what was found, whatever it is. Those without ``_sync``
     are coroutines. All take what :meth:`aexp.testing.Explorations.explore_sync` takes; what a call
     does not say is taken from the marker ``aexp`` of the test, then from the command line, then
@@ -48,6 +49,7 @@ class Aexp:
         request: pytest.FixtureRequest,
         chosen: Mapping[str, Any],
         replay: str | None,
+        since: str | None,
     ) -> None:
         self.outcomes: list[ExplorationOutcome] = []
         self._explorations = explorations
@@ -56,6 +58,7 @@ class Aexp:
         self._subtests: pytest.Subtests = request.getfixturevalue("subtests")
         self._chosen = chosen
         self._replay = replay
+        self._since = since
         self._database: DatabaseUrl | None = None
         self._opened = ExitStack()
         self._coroutines: list[Coroutine[Any, Any, Any]] = []
@@ -117,6 +120,26 @@ class Aexp:
     ) -> Coroutine[Any, Any, Exploration]:
         """Do what :meth:`determinism_sync` does, while the loop goes on."""
         return self.crash(workflow, *args, **{**_IN_ALL, **given})
+
+    @as_method_of(Explorations.explore_sync)
+    def upgrade_sync(self, workflow: Any, /, *args: Any, **given: Any) -> Exploration:
+        """Begin runs under the old code that ``since`` names, a revision of git, a folder or a
+        file, kill each after another durable write, go on with it under the code as it is now, and
+        fail the test where one does not survive that.
+
+        What the call and the marker do not say is taken from ``--aexp-since``, then from the
+        configuration. Raises PromisesBroken, after a subtest has failed for each finding.
+        """
+        __tracebackhide__ = True
+        return self.crash_sync(workflow, *args, **self._upgrading(given))
+
+    @as_coroutine_of(upgrade_sync)
+    def upgrade(
+        self, workflow: Any, /, *args: Any, **given: Any
+    ) -> Coroutine[Any, Any, Exploration]:
+        """Do what :meth:`upgrade_sync` does, while the loop goes on."""
+        __tracebackhide__ = True
+        return self.crash(workflow, *args, **self._upgrading(given))
 
     @as_method_of(Explorations.run_sync)
     def run_sync(self, workflow: Any, /, *args: Any, **given: Any) -> Report:
@@ -181,6 +204,18 @@ class Aexp:
         check_report(report)
         return report
 
+    def _upgrading(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return options that say what the old code is."""
+        __tracebackhide__ = True
+        named = {"since": self._since, **self._chosen, **given}["since"]
+        with one_line():
+            if named is None:
+                raise UsageError(
+                    "upgrade takes old code: give since='HEAD', or another revision of git, a"
+                    " folder or a file, or --aexp-since"
+                )
+        return {**given, "since": named}
+
     def _awaited(self, coroutine: Coroutine[Any, Any, _R]) -> Coroutine[Any, Any, _R]:
         self._coroutines.append(coroutine)
         return coroutine
@@ -194,8 +229,10 @@ class Aexp:
         options = {**self._chosen, **given}
         if self._replay is not None:
             # One point of a test that does both is no point of the other.
-            of_worlds = parse_point(self._replay).worlds is not None
-            known = of_worlds == (options.get("worlds") is not None)
+            point = parse_point(self._replay)
+            known = (point.worlds is not None) == (options.get("worlds") is not None)
+            if options.get("since") is not None:
+                known = known and point.side == Side.AFTER
             options |= {"replay": self._replay} if known else {"points": 1}
         if self._database is not None:
             options.setdefault("template", self._database.name)

@@ -21,7 +21,7 @@ from aexp.scenarios import find_scenario
 from aexp.scenarios.arguments import given_arguments
 from aexp.scenarios.bare import bare_scenario
 
-__all__ = ["NamedScenario", "bind_parameters", "name_scenario"]
+__all__ = ["NamedScenario", "bind_parameters", "brief_path", "name_scenario"]
 
 _LOCAL = "<locals>"
 
@@ -40,8 +40,12 @@ class NamedScenario:
     @property
     def brief_place(self) -> str:
         """The place as a person in the working folder names it."""
-        here = f"{Path.cwd()}{os.sep}"
-        return self.place.removeprefix(here)
+        return brief_path(self.place)
+
+
+def brief_path(path: str) -> str:
+    """Return ``path`` as a person in the working folder writes it."""
+    return path.removeprefix(f"{Path.cwd()}{os.sep}")
 
 
 def name_scenario(given: Any) -> NamedScenario:

@@ -36,6 +36,8 @@ _OPTIONS = {
     "sides": "On which sides of a write: before, after, lost-ack (before,after).",
     "database-url": "The PostgreSQL to use; without one, what the settings of aexp say, and without"
     " those an embedded server.",
+    "since": "The old code under which the runs of aexp.upgrade begin: a revision of git, or a"
+    " folder or file.",
 }
 _of_item = pytest.StashKey["Aexp"]()
 _terminal = pytest.StashKey["_Terminal | None"]()
@@ -130,7 +132,11 @@ def aexp(request: pytest.FixtureRequest, _aexp_explorations: Explorations) -> It
 
     config = request.config
     fixture = Aexp(
-        _aexp_explorations, request, _options(request), config.getoption("--aexp-replay")
+        _aexp_explorations,
+        request,
+        _options(request),
+        config.getoption("--aexp-replay"),
+        _chosen(config, "since"),
     )
     request.node.stash[_of_item] = fixture
     yield fixture

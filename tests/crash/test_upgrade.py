@@ -96,6 +96,14 @@ RIGHT = {
          ("\nCODE", "\norder = place_order")],
         STEP.format(1),
     ),
+    "new argument": (
+        [('item: str = "mug")', 'item: str = "mug", gift: bool = False)')],
+        STEP.format(1),
+    ),
+    "argument that none gave": (
+        [('order(item: str = "mug") -> str:\n', 'order() -> str:\n    item = "mug"\n')],
+        STEP.format(1),
+    ),
     "moved lines": ([("from dbos", "# moved\n\n\nfrom dbos")], STEP.format(2)),
 }  # fmt: skip
 
@@ -170,6 +178,21 @@ def test_code_that_minds_runs_in_flight_is_not_accused(cli: Cli, name: str) -> N
     done, moments = upgraded(cli, OLD, changed(changes), point)
     assert done.code == 0, done.stdout
     assert set(moments.values()) <= {"goes on", "goes on to another result"}
+
+
+def test_old_code_in_a_folder_of_the_new(cli: Cli) -> None:
+    """Each code has its own modules, although one of the folders lies in the other."""
+    for name, text, size in ((".", changed(WRONG["added"][0]), 2), ("before", OLD, 1)):
+        folder = cli.folder / name
+        folder.mkdir(exist_ok=True)
+        (folder / "sizes.py").write_text(f"SIZE = {size}\n")
+        (folder / "flows.py").write_text(f"from sizes import SIZE\n{text}\nassert SIZE == {size}\n")
+    done = cli(
+        "upgrade", "flows.py:order", "--from", "before", "--template", TEMPLATE, "--json",
+        "--replay", STEP.format(2),
+    )  # fmt: skip
+    assert done.code == 1, done.stderr
+    assert [each["code"] for each in done.json["findings"]] == ["AX017"]
 
 
 def test_each_moment_of_a_deployment_is_told(cli: Cli) -> None:
@@ -295,9 +318,10 @@ def test_code_at_a_revision_and_its_neighbours(cli: Cli, database: DatabaseUrl) 
 @pytest.mark.parametrize(
     ("target", "origin", "told"),
     [
-        ("flows.py:order", "nowhere", "--from nowhere is no file or folder, nor a revision: "),
-        ("flows.py:order", "empty", "/empty: there is no flows.py for "),
+        ("flows.py:order", "nowhere", "'nowhere' is no file or folder, nor a revision of git: "),
+        ("flows.py:order", "empty", "/empty has no flows.py: there is no old code of "),
         ("flows.py:order", "other.py", "is another module than flows.py"),
+        ("flows.py:order", "flows.py", "/flows.py is the code as it is now: give a folder"),
         ("resume", "HEAD", "resume is installed, and its old code cannot be found beside it"),
         ("flows.py:order", "before", "has no 'order'"),
     ],

@@ -19,6 +19,7 @@ from aexp.crash.request import ExplorationProgress
 from aexp.database import DatabaseUrl
 from aexp.errors import UsageError
 from aexp.testing import Explorations, RunBroken, open_explorations
+from aexp.testing.options import ExploreOptions
 from aexp.testing.runs import check_report
 from tests.support.cli import eventually
 from tests.testing.suites import WORKFLOWS
@@ -94,6 +95,15 @@ def test_a_run_that_ends_in_error_is_broken(explorations: Explorations) -> None:
     with pytest.raises(RunBroken, match=r"(?s)error_of_explorations  BROKEN\n.*ERROR.*no") as told:
         check_report(report)
     assert told.value.report is report
+
+
+def test_an_option_that_the_workflow_takes_by_position_is_no_question() -> None:
+    def since(since: str) -> None: ...
+
+    options = ExploreOptions(since="HEAD")
+    options.check_unambiguous("since", since, 1)
+    with pytest.raises(UsageError, match="since takes 'since' itself, and so does explore"):
+        options.check_unambiguous("since", since, 0)
 
 
 def test_kills_below_none_are_refused(explorations: Explorations) -> None:

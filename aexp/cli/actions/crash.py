@@ -55,6 +55,7 @@ def explore(
 ) -> int:
     """Explore as ``aexp COMMAND`` does, print in that form, and write the page; the exit code."""
     # It brings the proxy and all that explores, which no other command needs.
+    from aexp.crash.experiment.workers import Surroundings  # noqa: PLC0415
     from aexp.crash.explorer import Explorer  # noqa: PLC0415
     from aexp.crash.http.stub import HttpStub  # noqa: PLC0415
     from aexp.crash.revisions import open_upgrade  # noqa: PLC0415
@@ -68,7 +69,8 @@ def explore(
     with ExitStack() as stack:
         upgrade = None
         if "origin" in options:
-            upgrade = stack.enter_context(open_upgrade(normal, options["origin"]))
+            around = Surroundings(import_path=list(sys.path), folder=Path.cwd())
+            upgrade = stack.enter_context(open_upgrade(normal, options["origin"], around))
             # What is imported here is the code under which runs begin.
             sys.path[:] = upgrade.old.surroundings.import_path
         apart = _imported_apart(settings, target, url, options["template"], others, http)

@@ -90,7 +90,7 @@ def _live(job: Mapping[str, Any], factory: LoopFactory | None) -> int:
             enclose(Enclosure(**job["enclosure"]))
         _, scenario = find_scenario(run.target)
         if job["apart_from"] is not None:
-            _check_apart(Path(job["apart_from"]))
+            _check_apart(Path(job["root"]), Path(job["apart_from"]))
         configure_logging(settings.log_format, settings.log_level)
         # Of all workers of the experiment: a stopped one lives on beside the next.
         write = FileWriter(job["bodies"], shared=True)
@@ -116,11 +116,16 @@ def _live(job: Mapping[str, Any], factory: LoopFactory | None) -> int:
         return cause.exit_code if cause is not None else 1
 
 
-def _check_apart(other: Path) -> None:
-    """Raise where a module of the user's was imported from the ``other`` code."""
+def _check_apart(root: Path, other: Path) -> None:
+    """Raise where a module of the user's was imported from the ``other`` code, which may lie in
+    the folder of this code, ``root``, or around it.
+    """
+    inner = root.is_relative_to(other)
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if file is not None and is_own_code(file) and Path(file).is_relative_to(other):
+        if file is None or not is_own_code(file) or not Path(file).is_relative_to(other):
+            continue
+        if not (inner and Path(file).is_relative_to(root)):
             raise InvalidTarget(
                 f"{name} was imported from {file}, which is the other code: it is found there"
                 " whichever folder is chosen; name the target by its file, and do not install it"

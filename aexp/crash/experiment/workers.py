@@ -43,12 +43,13 @@ _HASH_SEEDS = 2
 class Surroundings:
     """What a process of the user's finds around it: where modules are looked for, the working
     folder, and variables of the environment. Modules of its own must not lie in ``apart_from``,
-    where other code has the same names.
+    where other code has the same names; its own code is that of ``root``, which may lie in there.
     """
 
     import_path: Sequence[str]
     folder: Path
     variables: Mapping[str, str] = field(default_factory=dict)
+    root: Path | None = None
     apart_from: Path | None = None
 
 
@@ -106,6 +107,7 @@ class WorkerJob:
             "enclosure": None if self.enclosure is None else self.enclosure.payload(),
             "import_path": None if around is None else list(around.import_path),
             "working_folder": None if around is None else str(around.folder),
+            "root": _text(None if around is None else around.root),
             "apart_from": _text(None if around is None else around.apart_from),
             "world": None if self.world is None else asdict(self.world),
             "ahead_s": self.ahead_s,
