@@ -42,6 +42,15 @@ def pytest_asyncio_loop_factories(
     return {"uvloop": loops["uvloop"]} if item.get_closest_marker("one_loop") else loops
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Try asyncio's own loop only with all others: what runs in production is uvloop."""
+    for item in items:
+        case = getattr(item, "callspec", None)
+        if case is not None and "asyncio" in case.id.split("-"):
+            item.add_marker(pytest.mark.nightly)
+
+
 # The modules of all tests stay: to look through them for garbage again and again would take a third
 # of a test process's CPU time.
 gc.disable()

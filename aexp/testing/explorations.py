@@ -27,6 +27,7 @@ from aexp.processes.signals import Stop
 from aexp.settings import Settings, load_settings
 from aexp.testing.naming import bind_parameters, name_scenario
 from aexp.testing.options import (
+    Downtimes,
     ExploreOptions,
     OldCode,
     Points,
@@ -102,6 +103,7 @@ class Explorations:
         double: Points = 0,
         zombie: Points = 0,
         postgres: Points = 0,
+        down: Downtimes = (),
         stranded: bool = False,
         all_writes: bool = False,
         replay: str | None = None,
@@ -134,6 +136,7 @@ class Explorations:
             double=double,
             zombie=zombie,
             postgres=postgres,
+            down=down,
             stranded=stranded,
             all_writes=all_writes,
             replay=replay,

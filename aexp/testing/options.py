@@ -16,6 +16,7 @@ from aexp.crash.command import replay_command
 from aexp.crash.experiment.user_databases import find_user_databases
 from aexp.crash.experiment.workers import TargetCode
 from aexp.crash.http.stub import HttpStub
+from aexp.crash.judge.durations import parse_down
 from aexp.crash.judge.points import SIDES, Side, parse_point
 from aexp.crash.judge.worlds import ALL_WORLDS, World, parse_worlds
 from aexp.crash.request import ExplorationRequest
@@ -26,6 +27,7 @@ from aexp.settings import Settings
 from aexp.testing.naming import NamedScenario, brief_path
 
 __all__ = [
+    "Downtimes",
     "ExploreOptions",
     "OldCode",
     "Points",
@@ -42,6 +44,7 @@ Sides: TypeAlias = str | Sequence[str]
 Points: TypeAlias = int | Literal["all"]
 Worlds: TypeAlias = str | Sequence[str]
 OldCode: TypeAlias = str | os.PathLike[str]
+Downtimes: TypeAlias = str | Sequence[str]
 Stub: TypeAlias = HttpStub | str | os.PathLike[str]
 
 # A lost acknowledgement costs the most, and seldom finds what these do not.
@@ -54,7 +57,8 @@ class ExploreOptions:
 
     ``sides`` of each write (before and after), at most so many ``points`` (all), chosen by
     ``seed``; ``double``, ``zombie`` and ``postgres`` are how many further points there are of these
-    kinds. ``replay`` is the only point; those that are ``first`` are tried before others. ``http``
+    kinds; ``down`` are times for which nothing lives after a kill, ``"3d"`` or ``"deadlines"``.
+    ``replay`` is the only point; those that are ``first`` are tried before others. ``http``
     has a stub or the file of its routes by the variable that is to have its address. ``template``
     names another database to copy. With ``worlds`` (``"all"``, or some of ``clock``, ``random``,
     ``hashes``, ``order`` and ``environment``) it is replayed where these are otherwise, as ``aexp
@@ -68,6 +72,7 @@ class ExploreOptions:
     double: Points = 0
     zombie: Points = 0
     postgres: Points = 0
+    down: Downtimes = ()
     stranded: bool = False
     all_writes: bool = False
     replay: str | None = None
@@ -185,6 +190,7 @@ def make_request(
         double=_most("double", options.double) if kills else 0,
         zombie=_most("zombie", options.zombie) if kills else 0,
         postgres=_most("postgres", options.postgres) if kills else 0,
+        down=[parse_down(text) for text in _listed(options.down)] if kills else (),
         stranded=options.stranded and kills,
         replay=replay,
         first=[parse_point(text) for text in options.first],
@@ -219,11 +225,15 @@ def _named_alike(options: ExploreOptions) -> dict[str, Any]:
     }
 
 
+def _listed(given: str | Sequence[str]) -> Sequence[str]:
+    named = given.split(",") if isinstance(given, str) else given
+    return [name.strip() for name in named]
+
+
 def _sides(given: Sides | None) -> Sequence[Side]:
     if given is None:
         return _SIDES
-    named = given.split(",") if isinstance(given, str) else list(given)
-    wanted = [name.strip() for name in named]
+    wanted = _listed(given)
     for name in wanted:
         if name not in SIDES:
             raise UsageError(f"sides: {name!r} is none of {', '.join(SIDES)}")

@@ -26,6 +26,9 @@ from tests.conftest import migrated_server
 from tests.support import bench_workloads
 from tests.support.cli import Cli, children_running, eventually, wait_until
 
+pytestmark = pytest.mark.nightly
+
+
 TINY, BAD, STUCK, SLOW = (
     f"{Path(bench_workloads.__file__)}:{name}" for name in ("TINY", "BAD", "STUCK", "SLOW")
 )

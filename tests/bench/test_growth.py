@@ -13,6 +13,9 @@ from aexp.processes.loop import run_on_loop
 from aexp.settings import load_settings
 from tests.bench.test_workloads import MESSAGE_LOST, TinyCell
 
+pytestmark = pytest.mark.nightly
+
+
 SIZE = {
     "messages": 40,
     "chunk": 1,

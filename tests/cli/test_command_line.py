@@ -310,6 +310,7 @@ def test_a_run_that_has_ended_is_told_again_and_nothing_runs(cli: Cli) -> None:
     assert "there is nothing to kill" in refused.error
 
 
+@pytest.mark.nightly
 def test_the_last_run_has_no_need_of_a_name(cli: Cli) -> None:
     for command in (["audit"], ["resume"], ["report", "-o", "page.html"]):
         none = cli(*command, "--last")

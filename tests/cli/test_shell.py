@@ -19,6 +19,9 @@ from tests.cli.test_help import SLOW
 from tests.conftest import server_folder
 from tests.support.cli import TIMEOUT_S, Cli, wait_until
 
+pytestmark = pytest.mark.nightly
+
+
 AEXP = (sys.executable, "-P", "-m", "aexp")
 
 

@@ -38,6 +38,7 @@ def databases(url: DatabaseUrl) -> set[str]:
         return {name for (name,) in rows}
 
 
+@pytest.mark.nightly
 def test_a_sound_workflow_holds_at_every_write_on_every_side(server: DatabaseUrl) -> None:
     found = explore(server, f"{BUGS}:sound")
     told = found.as_json()
@@ -48,6 +49,7 @@ def test_a_sound_workflow_holds_at_every_write_on_every_side(server: DatabaseUrl
     assert found.ok
 
 
+@pytest.mark.nightly
 def test_each_delivery_of_resume_keeps_what_it_promises(server: DatabaseUrl) -> None:
     point = "before:insert dbos.operation_outputs [~.2.0:1]#1"
     duplicates = {}

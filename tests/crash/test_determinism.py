@@ -17,6 +17,7 @@ from aexp.errors import UsageError
 from tests.conftest import TEMPLATE
 from tests.support.cli import Cli
 from tests.support.explorations import PLANTED, explore
+from tests.support.nightly import nightly_but
 
 WORLDS = PLANTED / "pairs" / "worlds.py"
 END = "before:update dbos.workflow_status SUCCESS + insert dbos.workflow_output [~]#1"
@@ -61,7 +62,7 @@ def _a_file_in_the_working_folder(tmp_path: Path) -> None:
     (tmp_path / "given.txt").write_text("given")
 
 
-@pytest.mark.parametrize("workflow", WRONG)
+@pytest.mark.parametrize("workflow", nightly_but(WRONG, "wrong_day", "wrong_set", "wrong_counter"))
 def test_a_divergence_is_found_and_named(server: DatabaseUrl, workflow: str) -> None:
     kind, worlds = WRONG[workflow]
     found = explored(server, workflow)
@@ -77,13 +78,14 @@ def test_a_divergence_is_found_and_named(server: DatabaseUrl, workflow: str) -> 
     assert not found.ok
 
 
-@pytest.mark.parametrize("workflow", RIGHT)
+@pytest.mark.parametrize("workflow", nightly_but(RIGHT, "right_day", "right_set", "right_limit"))
 def test_a_right_body_is_not_accused(server: DatabaseUrl, workflow: str) -> None:
     found = explored(server, workflow)
     assert found.broken == [], found.as_json()["broken"]
     assert found.ok, found.as_json()
 
 
+@pytest.mark.nightly
 def test_a_divergence_is_told_with_both_calls_and_comes_back_by_its_line(cli: Cli) -> None:
     target = f"{WORLDS}:wrong_set"
     done = cli("determinism", target, "--template", TEMPLATE)

@@ -52,8 +52,8 @@ LATE = (
     ("workflow", "point", "told"),
     [
         ("waits_an_hour", STEP.format(3), TIMED_OUT),
-        ("limits_an_hour", CHILD_SLEEPS, CANCELLED),
-        ("looks_at_the_clock", STEP.format(2), LATE),
+        pytest.param("limits_an_hour", CHILD_SLEEPS, CANCELLED, marks=pytest.mark.nightly),
+        pytest.param("looks_at_the_clock", STEP.format(2), LATE, marks=pytest.mark.nightly),
     ],
 )
 def test_what_depends_on_downtime_is_told_with_its_deadline(
@@ -68,9 +68,9 @@ def test_what_depends_on_downtime_is_told_with_its_deadline(
 @pytest.mark.parametrize(
     ("workflow", "point"),
     [
-        ("waits_ten_days", STEP.format(3)),
         ("limits_what_begins_late", STEP.format(1)),
-        ("sleeps", STEP.format(1)),
+        pytest.param("waits_ten_days", STEP.format(3), marks=pytest.mark.nightly),
+        pytest.param("sleeps", STEP.format(1), marks=pytest.mark.nightly),
     ],
 )
 def test_what_no_downtime_changes_is_not_told(
@@ -85,8 +85,15 @@ def test_what_no_downtime_changes_is_not_told(
     ("workflow", "point", "kind"),
     [
         ("wrong_clock_in_a_body", STEP.format(3), "ended_otherwise"),
-        ("wrong_second_charge", STEP.format(4), "effect_repeated"),
-        ("wrong_memory_beside_a_wait", STEP.format(4), "result_differs"),
+        pytest.param(
+            "wrong_second_charge", STEP.format(4), "effect_repeated", marks=pytest.mark.nightly
+        ),
+        pytest.param(
+            "wrong_memory_beside_a_wait",
+            STEP.format(4),
+            "result_differs",
+            marks=pytest.mark.nightly,
+        ),
     ],
 )
 def test_what_a_downtime_breaks_or_does_not_mend_is_broken(
@@ -118,6 +125,7 @@ def test_each_deadline_is_tried_just_before_and_just_after(server: DatabaseUrl) 
     assert len(around) == 3
 
 
+@pytest.mark.nightly
 def test_what_a_schedule_misses_is_told(server: DatabaseUrl) -> None:
     result = down(server, "schedules", STEP.format(2))
     assert result.held is True, result.broken
@@ -125,6 +133,7 @@ def test_what_a_schedule_misses_is_told(server: DatabaseUrl) -> None:
     assert "schedule `nightly` (30 2 * * *) has 3 of its times" in missed.summary
 
 
+@pytest.mark.nightly
 def test_a_downtime_comes_back_by_its_line(cli: Cli) -> None:
     point = f"{STEP.format(4)} then down:3d"
     chosen = ["--replay", point, "--template", TEMPLATE, "--json"]

@@ -119,6 +119,7 @@ def test_variables_must_name_databases(monkeypatch: pytest.MonkeyPatch) -> None:
         find_user_databases(["NO_URL"])
 
 
+@pytest.mark.nightly
 def test_a_workflow_that_books_elsewhere_is_refused_and_with_a_copy_of_that_it_is_judged(
     cli: Cli, empty_database: DatabaseUrl
 ) -> None:

@@ -19,6 +19,9 @@ from tests.conftest import TEMPLATE
 from tests.support.cli import Cli, children_running, wait_until
 from tests.support.explorations import PLANTED, explore, promises
 
+pytestmark = pytest.mark.nightly
+
+
 STEP = "insert dbos.operation_outputs [~:1]#1"
 
 

@@ -10,6 +10,7 @@ from aexp.database import DatabaseUrl
 from tests.conftest import TEMPLATE
 from tests.support.cli import Cli
 from tests.support.explorations import PLANTED, explore
+from tests.support.nightly import nightly_but
 
 PAIRS = PLANTED / "pairs"
 KILLS = (Side.BEFORE, Side.AFTER)
@@ -114,7 +115,7 @@ def kinds(exploration: Exploration) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("workflow", WRONG)
+@pytest.mark.parametrize("workflow", nightly_but(WRONG, *list(WRONG)[::2]))
 def test_the_wrong_one_is_found(server: DatabaseUrl, workflow: str) -> None:
     kind, point = WRONG[workflow]
     found = explore(server, f"{PAIRS}/{workflow}", replay=parse_point(point))
@@ -122,7 +123,7 @@ def test_the_wrong_one_is_found(server: DatabaseUrl, workflow: str) -> None:
     assert not found.ok
 
 
-@pytest.mark.parametrize("workflow", RIGHT)
+@pytest.mark.parametrize("workflow", nightly_but(RIGHT, *RIGHT[::3]))
 def test_the_right_one_is_not_accused(server: DatabaseUrl, workflow: str) -> None:
     found = explore(server, f"{PAIRS}/{workflow}", sides=KILLS, points=2)
     assert found.broken == [], found.as_json()["broken"]

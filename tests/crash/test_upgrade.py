@@ -13,6 +13,7 @@ from aexp.database import DatabaseUrl
 from tests.conftest import TEMPLATE
 from tests.examples.shop import SHOP
 from tests.support.cli import Cli, Result
+from tests.support.nightly import nightly_but
 
 STEP = "after:insert dbos.operation_outputs [~:{}]#1"
 OLD = """
@@ -164,7 +165,7 @@ def changed(changes: list[tuple[str, str]]) -> str:
     return text.replace("\nCODE", "")
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", nightly_but(WRONG, "added", "type"))
 def test_what_breaks_a_run_in_flight_is_found(cli: Cli, name: str) -> None:
     changes, point, code = WRONG[name]
     done, _ = upgraded(cli, OLD, changed(changes), point)
@@ -172,7 +173,7 @@ def test_what_breaks_a_run_in_flight_is_found(cli: Cli, name: str) -> None:
     assert [each["code"] for each in done.json["findings"]] == [code], done.stdout
 
 
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("name", nightly_but(RIGHT, "patched"))
 def test_code_that_minds_runs_in_flight_is_not_accused(cli: Cli, name: str) -> None:
     changes, point = RIGHT[name]
     done, moments = upgraded(cli, OLD, changed(changes), point)
@@ -241,12 +242,14 @@ def test_a_result_of_neither_code_is_told_and_breaks_nothing(cli: Cli) -> None:
         ),
     ],
 )
+@pytest.mark.nightly
 def test_a_class_or_an_instance_that_is_gone_is_found(cli: Cli, new: str, became: str) -> None:
     done, moments = upgraded(cli, CLASSES, new, STEP.format(1))
     assert list(moments.values()) == [became], done.stdout
     assert done.code == (became != "goes on")
 
 
+@pytest.mark.nightly
 def test_a_queue_that_is_renamed_is_still_served(cli: Cli) -> None:
     """DBOS keeps queues in its database, so that whoever comes later serves them, too."""
     new = QUEUES.replace('"mails"', '"post"')
@@ -255,6 +258,7 @@ def test_a_queue_that_is_renamed_is_still_served(cli: Cli) -> None:
     assert set(moments.values()) == {"goes on"}, done.stdout
 
 
+@pytest.mark.nightly
 def test_code_at_a_revision_and_its_neighbours(cli: Cli, database: DatabaseUrl) -> None:
     project = cli.folder / "project"
     shutil.copytree(SHOP, project, ignore=shutil.ignore_patterns(".*", "tests", "__pycache__"))

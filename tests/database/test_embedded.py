@@ -234,6 +234,7 @@ def test_another_server_is_neither_started_nor_stopped(alone: Cli) -> None:
         assert "for the embedded server" in failed.error
 
 
+@pytest.mark.nightly
 def test_a_server_that_dies_in_the_middle_is_exit_code_3_and_loses_nothing(alone: Cli) -> None:
     home = alone.folder / ".aexp"
     alone("db", "start")
@@ -257,6 +258,7 @@ def test_a_server_that_dies_in_the_middle_is_exit_code_3_and_loses_nothing(alone
     assert resumed.json["account"]["messages"]["once"] == 100
 
 
+@pytest.mark.nightly
 def test_a_worker_that_is_left_alone_ends_although_the_server_hangs(alone: Cli) -> None:
     alone.environment = {"AEXP_DRAIN_TIMEOUT_S": "0"}
     alone("db", "migrate")

@@ -25,6 +25,8 @@ from tests.conftest import server_folder
 from tests.support.cli import Cli, Result
 from tests.support.users import User, needs_root, user_folder
 
+pytestmark = pytest.mark.nightly
+
 NOBODY, DAEMON = User("nobody"), User("daemon")
 # Too long for the name of a socket.
 LONG = "/".join(["a" * 60] * 3)
@@ -203,6 +205,7 @@ from pathlib import Path
 import psycopg
 from aexp.database import embedded
 from aexp.errors import EmbeddedServerError
+
 os.setgid(65534)
 os.setuid(int(sys.argv[1]))
 for look in (embedded.has_data, embedded.stop, embedded.start):

@@ -31,6 +31,9 @@ from aexp.errors import (
 )
 from tests.support.cli import TIMEOUT_S, children_running, wait_until
 
+pytestmark = pytest.mark.nightly
+
+
 ROOT = Path(__file__).parent.parent.parent
 TABLES = {
     "alembic_version",

@@ -20,6 +20,9 @@ from tests.support.cli import Cli
 from tests.support.cluster import DEBIAN_15, WHEEL_16, cluster
 from tests.support.explorations import PLANTED, struck
 
+pytestmark = pytest.mark.nightly
+
+
 EVERYTHING = Path(__file__).with_name("everything.sql").read_text(encoding="utf-8")
 STOPPED = "postgres-after:insert dbos.operation_outputs [~:1]#1"
 OURS = "NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"

@@ -53,6 +53,7 @@ def problems(text: str) -> list[str]:
     )
 
 
+@pytest.mark.nightly
 def test_what_the_dockerfile_builds_migrates_serves_and_drains(
     empty_database: DatabaseUrl, tmp_path: Path
 ) -> None:

@@ -17,6 +17,8 @@ from aexp.durable.offload import OffloadMode, WorkerLost, available_cores, open_
 from aexp.scenarios.fibonacci.numbers import GRAIN, fibonacci, naive, parts, parts_count
 from tests.support.cli import eventually, wait_until
 
+pytestmark = pytest.mark.nightly
+
 
 def signal_handling() -> tuple[bool, int]:
     return signal.getsignal(signal.SIGINT) is signal.SIG_IGN, os.nice(0)
@@ -136,6 +138,7 @@ PARENT = """
 import anyio, os
 from aexp.durable.offload import OffloadMode, open_pool
 from tests.durable.test_offload import endless
+
 
 async def main():
     async with open_pool(OffloadMode.PROCESS, 1) as pool:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import anyio
 import psycopg
+import pytest
 
 from aexp.database import DatabaseUrl
 from aexp.testing import HttpStub
@@ -27,6 +28,7 @@ def sarif_places(file: Path) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.nightly
 def test_the_suite_passes_as_the_ci_workflow_runs_it(server: DatabaseUrl, tmp_path: Path) -> None:
     copy_examples(tmp_path)
     command = [*ci_command("pytest"), "-rs", "--aexp-points", "1"]

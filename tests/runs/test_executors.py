@@ -83,6 +83,7 @@ def test_one_process_of_an_executor_works_on_a_run(cli: Cli) -> None:
     assert "is already working on run 'r'" in cli("resume", "r", "--executor-id", "a").error
 
 
+@pytest.mark.nightly
 def test_the_dead_ones_work_is_handed_to_the_living(cli: Cli) -> None:
     leader = cli.start("run", "resume", "--run-id", "r", "--executor-id", "a", *QUIET, *SLOW)
     await_bodies(cli, "a")
@@ -241,6 +242,7 @@ def has_reached(served: Served, run_id: str, done: int) -> bool:
     return progress is not None and progress["done"] >= done
 
 
+@pytest.mark.nightly
 def test_three_workers_killed_at_random_lose_and_double_nothing(
     cli: Cli, crew: Callable[..., Crew]
 ) -> None:

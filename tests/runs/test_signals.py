@@ -29,6 +29,7 @@ def statuses(cli: Cli) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.nightly
 def test_a_signal_drains_and_the_run_can_be_resumed(cli: Cli, number: signal.Signals) -> None:
     process = cli.start("run", "resume", "--run-id", "s", *LONG)
     await_publications(cli, 8)
@@ -190,6 +191,7 @@ class Shown:
         return lines
 
 
+@pytest.mark.nightly
 def test_a_signal_to_a_supervisor_drains_its_child_and_leaves_no_process(cli: Cli) -> None:
     process = cli.start("run", "resume", "--run-id", "s", "--kills", "2", *LONG)
     await_publications(cli, 4)
@@ -216,6 +218,7 @@ def test_a_second_process_on_the_same_run_is_refused(cli: Cli) -> None:
     assert cli.wait(first).code == 130
 
 
+@pytest.mark.nightly
 def test_killing_the_supervisor_loses_nothing(cli: Cli) -> None:
     process = cli.start("run", "resume", "--run-id", "s", "--kills", "1", *LONG)
     await_publications(cli, 4)
@@ -302,6 +305,7 @@ def test_kills_that_do_not_land_are_no_pass(cli: Cli) -> None:
     assert "only 0 of 1 kills landed" in result.stderr
 
 
+@pytest.mark.nightly
 def test_a_child_that_has_forked_is_killed_with_what_it_forked(cli: Cli) -> None:
     (cli.folder / "forks.py").write_text(
         "import subprocess, sys\n"

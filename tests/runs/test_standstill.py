@@ -56,6 +56,7 @@ def test_a_run_that_cannot_move_ends_with_the_reason(
     ]
 
 
+@pytest.mark.nightly
 def test_a_run_that_waits_for_what_comes_late_goes_on(waits: Cli) -> None:
     result = waits("run", "waits.py:waits_in_turn", "--json")
     assert result.code == 0, result.stderr

@@ -14,6 +14,9 @@ from aexp.database import DatabaseUrl
 from tests.support.cli import Cli, held
 from tests.support.explorations import explore
 
+pytestmark = pytest.mark.nightly
+
+
 FLOWS = Path(__file__).parent.parent / "support" / "any_flows.py"
 
 

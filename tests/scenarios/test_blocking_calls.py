@@ -10,6 +10,8 @@ import pytest
 from aexp.scenarios import BUILT_IN
 from tests.support.cli import Cli
 
+pytestmark = pytest.mark.nightly
+
 DETECTOR = Path(__file__).parent.parent / "support" / "detector"
 
 
@@ -45,6 +47,7 @@ def test_nor_does_one_that_is_killed_and_resumed(watched: Cli, tmp_path: Path) -
 SLEEPY = """
 import time
 from dbos import DBOS
+
 
 @DBOS.workflow()
 async def sleepy() -> None:

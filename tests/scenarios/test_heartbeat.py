@@ -85,6 +85,7 @@ def test_ticks_three_times_and_removes_its_schedule(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("backfill", ["false", "true"])
+@pytest.mark.nightly
 def test_survives_two_kills(cli: Cli, backfill: str) -> None:
     result = cli(
         "run", "heartbeat", "--kills", "2", "--seed", "3", "--set", f"backfill={backfill}", "--json"

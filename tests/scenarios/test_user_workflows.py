@@ -296,6 +296,7 @@ def test_a_schedule_that_outlived_its_run_is_removed_by_a_resume(flows: Cli) -> 
     assert flows.query("SELECT count(*) FROM dbos.workflow_schedules") == [(0,)]
 
 
+@pytest.mark.nightly
 def test_a_program_that_launches_at_its_import_is_run_killed_audited_and_explored(
     cli: Cli,
 ) -> None:

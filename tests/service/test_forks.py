@@ -119,6 +119,7 @@ def test_a_later_fork_of_steps_that_write_does_only_the_rest(served: Served) -> 
     assert not any(timeline["truncated"].values())
 
 
+@pytest.mark.nightly
 def test_the_command_line_tells_of_forks(served: Served) -> None:
     origin = ended(served, "resume")["run_id"]
     run_id = fork(served, origin, start_step=2)["run_id"]
@@ -153,6 +154,7 @@ def test_a_fork_that_is_only_recorded_is_made_by_who_works_on_it(cli: Cli) -> No
     assert "'gone', from which 'third' was to be forked, is no more" in gone.error
 
 
+@pytest.mark.nightly
 def test_what_cannot_be_forked_is_refused(cli: Cli) -> None:
     with serving(cli, "--max-active-runs", "1") as served:
         problem(served.client.post("/runs/nope/fork"), 404, "unknown-run")

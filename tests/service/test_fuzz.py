@@ -28,6 +28,7 @@ def served(cli: Cli) -> Iterator[Served]:
         yield served
 
 
+@pytest.mark.nightly
 def test_no_request_is_answered_otherwise_than_documented(served: Served) -> None:
     run_id = served.begin("scope")
     served.await_end(run_id)

@@ -112,6 +112,7 @@ def test_a_database_that_goes_away_and_returns(alone: Cli) -> None:
         assert served.wait() == 0
 
 
+@pytest.mark.nightly
 def test_the_service_blocks_its_loop_nowhere(cli: Cli, tmp_path: Path) -> None:
     known = os.environ.get("PYTHONPATH")
     cli.environment = {

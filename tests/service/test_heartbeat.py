@@ -40,6 +40,7 @@ def workers(served: Served, executor_id: str) -> list[int]:
     return [pid for (pid,) in found]
 
 
+@pytest.mark.nightly
 def test_it_goes_on_after_a_restart_and_is_followed_by_the_next(cli: Cli) -> None:
     # As a service that was killed leaves it, with few ticks to go.
     crashed = cli(

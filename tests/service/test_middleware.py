@@ -248,6 +248,7 @@ def test_inputs_are_refused_without_a_root(shared: Served) -> None:
     assert shared.count("aexp.runs") == runs
 
 
+@pytest.mark.nightly
 def test_inputs_lie_below_the_root_whatever_they_are_called(cli: Cli, tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "sub").mkdir(parents=True)

@@ -81,6 +81,7 @@ def test_a_run_is_started_killed_and_looked_at(browser: Browser, served: Served)
         assert complaints == []
 
 
+@pytest.mark.nightly
 def test_a_run_is_cancelled_resumed_and_deleted(browser: Browser, served: Served) -> None:
     complaints: list[str] = []
     run_id = served.begin("resume", {"messages": 40, "concurrency": 1, "latency_s": 0.3})

@@ -155,6 +155,7 @@ def test_a_service_that_was_killed_goes_on_with_its_runs(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.nightly
 def test_a_signal_under_load_drains_and_ends_well(cli: Cli, number: signal.Signals) -> None:
     with serving(cli) as served:
         run_ids = [served.begin("resume", LONG) for _ in range(2)]

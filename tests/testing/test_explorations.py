@@ -46,8 +46,34 @@ def explorations(server: DatabaseUrl) -> Iterator[Explorations]:
         yield opened
 
 
+@DBOS.workflow()
+async def lateness_of_explorations() -> str:
+    assert DBOS.workflow_id is not None
+    await DBOS.start_workflow_async(answer_of_explorations, DBOS.workflow_id)
+    answer = await DBOS.recv_async("answer", timeout_seconds=3600)
+    return "late" if answer is None else "in time"
+
+
+@DBOS.workflow()
+async def answer_of_explorations(asker: str) -> None:
+    await DBOS.sleep_async(0.3)
+    await DBOS.send_async(asker, "yes", "answer")
+
+
+def test_what_depends_on_downtime_is_told(explorations: Explorations) -> None:
+    found = explorations.explore_sync(
+        lateness_of_explorations, sides="after", points=1, down="3d,deadlines", jobs=2
+    )
+    assert found.ok, found.as_json()
+    downtimes = [point.down_s for point in found.planned if point.down_s is not None]
+    assert len(downtimes) == len(found.planned) - 1 == 1
+    with pytest.raises(UsageError, match="'soon' is no duration"):
+        explorations.explore_sync(lateness_of_explorations, down="soon")
+
+
 @pytest.mark.one_loop
 @pytest.mark.asyncio
+@pytest.mark.nightly
 async def test_an_exploration_is_cancelled_with_its_points(explorations: Explorations) -> None:
     seen: list[ExplorationProgress | None] = []
     explorations.on_progress = seen.append
@@ -68,6 +94,7 @@ async def test_an_exploration_is_cancelled_with_its_points(explorations: Explora
     assert found.outcome == 0
 
 
+@pytest.mark.nightly
 def test_a_command_names_a_database_where_the_workflow_needs_one(
     explorations: Explorations,
 ) -> None:
@@ -111,6 +138,7 @@ def test_kills_below_none_are_refused(explorations: Explorations) -> None:
         explorations.run_sync(sum_of_explorations, kills=-1)
 
 
+@pytest.mark.nightly
 def test_what_a_unit_test_explores_leaves_no_process(server: DatabaseUrl, tmp_path: Path) -> None:
     (tmp_path / "test_shop.py").write_text(
         f"{WORKFLOWS}\n\n"

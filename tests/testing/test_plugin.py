@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("as_a_user")
 FEW = ("--aexp-points=1", "--aexp-sides=before")
 
 
+@pytest.mark.nightly
 def test_a_workflow_is_found_wherever_a_suite_has_it(
     pytester: pytest.Pytester, server: DatabaseUrl
 ) -> None:
@@ -85,6 +86,7 @@ def _is_heading(line: str) -> bool:
     return line.startswith("=") and line.strip("=") == " aexp "
 
 
+@pytest.mark.nightly
 def test_under_xdist_auto_mode_and_importlib_and_from_another_folder(
     pytester: pytest.Pytester, server: DatabaseUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +114,7 @@ def test_under_xdist_auto_mode_and_importlib_and_from_another_folder(
     assert "\r" not in done.stdout.str()
 
 
+@pytest.mark.nightly
 def test_a_suite_makes_its_tables_once_or_for_one_test(
     pytester: pytest.Pytester, server: DatabaseUrl
 ) -> None:
@@ -173,6 +176,7 @@ def test_a_suite_makes_its_tables_once_or_for_one_test(
     done.assert_outcomes(passed=4)
 
 
+@pytest.mark.nightly
 def test_a_terminal_shows_how_far_it_is(pytester: pytest.Pytester, server: DatabaseUrl) -> None:
     pytester.makepyfile(
         test_it=WORKFLOWS + "\n\ndef test_it(aexp):\n    aexp.crash_sync(measure, 'A')\n"
@@ -195,6 +199,7 @@ def test_a_terminal_shows_how_far_it_is(pytester: pytest.Pytester, server: Datab
     assert b" aexp exploring: 0 of 1 points\x1b[?7h\x1b8" in shown
 
 
+@pytest.mark.nightly
 def test_each_finding_is_a_subtest_whose_lines_bring_it_back(
     pytester: pytest.Pytester, server: DatabaseUrl, cli: Cli
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from aexp.database import DatabaseUrl
 
 pytest_plugins = ["pytester"]
-pytestmark = pytest.mark.usefixtures("as_a_user")
+pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("as_a_user")]
 
 SUITE = """
 import datetime

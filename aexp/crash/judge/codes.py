@@ -80,8 +80,9 @@ CODES: Sequence[Code] = (
         "AX018", "other_way", "another way after a fault",
         "All steps returned what they return without a fault, and the workflow calls other steps,"
         " or calls one more or less often: its way depends on the memory of the process that was"
-        " killed. What it leaves out is never done. Decide by what steps returned, and keep nothing"
-        " in globals or on objects.",
+        " killed. Or a step answers otherwise the second time, since it finds what its own first"
+        " run has left: a row that is there already. What the workflow leaves out is never done."
+        " Decide by what steps returned, and have a step return the same for what it has done.",
     ),
     Code(
         "AX011", "other_call", "a checkpoint answers another call",

@@ -27,7 +27,7 @@ from aexp.crash.judge.identity import (
     step_paths,
     steps_by_place,
 )
-from aexp.crash.judge.spans import changed_own_world, writers
+from aexp.crash.judge.spans import changed_own_world, is_written, writers
 from aexp.crash.judge.values import Path, StoredValue, Unsteady, differences, find_unsteady
 from aexp.engine.statuses import UNFINISHED
 
@@ -297,7 +297,9 @@ class BaselineComparison:
             return self.reasons[0]
         wrote = self._writers(table)
         if not wrote:
-            return self.cause_of_effects
+            # Bodies alone have, or it is unknown who has: by a function of the database, say.
+            seen = any(is_written(run, table) for run in (self.found, *self.baseline.runs))
+            return None if seen else self.cause_of_effects
         if not all(self.baseline.arguments):
             return self.cause_of_change  # Nobody noted them.
         if any(step in wrote and self._differs_anyhow(step) for step in self._otherwise):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from aexp.crash.judge.evidence import Evidence
 from aexp.engine.recorder.records import StepBegan, StepEnded
 
-__all__ = ["BodySpan", "body_spans", "changed_own_world", "writers"]
+__all__ = ["BodySpan", "body_spans", "changed_own_world", "is_written", "writers"]
 
 _NOT_OF_USERS = ("dbos.", "aexp.")
 
@@ -49,10 +49,7 @@ def writers(found: Evidence, table: str) -> Mapping[tuple[str, int], Sequence[Bo
     """Return the bodies, by workflow and number of their step, that ran when something was written
     to ``table``, ``schema.name``: one of those that ran side by side has written it.
     """
-    names = {table, table.rpartition(".")[2]}
-    times = [
-        (seen.life, seen.at) for seen in found.writes if not seen.write.tables.isdisjoint(names)
-    ]
+    times = _times_of_writes(found, table)
     if not times:
         return {}
     wrote = {
@@ -60,6 +57,19 @@ def writers(found: Evidence, table: str) -> Mapping[tuple[str, int], Sequence[Bo
         for step, bodies in body_spans(found).items()
     }
     return {step: bodies for step, bodies in wrote.items() if bodies}
+
+
+def is_written(found: Evidence, table: str) -> bool:
+    """Return whether something was written to ``table`` by a statement that names it."""
+    return bool(_times_of_writes(found, table))
+
+
+def _times_of_writes(found: Evidence, table: str) -> list[tuple[int, float]]:
+    """Return life and time of each write to ``table``, named with its schema or without."""
+    names = {table, table.rpartition(".")[2]}
+    return [
+        (seen.life, seen.at) for seen in found.writes if not seen.write.tables.isdisjoint(names)
+    ]
 
 
 def changed_own_world(found: Evidence) -> frozenset[tuple[str, int]]:

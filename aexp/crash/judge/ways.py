@@ -119,6 +119,10 @@ def _other_way(
 ) -> list[Anomaly]:
     names = {comparison.places[row.workflow_id]: row.name for row in comparison.found.workflows}
     workflow = names[place]
+    why = "though all that its steps returned is the same"
+    if comparison.changed_steps:
+        step = comparison.changed_steps[0].name
+        why = f"since step `{step}` found what its own first run had left"
     anomalies = []
     for what, ours, theirs in (
         ("step", Counter(way.steps), Counter(usual.steps)),
@@ -133,8 +137,7 @@ def _other_way(
             anomalies.append(
                 Anomaly(
                     f"workflow `{workflow}` {does} {what} `{name}` {number}, and"
-                    f" {often(theirs[name])} without a fault, though all that its steps returned is"
-                    " the same",
+                    f" {often(theirs[name]) if theirs[name] else 'never'} without a fault, {why}",
                     [{"workflow": place, what: name, "times": ours[name], "usual": theirs[name]}],
                     kind="child_missing" if what == "child" and fewer else "other_way",
                     cause=f"{workflow} {name}",

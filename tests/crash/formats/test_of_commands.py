@@ -29,6 +29,7 @@ def sound(server: DatabaseUrl) -> Exploration:
     return explore(server, f"{PLANTED}/bugs.py:sound", sides=[Side.BEFORE], points=1)
 
 
+@pytest.mark.nightly
 def test_text_tells_the_outcome_first_and_each_cause_once(cli: Cli) -> None:
     done = cli("crash", f"{MODULE}:wrong_body", "--sides", "before", "--template", TEMPLATE,
                "--format", "github")  # fmt: skip

@@ -131,6 +131,7 @@ async def test_a_write_that_goes_round_it_is_missed(empty_database: DatabaseUrl)
     ],
     ids=" ".join,
 )
+@pytest.mark.nightly
 async def test_a_whole_run(
     database: DatabaseUrl, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
