@@ -13,7 +13,7 @@ import anyio
 
 from aexp.crash.experiment.laboratory import Experiment, Laboratory
 from aexp.crash.judge.alone import describe_unsteady, judge_alone
-from aexp.crash.judge.comparison import FaultFreeRuns, ReplayedRun, RunOutcome
+from aexp.crash.judge.fault_free import FaultFreeRuns, ReplayedRun, RunOutcome
 from aexp.crash.judge.replays import REPLAY_PROMISES
 from aexp.crash.judge.schedules import describe_clock_changes
 from aexp.crash.judging import KnownRuns

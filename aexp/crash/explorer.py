@@ -26,8 +26,8 @@ from aexp.crash.experiment.private_server import require_private_server
 from aexp.crash.experiment.user_databases import open_user_databases
 from aexp.crash.experiment.worker_sequence import Terms
 from aexp.crash.experiment.workers import open_workers
-from aexp.crash.judge.comparison import FaultFreeRuns
 from aexp.crash.judge.evidence import Seen
+from aexp.crash.judge.fault_free import FaultFreeRuns
 from aexp.crash.judge.findings import FindingKey, LeastReplay
 from aexp.crash.judge.points import Point, untried_kinds
 from aexp.crash.judging import KnownRuns, judge_point

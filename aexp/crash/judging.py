@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from aexp.crash.experiment.laboratory import Experiment
-from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns, RunOutcome
+from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.downtimes import Downtime, tell_downtime
+from aexp.crash.judge.fault_free import FaultFreeRuns, RunOutcome
 from aexp.crash.judge.notes import describe_point
 from aexp.crash.judge.points import Point
 from aexp.crash.judge.repetitions import repeated_steps

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aexp.crash.http.received import ReceivedRequest
-from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns, ReplayedRun, RunOutcome
+from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import (
     Checkpoint,
     EventRecord,
@@ -23,6 +23,7 @@ from aexp.crash.judge.evidence import (
     TableContent,
     WorkflowRecord,
 )
+from aexp.crash.judge.fault_free import FaultFreeRuns, ReplayedRun, RunOutcome
 from aexp.crash.judge.values import StoredValue
 from aexp.crash.proxy.writes import Write
 from aexp.engine.recorder.records import (

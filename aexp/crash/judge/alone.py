@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns
+from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.endings import (
     describe_paths,
     describe_running,
     forgotten_failures,
     shorten,
 )
+from aexp.crash.judge.fault_free import FaultFreeRuns
 from aexp.crash.judge.requests import describe_requests
 from aexp.crash.judge.rows import unsteady_tables
 from aexp.crash.judge.verdicts import judge_experiment

@@ -7,15 +7,14 @@ and is compared with nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, pairwise
-from typing import Any
 
-from aexp.crash.judge.evidence import Evidence, StepRecord, StreamEntry
+from aexp.crash.judge.evidence import Evidence, StepRecord
+from aexp.crash.judge.fault_free import FaultFreeRuns, RunOutcome, only_hands_on
 from aexp.crash.judge.identity import (
-    GET_RESULT,
     Place,
     ReadPlace,
     StepPlace,
@@ -27,134 +26,14 @@ from aexp.crash.judge.identity import (
     step_paths,
     steps_by_place,
 )
-from aexp.crash.judge.spans import changed_own_world, is_written, writers
-from aexp.crash.judge.values import Path, StoredValue, Unsteady, differences, find_unsteady
+from aexp.crash.judge.spans import Written, changed_own_world, writers, writers_of
+from aexp.crash.judge.values import StoredValue, Unsteady, find_unsteady
 from aexp.engine.statuses import UNFINISHED
 
-__all__ = ["BaselineComparison", "FaultFreeRuns", "ReplayedRun", "RunOutcome"]
+__all__ = ["BaselineComparison"]
 
 
 _CUT_SHORT = frozenset({*UNFINISHED, "CANCELLED"})
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """What a run ended with: its status, and of its result or error what must be the same in every
-    run (``Scenario.comparable``).
-    """
-
-    status: str
-    value: Any
-
-    def differences(self, other: RunOutcome) -> frozenset[Path]:
-        """Return the paths at which two outcomes of one status differ."""
-        return differences(self.value, other.value)
-
-
-@dataclass(frozen=True)
-class ReplayedRun:
-    """What the first run without a fault came to when it ran again from its own checkpoints.
-
-    ``ended`` says that it came to its end; what its workflow published is as it is made again.
-    ``standstill`` is why nothing of it could move any more.
-    """
-
-    ended: bool
-    outcome: RunOutcome
-    events: Mapping[str, StoredValue]
-    standstill: str | None = None
-    entries: Sequence[StreamEntry] = ()
-
-
-@dataclass(frozen=True)
-class FaultFreeRuns:
-    """Runs without a fault, at least one; what differs among them is unsteady.
-
-    ``replayed`` is None where that was not tried.
-    """
-
-    runs: Sequence[Evidence]
-    outcomes: Sequence[RunOutcome]
-    replayed: ReplayedRun | None = None
-
-    @property
-    def first(self) -> Evidence:
-        """The one that stands for all where they agree."""
-        return self.runs[0]
-
-    @property
-    def outcome(self) -> RunOutcome:
-        """What the first one ended with."""
-        return self.outcomes[0]
-
-    @cached_property
-    def unsteady_result(self) -> Unsteady:
-        """The parts of the result that no two runs need share."""
-        return find_unsteady(
-            one.differences(other)
-            for one, other in combinations(self.outcomes, 2)
-            if one.status == other.status
-        )
-
-    @cached_property
-    def places(self) -> Sequence[Mapping[str, Place]]:
-        """The places of the workflows of each run."""
-        return [place_workflows(run) for run in self.runs]
-
-    @cached_property
-    def steps(self) -> Sequence[Mapping[StepPlace, StepRecord]]:
-        """The checkpoints of each run by their places."""
-        return [steps_by_place(*pair) for pair in zip(self.runs, self.places, strict=True)]
-
-    @cached_property
-    def unsteady_steps(self) -> Mapping[StepPlace, Unsteady]:
-        """What is unsteady of each step's outcome, of steps that more than one run has."""
-        found: dict[StepPlace, Unsteady] = {}
-        for place in {place for steps in self.steps for place in steps}:
-            if all(
-                _only_hands_on(steps[place], run)
-                for steps, run in zip(self.steps, self.runs, strict=True)
-                if place in steps
-            ):
-                continue
-            known = [steps[place].outcome for steps in self.steps if place in steps]
-            unsteady = find_unsteady(
-                one.differences(other) for one, other in combinations(known, 2)
-            )
-            if unsteady.paths:
-                found[place] = unsteady
-        return found
-
-    @cached_property
-    def answers(self) -> Sequence[Mapping[ReadPlace, Sequence[StoredValue]]]:
-        """What the workflows of each run read by DBOS."""
-        return [answers_by_place(*pair) for pair in zip(self.runs, self.places, strict=True)]
-
-    @cached_property
-    def paths(self) -> Sequence[Mapping[Place, Sequence[str]]]:
-        """The steps that each workflow of each run took."""
-        return [step_paths(list(steps)) for steps in self.steps]
-
-    @property
-    def paths_vary(self) -> bool:
-        """Whether workflows take other steps in one run than in another."""
-        return any(one != other for one, other in pairwise(self.paths))
-
-    @cached_property
-    def arguments(self) -> Sequence[Mapping[StepPlace, frozenset[str]]]:
-        """The digests of what the steps of each run were asked with."""
-        return [
-            arguments_by_place(run, places)
-            for run, places in zip(self.runs, self.places, strict=True)
-        ]
-
-    def unsteady_between(self, values: Iterable[StoredValue | None]) -> Unsteady | None:
-        """Return what is unsteady of a value that each run has; None when one of them has none."""
-        known = list(values)
-        given = [value for value in known if value is not None]
-        if len(given) < len(known):
-            return None
-        return find_unsteady(one.differences(other) for one, other in combinations(given, 2))
 
 
 @dataclass(frozen=True)
@@ -205,7 +84,7 @@ class BaselineComparison:
         """
         changed = []
         for place, step in self.steps.items():
-            if _only_hands_on(step, self.found):
+            if only_hands_on(step, self.found):
                 continue
             known = [steps[place] for steps in self.baseline.steps if place in steps]
             unsteady = self.baseline.unsteady_steps.get(place, Unsteady())
@@ -231,11 +110,11 @@ class BaselineComparison:
         """The changed steps that are a reason for something else to differ: not those that returned
         something else because an earlier body of theirs had changed what they found.
         """
+        numbers = number_steps(self.found)
         own = {
-            StepPlace(self.places[workflow_id], number, "")
+            StepPlace(self.places[workflow_id], numbers[workflow_id, step_id], "")
             for workflow_id, step_id in changed_own_world(self.found)
-            if (number := number_steps(self.found).get((workflow_id, step_id))) is not None
-            and workflow_id in self.places
+            if (workflow_id, step_id) in numbers and workflow_id in self.places
         }
         return [step for step in self.changed_steps if replace(step, name="") not in own]
 
@@ -296,10 +175,9 @@ class BaselineComparison:
         if self.reasons:
             return self.reasons[0]
         wrote = self._writers(table)
-        if not wrote:
-            # Bodies alone have, or it is unknown who has: by a function of the database, say.
-            seen = any(is_written(run, table) for run in (self.found, *self.baseline.runs))
-            return None if seen else self.cause_of_effects
+        if wrote is None:
+            # Nobody knows who has: a function of the database, say.
+            return self.cause_of_effects
         if not all(self.baseline.arguments):
             return self.cause_of_change  # Nobody noted them.
         if any(step in wrote and self._differs_anyhow(step) for step in self._otherwise):
@@ -326,15 +204,29 @@ class BaselineComparison:
         """Whether a workflow took another way, and had a reason to."""
         return not self.same_path and (self.cut_short or self.cause_of_change is not None)
 
-    def _writers(self, table: str) -> set[StepPlace]:
-        """Return the steps that may write to ``table``, in any run."""
-        runs = [*zip(self.baseline.runs, self.baseline.places, strict=True)]
+    @cached_property
+    def written(self) -> Written:
+        """The bodies that wrote to tables in the run that was found."""
+        return writers(self.found)
+
+    def _writers(self, table: str) -> set[StepPlace] | None:
+        """Return the steps that may write to ``table``, in any run: none where bodies alone do;
+        None where it is unknown who does.
+        """
+        runs = [*zip(self.baseline.runs, self.baseline.places, self.baseline.written, strict=True)]
+        known = [
+            (run, places, bodies)
+            for run, places, written in [*runs, (self.found, self.places, self.written)]
+            if (bodies := writers_of(written, table)) is not None
+        ]
+        if not known:
+            return None
         return {
-            StepPlace(places[workflow_id], number, bodies[0].name)
-            for run, places in [*runs, (self.found, self.places)]
-            for (workflow_id, step_id), bodies in writers(run, table).items()
-            if workflow_id in places
-            and (number := number_steps(run).get((workflow_id, step_id))) is not None
+            StepPlace(places[workflow_id], number, bodies[workflow_id, step_id][0].name)
+            for run, places, bodies in known
+            for numbers in [number_steps(run)]
+            for workflow_id, step_id in bodies
+            if workflow_id in places and (number := numbers.get((workflow_id, step_id))) is not None
         }
 
     def _differs_anyhow(self, step: StepPlace) -> bool:
@@ -368,15 +260,6 @@ class BaselineComparison:
                 frozenset().union(*(run.get(step, frozenset()) for run in known))
             )
         ]
-
-
-def _only_hands_on(step: StepRecord, run: Evidence) -> bool:
-    """Return whether ``step`` returned what a workflow of the run did that came to a good end: what
-    that depends on are its own steps.
-    """
-    return step.name == GET_RESULT and any(
-        row.workflow_id == step.child_id and row.status == "SUCCESS" for row in run.workflows
-    )
 
 
 def _answered_otherwise(

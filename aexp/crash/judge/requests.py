@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns
+from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.declared import must_do_as_much
 from aexp.crash.judge.evidence import Evidence
+from aexp.crash.judge.fault_free import FaultFreeRuns
 from aexp.crash.judge.repetitions import idempotent_steps
 from aexp.crash.judge.sendings import (
     Sending,
-    StepKey,
     exact,
     find_left_out,
     find_more_often,
     route_of,
     vary_in_number,
 )
+from aexp.crash.judge.spans import StepKey
 from aexp.crash.judge.wording import often
 from aexp.engine.recorder.records import SeenEffect, StepCall
 from aexp.model.promise import SAMPLE, Anomaly

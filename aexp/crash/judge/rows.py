@@ -9,7 +9,7 @@ from typing import Any
 
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence, TableContent
-from aexp.crash.judge.spans import writers
+from aexp.crash.judge.spans import writers_of
 from aexp.crash.judge.wording import counted
 from aexp.model.promise import SAMPLE, Anomaly
 
@@ -221,5 +221,9 @@ def _wrote_twice(comparison: BaselineComparison, table: str) -> list[str]:
     because DBOS tried the step again in one.
     """
     return sorted(
-        {bodies[0].name for bodies in writers(comparison.found, table).values() if len(bodies) > 1}
+        {
+            bodies[0].name
+            for bodies in (writers_of(comparison.written, table) or {}).values()
+            if len(bodies) > 1
+        }
     )

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from aexp.crash.http.received import ReceivedRequest
-from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns
+from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence
-from aexp.crash.judge.spans import BodySpan, body_spans
+from aexp.crash.judge.fault_free import FaultFreeRuns
+from aexp.crash.judge.spans import BodySpan, StepKey, body_spans
 
 __all__ = [
     "RequestGroup",
     "Sending",
-    "StepKey",
     "exact",
     "find_left_out",
     "find_more_often",
@@ -35,8 +35,6 @@ _IDEMPOTENT = _READS | {"PUT", "DELETE"}
 # Stub, method, path, body; and stub, method, route.
 _Request: TypeAlias = tuple[str, str, str, str]
 _Route: TypeAlias = tuple[str, str, str]
-# Workflow and number.
-StepKey: TypeAlias = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from aexp.crash.judge.calls import same_call
-from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns
+from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.endings import describe_paths, none_left, run_ends, shorten
 from aexp.crash.judge.evidence import Evidence, Seen
+from aexp.crash.judge.fault_free import FaultFreeRuns
 from aexp.crash.judge.replays import same_steps
 from aexp.engine.error_texts import UNEXPECTED_STEP, renamed_workflow
 from aexp.engine.statuses import ENDS

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aexp.crash.judge.comparison import ReplayedRun, RunOutcome
 from aexp.crash.judge.evidence import (
     Evidence,
     StepRecord,
@@ -13,6 +12,7 @@ from aexp.crash.judge.evidence import (
     TableContent,
     WorkflowRecord,
 )
+from aexp.crash.judge.fault_free import ReplayedRun, RunOutcome
 from aexp.crash.judge.notes import describe_point
 from aexp.crash.judge.verdicts import PROMISES
 from tests.support.histories import (

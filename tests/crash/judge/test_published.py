@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aexp.crash.judge.comparison import ReplayedRun, RunOutcome
 from aexp.crash.judge.evidence import Evidence
+from aexp.crash.judge.fault_free import ReplayedRun, RunOutcome
 from aexp.crash.judge.verdicts import PROMISES
 from tests.support.histories import broken, compared, history, stored
 

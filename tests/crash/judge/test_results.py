@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from aexp.crash.judge.alone import describe_unsteady, judge_alone
-from aexp.crash.judge.comparison import FaultFreeRuns, ReplayedRun, RunOutcome
 from aexp.crash.judge.evidence import Evidence
+from aexp.crash.judge.fault_free import FaultFreeRuns, ReplayedRun, RunOutcome
 from aexp.crash.judge.notes import describe_point
 from aexp.crash.judge.verdicts import PROMISES
 from tests.support.histories import broken, compared, history, stored, summaries

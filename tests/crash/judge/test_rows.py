@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from aexp.crash.judge.alone import describe_unsteady
-from aexp.crash.judge.comparison import FaultFreeRuns, RunOutcome
 from aexp.crash.judge.evidence import Evidence, TableContent
+from aexp.crash.judge.fault_free import FaultFreeRuns, RunOutcome
 from aexp.crash.judge.verdicts import PROMISES
 from tests.support.histories import (
     began,

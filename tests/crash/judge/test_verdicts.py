@@ -12,7 +12,7 @@ import pytest
 
 from aexp.audit import Report
 from aexp.crash.experiment.laboratory import Experiment, void_reason
-from aexp.crash.judge.comparison import BaselineComparison, FaultFreeRuns, RunOutcome
+from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import (
     Checkpoint,
     Evidence,
@@ -25,6 +25,7 @@ from aexp.crash.judge.evidence import (
     WorkflowRecord,
 )
 from aexp.crash.judge.explanations import find_causes
+from aexp.crash.judge.fault_free import FaultFreeRuns, RunOutcome
 from aexp.crash.judge.points import Fault, Side, parse_point
 from aexp.crash.judge.verdicts import judge_experiment
 from aexp.crash.proxy.writes import Write
