@@ -24,6 +24,8 @@ __all__ = ["SHOWN", "print_exploration", "render_exploration", "render_finding",
 SHOWN = 5
 _LOG_LINES = 5
 _LONGEST_OUTCOME = 100
+# What is only told, and somebody will want to see.
+_LOOKED_AT = frozenset({"depends_on_downtime"})
 _WIDTH = 100
 _DEPLOYMENT = (
     "Here the new code takes up what the old code has left. By default DBOS gives each code a"
@@ -255,10 +257,11 @@ def _explain(screen: Console, exploration: Exploration, finding: Finding) -> Non
         _say(screen, Text(_row(row)), 4)
     if len(rows) > SHOWN:
         _say(screen, Text(f"… {len(rows) - SHOWN} more with --json"), 4)
-    if not finding.is_broken:
+    if finding.is_broken:
+        for line in finding.example.log[-_LOG_LINES:]:
+            screen.print(Text(f"  │ {line}", style="dim"), soft_wrap=True)
+    elif finding.code.kind not in _LOOKED_AT:
         return
-    for line in finding.example.log[-_LOG_LINES:]:
-        screen.print(Text(f"  │ {line}", style="dim"), soft_wrap=True)
     replay = exploration.replay_of(finding.replayed_by)
     screen.print(Text(f"  {replay}", style="cyan"), soft_wrap=True)
 
