@@ -62,6 +62,7 @@ WRONG = {
     "excuses.py:wrong_result_that_nobody_awaits": ("result_differs", f"after:{CHILD}"),
     "excuses.py:wrong_effect_noted_first": ("effect_missing", "after:insert done#1"),
     "excuses.py:wrong_reference": ("rows_differ", f"after:{SECOND}"),
+    "excuses.py:wrong_message": ("message_repeated", "after:insert dbos.notifications [~-2]#1"),
     "excuses.py:wrong_digits": ("rows_differ", "after:update totals#1"),
 }
 RIGHT = [
@@ -102,6 +103,7 @@ RIGHT = [
     "excuses.py:right_effect_noted_afterwards",
     "excuses.py:right_reference",
     "excuses.py:right_handle",
+    "excuses.py:right_message",
 ]
 
 

@@ -165,6 +165,12 @@ CODES: Sequence[Code] = (
         " request by something else, `effect(…, idempotent=True)` in the step says so.",
     ),
     Code(
+        "AX027", "message_repeated", "a message twice",
+        "A workflow was sent a message more often than without a fault: a step that ran twice sent"
+        " it each time. Send it in the body of the workflow, where DBOS records it with the step,"
+        " or give `DBOS.send` an `idempotency_key`.",
+    ),
+    Code(
         "AX030", "child_started_twice", "a child started twice",
         "One call has started two workflows, and all that the child does is done twice. Give the"
         " child an id that follows from the parent's, or is made by a step.",

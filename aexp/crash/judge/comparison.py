@@ -188,7 +188,7 @@ class BaselineComparison:
         """Return whether ``table`` may end with more rows, or fewer, than without a fault, and be
         right.
         """
-        if self._took_another_way:
+        if self.took_another_way:
             return True
         cause = self.cause_of_rows(table)
         # What one step alone writes, it writes whatever it returns.
@@ -197,10 +197,10 @@ class BaselineComparison:
     @property
     def may_act_otherwise(self) -> bool:
         """Whether steps may have done something else than without a fault, and be right."""
-        return self._took_another_way or self.cause_of_effects is not None
+        return self.took_another_way or self.cause_of_effects is not None
 
     @property
-    def _took_another_way(self) -> bool:
+    def took_another_way(self) -> bool:
         """Whether a workflow took another way, and had a reason to."""
         return not self.same_path and (self.cut_short or self.cause_of_change is not None)
 

@@ -25,6 +25,7 @@ __all__ = [
     "Evidence",
     "Landed",
     "LifeRecord",
+    "Message",
     "Outage",
     "Recorded",
     "ScheduleRecord",
@@ -102,6 +103,14 @@ class ScheduleRecord:
     cron: str
     timezone: str | None
     backfill: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that was sent to a workflow, received or not."""
+
+    workflow_id: str
+    topic: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +245,7 @@ class Evidence:
     records: Sequence[Recorded] = ()
     events: Sequence[EventRecord] = ()
     entries: Sequence[StreamEntry] = ()
+    messages: Sequence[Message] = ()
     # By ``database.schema.table``; without the database where it is that of the run.
     tables: Mapping[str, TableContent] = field(default_factory=dict)
     writes: Sequence[Seen] = ()

@@ -28,6 +28,7 @@ from aexp.crash.judge.endings import (
     same_result,
     stranded_told,
 )
+from aexp.crash.judge.messages import messages_once
 from aexp.crash.judge.published import same_events, same_streams
 from aexp.crash.judge.repetitions import effects_in_steps
 from aexp.crash.judge.requests import requests_once
@@ -51,6 +52,7 @@ PROMISES: Sequence[Promise[BaselineComparison]] = (
     Promise("same_call", "a checkpoint answers the call that it was recorded for", same_call),
     Promise("same_events", "events end with the values of a run without a fault", same_events),
     Promise("same_streams", "streams end with the entries of a run without a fault", same_streams),
+    Promise("messages_once", "messages are sent as often as without a fault", messages_once),
     Promise("same_rows", "tables end with the rows of a run without a fault", same_rows),
     Promise("effects_in_steps", "a workflow's body has no effect of its own", effects_in_steps),
     Promise("effects_once", "an effect that is declared happens once for its key", effects_once),

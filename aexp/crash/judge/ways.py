@@ -46,8 +46,11 @@ def same_way(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     if comparison.reasons or comparison.cut_short:
         return None
     known = [_ways(run, places) for run, places in zip(baseline.runs, baseline.places, strict=True)]
+    found = _ways(comparison.found, comparison.places)
+    if not found or not all(known):
+        return None
     anomalies = []
-    for place, way in _ways(comparison.found, comparison.places).items():
+    for place, way in found.items():
         usual = [run[place] for run in known if place in run]
         if len(usual) < len(known) or _BY_CHANCE in place or not comparison.started_alike(place):
             continue

@@ -24,7 +24,7 @@ STABLE = {
     "stranded_untold": "AX045", "cannot_go_on": "AX046", "ends_in_error": "AX047",
     "other_step": "AX017", "result_of_neither": "AX095", "": "AX050", "depends_on_step": "AX090",
     "depends_on_downtime": "AX096", "missed_times": "AX097", "clock_change": "AX098",
-    "effect_missing": "AX026", "other_way": "AX018",
+    "effect_missing": "AX026", "other_way": "AX018", "message_repeated": "AX027",
     "ran_twice_outside": "AX091", "unsteady": "AX092", "no_route": "AX093",
     "rows_not_judged": "AX094",
 }  # fmt: skip

@@ -73,7 +73,7 @@ def test_a_run_that_was_killed_and_came_to_the_same_end_is_sound() -> None:
     verdicts = judge_experiment(compared(GOOD))
     not_judged = {
         "stranded_told", "survived", "old_owner", "same_events", "same_streams", "same_rows",
-        "effects_once", "steps_once", "requests_once",
+        "effects_once", "steps_once", "requests_once", "same_way", "messages_once",
     }  # fmt: skip
     assert {v.name for v in verdicts if v.held is not True} == not_judged
     assert not broken(GOOD)

@@ -416,3 +416,36 @@ async def right_handle() -> int:
     await hand(handle)
     await note("handed")
     return 1
+
+
+# --- messages
+
+
+@DBOS.step(name="excuse_tell")
+async def tell(to: str, key: str | None) -> None:
+    await DBOS.send_async(to, "go", "go", idempotency_key=key)
+
+
+@DBOS.workflow(name="excuse_listening")
+async def listening() -> int:
+    heard = 0
+    while await DBOS.recv_async("go", timeout_seconds=1.5) is not None:
+        heard += 1
+    return heard
+
+
+@DBOS.workflow()
+async def wrong_message() -> str:
+    """Its step sends a message without a key."""
+    await make_id()
+    child = await DBOS.start_workflow_async(listening)
+    await tell(child.workflow_id, None)
+    return "told"
+
+
+@DBOS.workflow()
+async def right_message() -> str:
+    await make_id()
+    child = await DBOS.start_workflow_async(listening)
+    await tell(child.workflow_id, f"{child.workflow_id} go")
+    return "told"
