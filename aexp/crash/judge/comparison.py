@@ -8,18 +8,21 @@ and is compared with nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
 
 from aexp.crash.judge.evidence import Evidence, StepRecord
 from aexp.crash.judge.fault_free import FaultFreeRuns, RunOutcome, only_hands_on
 from aexp.crash.judge.identity import (
+    GET_RESULT,
     Place,
     ReadPlace,
     StepPlace,
     answers_by_place,
     arguments_by_place,
+    bodies_by_place,
+    inputs_by_place,
     is_tick,
     number_steps,
     place_workflows,
@@ -107,54 +110,93 @@ class BaselineComparison:
 
     @cached_property
     def reasons(self) -> Sequence[StepPlace]:
-        """The changed steps that are a reason for something else to differ: not those that returned
+        """The changed steps that are a reason for what is done to differ: not those that returned
         something else because an earlier body of theirs had changed what they found.
         """
+        return [step for step in self.changed_steps if step not in self._by_own_doing]
+
+    @cached_property
+    def _by_own_doing(self) -> set[StepPlace]:
         numbers = number_steps(self.found)
         own = {
-            StepPlace(self.places[workflow_id], numbers[workflow_id, step_id], "")
+            (self.places[workflow_id], numbers[workflow_id, step_id])
             for workflow_id, step_id in changed_own_world(self.found)
             if (workflow_id, step_id) in numbers and workflow_id in self.places
         }
-        return [step for step in self.changed_steps if replace(step, name="") not in own]
+        return {step for step in self.changed_steps if (step.place, step.number) in own}
+
+    @cached_property
+    def _reasons_of_results(self) -> Sequence[StepPlace]:
+        """The changed steps that are a reason for a result to differ: how many rows are new, say,
+        follows from an earlier body, and is an answer; that the step fails now is none.
+        """
+        return [
+            step
+            for step in self.changed_steps
+            if step not in self._by_own_doing or not self.steps[step].failed
+        ]
 
     @property
     def cause_of_change(self) -> StepPlace | None:
-        """The step on which what the workflows' bodies made may depend: one that returned something
-        else, or one that does so without any fault; None when all returned the same.
+        """The step on which what the workflows do may depend: one that returned something else, or
+        one that does so without any fault; None when all returned the same.
         """
-        if self.reasons:
-            return self.reasons[0]
-        return min(self.baseline.unsteady_steps, default=None)
+        return next(iter(self.reasons), None) or min(self.baseline.unsteady_steps, default=None)
+
+    @property
+    def cause_of_result(self) -> StepPlace | None:
+        """The step on which what the workflows return and tell may depend."""
+        return next(iter(self._reasons_of_results), None) or self.cause_of_change
 
     def cause_of_change_at(self, place: Place) -> StepPlace | None:
         """Return the step on which what the body of the workflow at ``place`` made may depend: one
-        of its own or of those that it started, or any where it was started with something else.
+        of its own or of those that it started, or any where it was started with something else, or
+        asks for the result of one that it did not start.
         """
-        if not self.started_alike(place):
-            return self.cause_of_change
-        steps = [*self.reasons, *sorted(self.baseline.unsteady_steps)]
+        if not self.started_alike(place) or self._asks_others(place):
+            return self.cause_of_result
+        below = f"{place}:"
+        anywhere: Sequence[StepPlace] = ()
+        if not self.started_the_same(place):
+            # What it was given is another in each run, and may hold what has changed, or the time.
+            timely = filter(self.baseline.may_tell_time, self.baseline.unsteady_steps)
+            anywhere = [*self._reasons_of_results, *sorted(timely)]
+        own = [*self._reasons_of_results, *sorted(self.baseline.unsteady_steps)]
         return next(
-            (step for step in steps if step.place == place or step.place.startswith(f"{place}:")),
-            None,
+            (step for step in own if step.place == place or step.place.startswith(below)),
+            next(iter(anywhere), None),
         )
+
+    def _asks_others(self, place: Place) -> bool:
+        """Return whether the workflow at ``place`` asks for the result of one beside it."""
+        asked = {
+            self.places.get(step.child_id, "")
+            for step in self.found.steps
+            if step.name == GET_RESULT
+            and step.child_id is not None
+            and self.places.get(step.workflow_id) == place
+        }
+        return any(not each.startswith(f"{place}:") for each in asked)
 
     def started_alike(self, place: Place) -> bool:
         """Return whether the workflow at ``place`` was given the same as without a fault, or what
         is another in each run: what depends on that is unsteady itself.
         """
-        known = {
-            row.inputs_digest
-            for run, places in zip(self.baseline.runs, self.baseline.places, strict=True)
-            for row in run.workflows
-            if places[row.workflow_id] == place
-        }
-        given = {
-            row.inputs_digest
-            for row in self.found.workflows
-            if self.places[row.workflow_id] == place
-        }
+        known, given = self._inputs(place)
         return None not in known | given and (len(known) > 1 or given <= known)
+
+    def started_the_same(self, place: Place) -> bool:
+        """Return whether the workflow at ``place`` was given the same in all runs."""
+        known, given = self._inputs(place)
+        return None not in known and len(known) == 1 and given <= known
+
+    def _inputs(self, place: Place) -> tuple[set[str | None], set[str | None]]:
+        known = {digest for run in self.baseline.inputs for digest in run.get(place, ())}
+        return known, set(self._found_inputs.get(place, ()))
+
+    @cached_property
+    def _found_inputs(self) -> Mapping[Place, Sequence[str | None]]:
+        return inputs_by_place(self.found, self.places)
 
     @cached_property
     def cause_of_effects(self) -> StepPlace | None:
@@ -175,12 +217,15 @@ class BaselineComparison:
         if self.reasons:
             return self.reasons[0]
         wrote = self._writers(table)
-        if wrote is None:
-            # Nobody knows who has: a function of the database, say.
+        if not wrote:
+            # Nobody knows who has: a body, or a function of the database.
             return self.cause_of_effects
         if not all(self.baseline.arguments):
             return self.cause_of_change  # Nobody noted them.
-        if any(step in wrote and self._differs_anyhow(step) for step in self._otherwise):
+        timely = any(map(self.baseline.may_tell_time, self.baseline.unsteady_steps))
+        if any(
+            step in wrote and (timely or self._differs_anyhow(step)) for step in self._otherwise
+        ):
             return self.cause_of_change
         return None
 
@@ -190,9 +235,11 @@ class BaselineComparison:
         """
         if self.took_another_way:
             return True
-        cause = self.cause_of_rows(table)
-        # What one step alone writes, it writes whatever it returns.
-        return cause is not None and self._writers(table) != {cause}
+        wrote = self._writers(table) or set()
+        if not self.reasons or not wrote or not wrote.isdisjoint(self._otherwise):
+            return self.cause_of_rows(table) is not None
+        # What a step writes that is asked the same, it writes whatever it returns.
+        return not wrote.issuperset(self.reasons)
 
     @property
     def may_act_otherwise(self) -> bool:
@@ -209,25 +256,13 @@ class BaselineComparison:
         """The bodies that wrote to tables in the run that was found."""
         return writers(self.found)
 
-    def _writers(self, table: str) -> set[StepPlace] | None:
-        """Return the steps that may write to ``table``, in any run: none where bodies alone do;
-        None where it is unknown who does.
-        """
-        runs = [*zip(self.baseline.runs, self.baseline.places, self.baseline.written, strict=True)]
-        known = [
-            (run, places, bodies)
-            for run, places, written in [*runs, (self.found, self.places, self.written)]
-            if (bodies := writers_of(written, table)) is not None
-        ]
-        if not known:
-            return None
-        return {
-            StepPlace(places[workflow_id], number, bodies[workflow_id, step_id][0].name)
-            for run, places, bodies in known
-            for numbers in [number_steps(run)]
-            for workflow_id, step_id in bodies
-            if workflow_id in places and (number := numbers.get((workflow_id, step_id))) is not None
-        }
+    def bodies_that_wrote(self, table: str) -> Mapping[StepPlace, int]:
+        """Return how many bodies of each step may have written to ``table`` in the run found."""
+        return bodies_by_place(self.found, self.places, writers_of(self.written, table))
+
+    def _writers(self, table: str) -> set[StepPlace]:
+        """Return the steps that may write to ``table``, in any run."""
+        return {*self.bodies_that_wrote(table), *self.baseline.bodies_that_write(table)}
 
     def _differs_anyhow(self, step: StepPlace) -> bool:
         """Return whether ``step`` is asked with something else in each run."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence, Recorded
+from aexp.crash.judge.identity import Place
 from aexp.engine.recorder.records import DeclaredEffect, StepBegan
 from aexp.model.promise import SAMPLE, Anomaly
 
@@ -39,6 +40,8 @@ def effects_once(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     ]
     if not must_do_as_much(comparison):
         return repeated
+    counts = [_counts(run, places) for run, places in _placed(comparison)]
+    *usual, found_now = counts
     missing = [
         Anomaly(
             f"effect `{name}` did not happen for key {key!r}, which it does without a fault",
@@ -47,9 +50,28 @@ def effects_once(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
             where=found[0][1].site,
         )
         for (name, key), found in known[0].items()
-        if (name, key) not in declared and all((name, key) in run for run in known)
+        if (name, key) not in declared
+        and all((name, key) in run for run in known)
+        # Where a time stands in the key, another one may stand there now.
+        and found_now[name] < min(run[name] for run in usual)
     ]
     return [*repeated, *missing[:SAMPLE]]
+
+
+def _placed(comparison: BaselineComparison) -> list[tuple[Evidence, Mapping[str, Place]]]:
+    baseline = comparison.baseline
+    runs = zip(baseline.runs, baseline.places, strict=True)
+    return [*runs, (comparison.found, comparison.places)]
+
+
+def _counts(run: Evidence, places: Mapping[str, Place]) -> Counter[str]:
+    """Count the effects by name, but for those of what a schedule has started."""
+    return Counter(
+        effect.name
+        for recorded in run.records
+        if isinstance(effect := recorded.record, DeclaredEffect)
+        and places.get(effect.workflow_id, "").startswith("~")
+    )
 
 
 def _declared(run: Evidence) -> Mapping[tuple[str, str], list[tuple[Recorded, DeclaredEffect]]]:

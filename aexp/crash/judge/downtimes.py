@@ -24,8 +24,8 @@ __all__ = ["Downtime", "order_deadlines", "tell_downtime"]
 # What may be otherwise for a reason where a deadline has passed.
 _MAY_DIFFER = frozenset(
     {
-        "child_missing", "ended_otherwise", "event_differs", "result_differs", "rows_differ",
-        "rows_missing", "rows_repeated", "stream_differs",
+        "child_missing", "effect_missing", "ended_otherwise", "event_differs", "other_way",
+        "result_differs", "rows_differ", "rows_missing", "rows_repeated", "stream_differs",
     }
 )  # fmt: skip
 _SLEEP = "DBOS.sleep"
@@ -98,7 +98,7 @@ def tell_downtime(
     something else as its reason, is told as depending on it. What is broken without one, too, or
     for no such reason, stays so.
     """
-    passed, changed = _passed(comparison, downtime), comparison.changed_steps
+    passed, changed = _passed(comparison, downtime), comparison.reasons
     broken_without = {verdict.name for verdict in without[0] if verdict.held is False}
     noted_without = {(note.kind, note.cause) for note in without[1]}
     left: list[Verdict] = []
@@ -180,9 +180,8 @@ def _passed(comparison: BaselineComparison, downtime: Downtime) -> list[Deadline
 
 
 def _describe(deadline: Deadline, comparison: BaselineComparison) -> str:
-    workflow = next(
-        row.name for row in comparison.found.workflows if row.workflow_id == deadline.workflow_id
-    )
+    names = {row.workflow_id: row.name for row in comparison.found.workflows}
+    workflow = names.get(deadline.workflow_id, deadline.workflow_id)
     topic = next(
         (
             f" for {known.topic!r}"

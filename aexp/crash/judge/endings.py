@@ -117,7 +117,7 @@ def same_result(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
         # It ends in more than one way without any fault.
         return None
     differing = unsteady.beyond(found.differences(baseline.outcome))
-    depends = comparison.cause_of_change is not None and not _replay_differs(comparison)
+    depends = comparison.cause_of_result is not None and not _replay_differs(comparison)
     if not differing or depends:
         return ()
     row = {"result": shorten(found.value), "expected": shorten(baseline.outcome.value)}
@@ -176,7 +176,9 @@ def _other_results(comparison: BaselineComparison) -> Iterator[Anomaly]:
         if row.status != "SUCCESS" or row.workflow_id == comparison.found.run_id or "#" in place:
             continue
         unsteady = baseline.unsteady_between(run.get(place) for run in known)
-        if unsteady is None or comparison.cause_of_change_at(place) is not None:
+        if unsteady is None or not comparison.started_the_same(place):
+            continue
+        if comparison.cause_of_change_at(place) is not None:
             continue
         expected = known[0][place]
         if differing := unsteady.beyond(row.outcome.differences(expected)):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
 from typing import Any
+from uuid import UUID
 
 from aexp.crash.judge.evidence import Evidence, StepRecord, StreamEntry
 from aexp.crash.judge.identity import (
@@ -16,11 +18,13 @@ from aexp.crash.judge.identity import (
     StepPlace,
     answers_by_place,
     arguments_by_place,
+    bodies_by_place,
+    inputs_by_place,
     place_workflows,
     step_paths,
     steps_by_place,
 )
-from aexp.crash.judge.spans import Written, writers
+from aexp.crash.judge.spans import Written, writers, writers_of
 from aexp.crash.judge.values import Path, StoredValue, Unsteady, differences, find_unsteady
 
 __all__ = ["FaultFreeRuns", "ReplayedRun", "RunOutcome", "only_hands_on"]
@@ -128,6 +132,23 @@ class FaultFreeRuns:
     def written(self) -> Sequence[Written]:
         """The bodies that wrote to tables in each run."""
         return [writers(run) for run in self.runs]
+
+    def bodies_that_write(self, table: str) -> Mapping[StepPlace, int]:
+        """Return how many bodies of each step may write to ``table``, at most."""
+        found: Counter[StepPlace] = Counter()
+        for run, places, written in zip(self.runs, self.places, self.written, strict=True):
+            found |= Counter(bodies_by_place(run, places, writers_of(written, table)))
+        return found
+
+    @cached_property
+    def inputs(self) -> Sequence[Mapping[Place, Sequence[str | None]]]:
+        """The digests of what the workflows of each run were given."""
+        return [inputs_by_place(*pair) for pair in zip(self.runs, self.places, strict=True)]
+
+    def may_tell_time(self, step: StepPlace) -> bool:
+        """Return whether what ``step`` returns may say how late it is: anything but a text."""
+        known = (steps[step].outcome for steps in self.steps if step in steps)
+        return not all(isinstance(outcome.load(), str | bytes | UUID) for outcome in known)
 
     @property
     def paths_vary(self) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from aexp.crash.judge.evidence import Evidence, StepRecord, WorkflowRecord
+from aexp.crash.judge.spans import BodySpan
 from aexp.crash.judge.values import StoredValue
 from aexp.engine.recorder.records import StepCall
 
@@ -25,6 +26,8 @@ __all__ = [
     "StepPlace",
     "answers_by_place",
     "arguments_by_place",
+    "bodies_by_place",
+    "inputs_by_place",
     "is_awaited",
     "is_tick",
     "number_steps",
@@ -96,7 +99,12 @@ def place_workflows(evidence: Evidence) -> Mapping[str, Place]:
     One that no step of a workflow is known to have started is placed by its name, and numbered
     among its like in the order of the evidence.
     """
-    started_by = {step.child_id: step for step in evidence.steps if step.child_id is not None}
+    # What asks for a result names the workflow, too, and may do so in any order.
+    by_asking = (step for step in evidence.steps if step.name == GET_RESULT)
+    by_starting = (step for step in evidence.steps if step.name != GET_RESULT)
+    started_by = {
+        step.child_id: step for step in (*by_asking, *by_starting) if step.child_id is not None
+    }
     numbers = number_steps(evidence)
     places: dict[str, Place] = {evidence.run_id: _ROOT}
 
@@ -164,3 +172,27 @@ def arguments_by_place(
         if number is not None and call.workflow_id in places:
             digests[StepPlace(places[call.workflow_id], number, call.name)].add(call.digest)
     return {step: frozenset(found) for step, found in digests.items()}
+
+
+def inputs_by_place(
+    run: Evidence, places: Mapping[str, Place]
+) -> Mapping[Place, Sequence[str | None]]:
+    """Return the digests of what each workflow was given."""
+    found: defaultdict[Place, list[str | None]] = defaultdict(list)
+    for row in run.workflows:
+        found[places[row.workflow_id]].append(row.inputs_digest)
+    return found
+
+
+def bodies_by_place(
+    run: Evidence,
+    places: Mapping[str, Place],
+    bodies: Mapping[tuple[str, int], Sequence[BodySpan]],
+) -> Mapping[StepPlace, int]:
+    """Return how many ``bodies`` there are of each step on the paths of all workflows."""
+    numbers = number_steps(run)
+    return {
+        StepPlace(places[workflow_id], numbers[workflow_id, step_id], known[0].name): len(known)
+        for (workflow_id, step_id), known in bodies.items()
+        if workflow_id in places and (workflow_id, step_id) in numbers
+    }

@@ -20,7 +20,7 @@ def describe_point(comparison: BaselineComparison) -> list[Anomaly]:
 
 
 def _depends(comparison: BaselineComparison) -> list[Anomaly]:
-    baseline, step = comparison.baseline, comparison.cause_of_change
+    baseline, step = comparison.baseline, comparison.cause_of_result
     if step is None or comparison.outcome.status != baseline.outcome.status:
         return []
     differing = baseline.unsteady_result.beyond(comparison.outcome.differences(baseline.outcome))

@@ -83,7 +83,7 @@ def _may_be_there_or_not(
     of_root = key[0] == "~" and expected is not None
     if of_root and replayed is not None and replayed.ended and key[1] not in replayed.events:
         return False  # From the same outcomes of steps it was not set again.
-    return comparison.cause_of_change is not None and comparison.may_act_otherwise
+    return comparison.cause_of_result is not None and comparison.may_act_otherwise
 
 
 def _may_differ(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence, TableContent
-from aexp.crash.judge.spans import writers_of
 from aexp.crash.judge.wording import counted
 from aexp.model.promise import SAMPLE, Anomaly
 
 __all__ = ["same_rows", "unjudged_rows", "unsteady_tables"]
+
+# A number, a time or a date, as JSON has it.
+_TIMELY = re.compile(r'^-?\d|^"-?\d|^"\d\d\d\d-')
 
 
 def same_rows(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
@@ -116,32 +119,45 @@ def _compare(
         return [Anomaly(what, [numbers], kind="rows_missing", cause=table)]
     if found.count != expected:
         return []
-    more = _more(known, found)
+    more = _more(known, found, twice=bool(twice))
     if not more or not (twice or comparison.cause_of_rows(table) is None):
         return []
     what = f"table {table} ends with other values than without a fault{steps}"
     return [Anomaly(what, more, kind="rows_differ", cause=table)]
 
 
-def _more(known: Sequence[TableContent], found: TableContent) -> list[Mapping[str, Any]]:
-    """Return rows that there are more often than without a fault, by what is steady of them."""
+def _more(
+    known: Sequence[TableContent], found: TableContent, *, twice: bool = False
+) -> list[Mapping[str, Any]]:
+    """Return rows that there are more often than without a fault, by what is steady of them; what
+    a clock may say only where a step has written ``twice``.
+    """
     first = known[0]
     if found.rows is None or any(content.rows is None for content in known):
         return []
-    columns = [column for column in found.columns if column not in _unsteady_columns(known)]
+    if any(_projected(found, found.columns) == _projected(each, found.columns) for each in known):
+        return []
+    unsteady = _unsteady_columns(known)
+    columns = [column for column in found.columns if column not in unsteady]
     if set(columns) - set(first.columns):
         return []
     more = _projected(found, columns) - _projected(first, columns)
     rows = [_shown(columns, row, first.numbered) for row in list(more.elements())[:SAMPLE]]
-    return rows or _other_cells(known, found, columns)
+    return rows or _other_cells(known, found, columns, clock=not twice)
 
 
 def _other_cells(
-    known: Sequence[TableContent], found: TableContent, steady: Sequence[str]
+    known: Sequence[TableContent],
+    found: TableContent,
+    steady: Sequence[str],
+    *,
+    clock: bool,
 ) -> list[Mapping[str, Any]]:
-    """Return rows whose values in unsteady columns are the same in all runs without a fault, and
-    others here: where the ``steady`` columns tell rows apart, as the keys of a table do.
+    """Return rows whose values in columns that are unsteady by themselves are the same in all runs
+    without a fault, and others here: where the ``steady`` columns tell rows apart, as the keys of a
+    table do. What a ``clock`` may be behind, a number or a time, is left out.
     """
+    unsteady = _unsteady_alone(known)
     by_key = [_by_key(content, steady) for content in (*known, found)]
     if any(rows is None for rows in by_key):
         return []
@@ -149,8 +165,9 @@ def _other_cells(
     return [
         _shown([*steady, column], (*key, row[column]), found.numbered)
         for key, row in ours.items()
-        for column in set(found.columns) - set(steady) - found.numbered
-        if len(values := {run[key].get(column, "null") for run in runs if key in run}) == 1
+        for column in sorted(unsteady - found.numbered)
+        if not (clock and _TIMELY.search(row[column]))
+        and len(values := {run[key].get(column, "null") for run in runs if key in run}) == 1
         and all(key in run for run in runs)
         and row[column] not in values
     ][:SAMPLE]
@@ -175,31 +192,26 @@ def _shown(
 
 
 def _unsteady_columns(known: Sequence[TableContent]) -> set[str]:
-    first, *others = known
+    first = known[0]
     if any(content.rows is None for content in known):
         return set()
-    unsteady = {
-        column
-        for column in first.columns
-        if any(_projected(other, [column]) != _projected(first, [column]) for other in others)
-    }
-    steady = [column for column in first.columns if column not in unsteady]
-    while len({frozenset(_projected(content, steady).items()) for content in known}) > 1:
-        # Each is steady, and which values stand in one row is not.
-        unsteady.add(_least_steady(known, steady))
-        steady = [column for column in steady if column not in unsteady]
-    return unsteady
+    alone = _unsteady_alone(known)
+    steady: list[str] = []
+    for column in first.columns:
+        # Each may be steady, and which values stand in one row not.
+        if column not in alone and _agree(known, [*steady, column]):
+            steady.append(column)
+    return set(first.columns) - set(steady)
 
 
-def _least_steady(known: Sequence[TableContent], columns: Sequence[str]) -> str:
-    """Return the column without which the runs have the most rows in common."""
+def _unsteady_alone(known: Sequence[TableContent]) -> set[str]:
+    """Return the columns whose values, whatever stands beside them, are not the same in all."""
+    return {column for column in known[0].columns if not _agree(known, [column])}
 
-    def in_common(left_out: str) -> int:
-        kept = [column for column in columns if column != left_out]
-        first, *others = (_projected(content, kept) for content in known)
-        return min((first & other).total() for other in others)
 
-    return max(reversed(columns), key=in_common)
+def _agree(known: Sequence[TableContent], columns: Sequence[str]) -> bool:
+    first, *others = (_projected(content, columns) for content in known)
+    return all(other == first for other in others)
 
 
 def _projected(content: TableContent, columns: Sequence[str]) -> Counter[tuple[str, ...]]:
@@ -217,13 +229,11 @@ def _part(
 
 
 def _wrote_twice(comparison: BaselineComparison, table: str) -> list[str]:
-    """Return the steps of which two bodies may have written to the table: in two processes, or
-    because DBOS tried the step again in one.
+    """Return the steps of which more bodies may have written to the table than in any run without a
+    fault: in two processes, or because DBOS tried the step again in one.
     """
+    usual = comparison.baseline.bodies_that_write(table)
+    bodies = comparison.bodies_that_wrote(table)
     return sorted(
-        {
-            bodies[0].name
-            for bodies in (writers_of(comparison.written, table) or {}).values()
-            if len(bodies) > 1
-        }
+        {step.name for step, number in bodies.items() if number > max(1, usual.get(step, 0))}
     )

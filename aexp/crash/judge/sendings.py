@@ -7,7 +7,7 @@ together. Which step sent a request is known by when its body ran.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ from aexp.crash.http.received import ReceivedRequest
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence
 from aexp.crash.judge.fault_free import FaultFreeRuns
+from aexp.crash.judge.identity import is_tick
 from aexp.crash.judge.spans import BodySpan, StepKey, body_spans
 
 __all__ = [
@@ -29,8 +30,8 @@ __all__ = [
 ]
 
 # RFC 9110, 9.2.2: sent twice they do what they do once.
-_READS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_IDEMPOTENT = _READS | {"PUT", "DELETE"}
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_ERROR = 400
 
 # Stub, method, path, body; and stub, method, route.
 _Request: TypeAlias = tuple[str, str, str, str]
@@ -117,12 +118,25 @@ def find_more_often(comparison: BaselineComparison) -> Iterator[RequestGroup]:
 
 def find_left_out(comparison: BaselineComparison) -> frozenset[_Request]:
     """Return the requests that change something, that every run without a fault has sent, and that
-    were not sent.
+    were not sent, nor others of the same route in their place. None where a stub has answered with
+    an error, or a schedule has started something: what is sent follows from that.
     """
-    safe = {exact(each) for run in comparison.baseline.runs for each in run.requests if each.safe}
+    runs = comparison.baseline.runs
+    everything = [each for run in (*runs, comparison.found) for each in run.requests]
+    ticks = any(is_tick(row) for run in (*runs, comparison.found) for row in run.workflows)
+    if ticks or any(each.status >= _ERROR for each in everything):
+        return frozenset()
     sent = {exact(each) for each in comparison.found.requests}
-    left_out = _in_all(comparison.baseline) - sent - safe
-    return frozenset(each for each in left_out if each[1] not in _READS)
+    safe = {exact(each) for each in everything if each.safe}
+    now = Counter(route_of(each) for each in comparison.found.requests)
+    usual = [Counter(route_of(each) for each in run.requests) for run in runs]
+    return frozenset(
+        exact(each)
+        for each in runs[0].requests
+        if exact(each) in _in_all(comparison.baseline) - sent - safe
+        and each.method not in _IDEMPOTENT
+        and now[route_of(each)] < min(run[route_of(each)] for run in usual)
+    )
 
 
 def _in_all(runs: FaultFreeRuns) -> frozenset[_Request]:

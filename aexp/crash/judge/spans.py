@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from aexp.crash.judge.evidence import Evidence, Seen
-from aexp.engine.recorder.records import StepBegan, StepEnded
+from aexp.engine.recorder.records import SeenEffect, StepBegan, StepEnded, StepRecorded
 
 __all__ = [
     "BodySpan",
@@ -23,8 +23,6 @@ __all__ = [
 
 # Workflow and number.
 StepKey: TypeAlias = tuple[str, int]
-
-_NOT_OF_USERS = ("dbos.", "aexp.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +48,24 @@ Written: TypeAlias = Mapping[str, Mapping[StepKey, Sequence[BodySpan]]]
 def body_spans(found: Evidence) -> Mapping[StepKey, Sequence[BodySpan]]:
     """Return the bodies of each step, by workflow and number, in the order in which they began."""
     spans: dict[StepKey, list[BodySpan]] = {}
+    transactional: set[StepKey] = set()
     for recorded in sorted(found.records, key=lambda recorded: recorded.record.at):
         record = recorded.record
         if record.step_id is None:
             continue
         of_step = spans.setdefault((record.workflow_id, record.step_id), [])
+        step = (record.workflow_id, record.step_id)
         if isinstance(record, StepBegan):
             of_step.append(BodySpan(record.name, recorded.life, record.at))
-        elif isinstance(record, StepEnded) and of_step:
-            of_step[-1] = replace(of_step[-1], ended=record.at)
+            if record.transactional:
+                transactional.add(step)
+            continue
+        # What a transaction writes is durable only when its function has returned.
+        ends = StepRecorded if step in transactional else StepEnded
+        open_bodies = [place for place, body in enumerate(of_step) if body.life == recorded.life]
+        if isinstance(record, ends) and open_bodies:
+            last = open_bodies[-1]
+            of_step[last] = replace(of_step[last], ended=record.at)
     return spans
 
 
@@ -79,13 +86,11 @@ def writers(found: Evidence) -> Written:
     return written
 
 
-def writers_of(written: Written, table: str) -> Mapping[StepKey, Sequence[BodySpan]] | None:
+def writers_of(written: Written, table: str) -> Mapping[StepKey, Sequence[BodySpan]]:
     """Return the bodies that wrote to ``table``, ``schema.name``, which statements name with its
-    schema or without; None where no statement does.
+    schema or without.
     """
     known = [written[name] for name in (table, table.rpartition(".")[2]) if name in written]
-    if not known:
-        return None
     return {
         step: sorted(
             {body for bodies in known for body in bodies.get(step, ())},
@@ -96,19 +101,37 @@ def writers_of(written: Written, table: str) -> Mapping[StepKey, Sequence[BodySp
 
 
 def changed_own_world(found: Evidence) -> frozenset[StepKey]:
-    """Return the steps, by workflow and number, of which a body that was not the last has written
-    to a table of the user's, no other body running: the next one finds what it left.
+    """Return the steps, by workflow and number, of which a body has written to a table of the
+    user's before the last one ran, no other body running: that one finds what was left. A step that
+    asks somebody outside may have been answered otherwise, and is none of them.
     """
-    spans = body_spans(found)
+    spans, outside = body_spans(found), _outside(found)
+    names = {name for table in found.tables for name in (table, table.rpartition(".")[2])}
     changed = set()
     for seen, running in _running_at_writes(found):
-        if len(running) == 1 and any(
-            not table.startswith(_NOT_OF_USERS) for table in seen.write.tables
-        ):
+        if len(running) == 1 and not seen.write.tables.isdisjoint(names):
             ((step, body),) = running
-            if body != spans[step][-1]:
+            last = spans[step][-1]
+            if body != last and seen.at < last.ended and step not in outside:
                 changed.add(step)
     return frozenset(changed)
+
+
+def _outside(found: Evidence) -> set[StepKey]:
+    """Return the steps that touched something outside the database, or may have asked a stub."""
+    touched = {
+        (record.workflow_id, record.step_id)
+        for recorded in found.records
+        if isinstance(record := recorded.record, SeenEffect) and record.step_id is not None
+    }
+    asked = {
+        step
+        for step, bodies in body_spans(found).items()
+        if any(
+            body.began <= request.at <= body.ended for body in bodies for request in found.requests
+        )
+    }
+    return touched | asked
 
 
 def _running_at_writes(found: Evidence) -> Iterator[tuple[Seen, list[tuple[StepKey, BodySpan]]]]:
@@ -126,4 +149,4 @@ def _running_at_writes(found: Evidence) -> Iterator[tuple[Seen, list[tuple[StepK
         elif kind == 0:
             running[what] = None
         else:
-            del running[what]
+            running.pop(what, None)

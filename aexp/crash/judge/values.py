@@ -50,10 +50,12 @@ class StoredValue:
             return frozenset()
         if self.text is None or other.text is None:
             return frozenset({EVERYWHERE})
-        return differences(self._value(), other._value())
+        return differences(self.load(), other.load())
 
-    def _value(self) -> Any:
-        assert self.text is not None
+    def load(self) -> Any:
+        """Return the value, None where it is too large; as it is stored where it cannot be read."""
+        if self.text is None:
+            return None
         try:
             return load_stored(self.text, self.serialization)
         except (Exception, SystemExit):
@@ -61,7 +63,7 @@ class StoredValue:
             return self.text
 
     def __str__(self) -> str:
-        return "nothing" if self.digest is None else repr(self._value()) if self.text else "…"
+        return "nothing" if self.digest is None else repr(self.load()) if self.text else "…"
 
 
 NO_VALUE = StoredValue(None)

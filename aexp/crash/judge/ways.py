@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence
 from aexp.crash.judge.identity import GET_RESULT, Place
+from aexp.crash.judge.values import StoredValue
 from aexp.crash.judge.wording import often
 from aexp.engine.recorder.records import StepCall
 from aexp.engine.tables.names import WORKFLOW_STATUS
@@ -103,17 +104,32 @@ def _has_reason(comparison: BaselineComparison, place: Place, way: _Way, usual: 
     a step that returns something else in each run, before the ways part.
     """
     baseline = comparison.baseline
-    found = {name: len(read) for (at, name), read in comparison.answers.items() if at == place}
-    if found not in [
-        {name: len(read) for (at, name), read in run.items() if at == place}
-        for run in baseline.answers
-    ]:
+    all_steps = (comparison.steps, *baseline.steps)
+    if any(step.failed for steps in all_steps for at, step in steps.items() if at.place == place):
+        # Whoever ran beside it may have come further, or not as far.
+        return True
+    read, *usual_reads = (
+        {name: answers for (at, name), answers in run.items() if at == place}
+        for run in (comparison.answers, *baseline.answers)
+    )
+    if any(_differ(one, other) for one, other in pairwise([*usual_reads, read])):
         return True
     together = takewhile(lambda pair: pair[0] == pair[1], zip(way.steps, usual.steps, strict=False))
     before = {name for name, _ in together}
     return any(
         step.name in before if step.place == place else step.place.startswith(f"{place}:")
         for step in baseline.unsteady_steps
+    )
+
+
+def _differ(
+    one: Mapping[str, Sequence[StoredValue]], other: Mapping[str, Sequence[StoredValue]]
+) -> bool:
+    """Return whether something else was read, or more or less often."""
+    return one.keys() != other.keys() or any(
+        len(answers) != len(other[name])
+        or any(mine.differences(its) for mine, its in zip(answers, other[name], strict=True))
+        for name, answers in one.items()
     )
 
 
