@@ -205,7 +205,6 @@ from pathlib import Path
 import psycopg
 from aexp.database import embedded
 from aexp.errors import EmbeddedServerError
-
 os.setgid(65534)
 os.setuid(int(sys.argv[1]))
 for look in (embedded.has_data, embedded.stop, embedded.start):

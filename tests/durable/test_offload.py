@@ -139,7 +139,6 @@ import anyio, os
 from aexp.durable.offload import OffloadMode, open_pool
 from tests.durable.test_offload import endless
 
-
 async def main():
     async with open_pool(OffloadMode.PROCESS, 1) as pool:
         print((await pool.run(os.getpid)).value, flush=True)

@@ -48,7 +48,6 @@ SLEEPY = """
 import time
 from dbos import DBOS
 
-
 @DBOS.workflow()
 async def sleepy() -> None:
     time.sleep(0.001)

@@ -231,7 +231,7 @@ async def right_pair() -> tuple[str, str]:
 
 
 @DBOS.workflow(name="excuse_telling")
-async def telling(order: str) -> None:
+async def event_of_memory(order: str) -> None:
     await keep("one")
     await keep("two")
     await DBOS.set_event_async("total", len(_kept))
@@ -240,7 +240,7 @@ async def telling(order: str) -> None:
 @DBOS.workflow()
 async def wrong_event_of_a_child_with_an_id() -> str:
     """A child's event is from memory; what it was given is another id in each run."""
-    child = await DBOS.start_workflow_async(telling, await make_id())
+    child = await DBOS.start_workflow_async(event_of_memory, await make_id())
     await DBOS.get_result_async(child.workflow_id)
     return "told"
 
@@ -296,7 +296,7 @@ async def wrong_step_left_out() -> str:
 
 
 @DBOS.workflow(name="excuse_child")
-async def child() -> int:
+async def count_of_memory() -> int:
     await keep("one")
     await note("between")
     return len(_kept)
@@ -328,7 +328,7 @@ async def right_way() -> str:
 @DBOS.workflow()
 async def wrong_result_that_nobody_awaits() -> str:
     """What a child returns comes from memory, and its parent does not ask."""
-    await DBOS.start_workflow_async(child)
+    await DBOS.start_workflow_async(count_of_memory)
     return "started"
 
 
