@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ WRONG: dict[str, tuple[str, set[World] | None]] = {
     "wrong_loops": ("other_call", None),
     "wrong_wait": ("other_step", set()),
     "wrong_counter": ("other_call", set()),
+    "wrong_told_aside": ("other_call", set()),
     "wrong_zone": ("other_call", {World.ENVIRONMENT}),
     "wrong_host": ("other_call", {World.ENVIRONMENT}),
     "wrong_folder": ("other_call", {World.ENVIRONMENT}),
@@ -48,6 +50,8 @@ RIGHT = [
     "right_loops",
     "right_wait",
     "right_counter",
+    "right_told_aside",
+    "right_locale",
     "right_zone",
     "right_folder",
     "right_waits",
@@ -76,6 +80,20 @@ def test_a_divergence_is_found_and_named(server: DatabaseUrl, workflow: str) -> 
         assert bool(worlds) == bool(least.alone), least
     assert (findings[kind].where or "").startswith("worlds.py:")
     assert not found.ok
+
+
+def _is_another_locale_installed() -> bool:
+    installed = subprocess.run(["locale", "-a"], capture_output=True, text=True, check=False)
+    return any(name.startswith(("de_DE", "en_")) for name in installed.stdout.splitlines())
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not _is_another_locale_installed(), reason="no other locale is installed")
+def test_a_body_that_asks_for_the_locale_is_found(server: DatabaseUrl) -> None:
+    (finding,) = [each for each in explored(server, "wrong_locale").findings if each.is_broken]
+    assert finding.code.kind == "other_call"
+    assert finding.least is not None
+    assert finding.least.alone == {World.ENVIRONMENT}
 
 
 @pytest.mark.parametrize("workflow", nightly_but(RIGHT, "right_day", "right_set", "right_limit"))

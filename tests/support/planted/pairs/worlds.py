@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import locale
 import os
 import random
 import secrets
 import socket
 import time
 import uuid
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from pathlib import Path
 
 from dbos import DBOS, SetWorkflowTimeout
@@ -19,6 +22,7 @@ DBOS.register_queue(_QUEUE, polling_interval_sec=0.1)
 
 _NAMES = frozenset({"alpha", "beta", "gamma", "delta", "epsilon", "zeta"})
 _asked = 0
+_told_aside: ContextVar[str] = ContextVar("told_aside")
 
 
 @DBOS.step(name="world_fetch")
@@ -58,6 +62,16 @@ async def count() -> int:
     global _asked
     _asked += 1
     return _asked
+
+
+@DBOS.step(name="world_tell_aside")
+async def tell_aside() -> None:
+    _told_aside.set("something")
+
+
+@DBOS.step(name="world_spoken")
+async def spoken() -> str:
+    return locale.setlocale(locale.LC_CTYPE)
 
 
 @DBOS.step(name="world_zone")
@@ -200,6 +214,36 @@ async def wrong_counter() -> str:
 @DBOS.workflow()
 async def right_counter() -> str:
     await publish(await count())
+    return "done"
+
+
+@DBOS.workflow()
+async def wrong_told_aside() -> str:
+    """What its step has set is not set where a checkpoint answers."""
+    _told_aside.set("nothing")
+    # In this task, so that the body sees what is set.
+    note_aside: Callable[[], Awaitable[None]] = tell_aside
+    await note_aside()
+    await publish(_told_aside.get())
+    return "done"
+
+
+@DBOS.workflow()
+async def right_told_aside() -> str:
+    _told_aside.set(str(await fetch("something")))
+    await publish(_told_aside.get())
+    return "done"
+
+
+@DBOS.workflow()
+async def wrong_locale() -> str:
+    await publish(locale.setlocale(locale.LC_CTYPE))
+    return "done"
+
+
+@DBOS.workflow()
+async def right_locale() -> str:
+    await publish(await spoken())
     return "done"
 
 
