@@ -93,7 +93,7 @@ def test_a_body_that_asks_for_the_locale_is_found(server: DatabaseUrl) -> None:
     (finding,) = [each for each in explored(server, "wrong_locale").findings if each.is_broken]
     assert finding.code.kind == "other_call"
     assert finding.least is not None
-    assert finding.least.alone == {World.ENVIRONMENT}
+    assert finding.least.alone == frozenset({World.ENVIRONMENT})
 
 
 @pytest.mark.parametrize("workflow", nightly_but(RIGHT, "right_day", "right_set", "right_limit"))
