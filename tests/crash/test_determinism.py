@@ -88,6 +88,22 @@ def _is_another_locale_installed() -> bool:
 
 
 @pytest.mark.nightly
+@pytest.mark.parametrize("workflow", ["wrong_numpy", "wrong_generator"])
+def test_a_body_that_draws_by_numpy_is_found(server: DatabaseUrl, workflow: str) -> None:
+    found = explored(server, workflow, "worlds_numpy.py")
+    (finding,) = [each for each in found.findings if each.is_broken]
+    assert finding.code.kind == "other_call"
+    assert finding.least is not None
+    assert finding.least.alone == frozenset({World.RANDOM})
+
+
+@pytest.mark.nightly
+def test_a_step_that_draws_by_numpy_is_not(server: DatabaseUrl) -> None:
+    found = explored(server, "right_numpy", "worlds_numpy.py")
+    assert found.ok, found.as_json()
+
+
+@pytest.mark.nightly
 @pytest.mark.skipif(not _is_another_locale_installed(), reason="no other locale is installed")
 def test_a_body_that_asks_for_the_locale_is_found(server: DatabaseUrl) -> None:
     (finding,) = [each for each in explored(server, "wrong_locale").findings if each.is_broken]
@@ -150,11 +166,11 @@ def test_points_in_worlds_are_read_as_they_are_written() -> None:
         parse_point(f"{END} then in:")
 
 
-def explored(server: DatabaseUrl, workflow: str) -> Exploration:
+def explored(server: DatabaseUrl, workflow: str, module: str = WORLDS.name) -> Exploration:
     """What comes of the replays of the whole history, and of one more, in all worlds."""
     return explore(
         server,
-        f"{WORLDS}:{workflow}",
+        f"{WORLDS.with_name(module)}:{workflow}",
         worlds=ALL_WORLDS,
         points=1,
         first=_ends(),

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,15 +71,19 @@ def live(job: Mapping[str, Any]) -> int:
         os.chdir(job["working_folder"])
     if job["ahead_s"]:
         with clock_ahead(job["ahead_s"]):
-            return _live(job, None)
+            return _live(job)
     if job["world"] is None:
-        return _live(job, None)
+        return _live(job)
     world = WorldPlan(**job["world"])
-    with entered(world):
-        return _live(job, loop_factory(world))
+    with entered(world) as when_imported:
+        return _live(job, loop_factory(world), when_imported)
 
 
-def _live(job: Mapping[str, Any], factory: LoopFactory | None) -> int:
+def _live(
+    job: Mapping[str, Any],
+    factory: LoopFactory | None = None,
+    when_imported: Callable[[], None] | None = None,
+) -> int:
     deadline = time.time() + job["deadline_s"]
     settings = load_settings({**job["settings"], "database_url": job["url"]})
     adopt_records()
@@ -89,6 +93,8 @@ def _live(job: Mapping[str, Any], factory: LoopFactory | None) -> int:
         if job["enclosure"] is not None:
             enclose(Enclosure(**job["enclosure"]))
         _, scenario = find_scenario(run.target)
+        if when_imported is not None:
+            when_imported()
         if job["apart_from"] is not None:
             _check_apart(Path(job["root"]), Path(job["apart_from"]))
         configure_logging(settings.log_format, settings.log_level)

@@ -7,8 +7,10 @@ what they are made of draw is none of it: a token that fences a process must not
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -21,12 +23,14 @@ from aexp.engine.recorder.sites import caller
 __all__ = ["drawn_by_seed"]
 
 _BYTE = 8
+_SEED_BITS = 32
 
 
 @contextmanager
-def drawn_by_seed(seed: str, run_id: str) -> Iterator[None]:
+def drawn_by_seed(seed: str, run_id: str) -> Iterator[Callable[[], None]]:
     """Have what user code draws follow from ``seed``, the workflow and the step: by ``random``,
-    ``uuid.uuid4``, ``secrets``, ``os.urandom`` and what is made of these.
+    ``uuid.uuid4``, ``secrets``, ``os.urandom`` and what is made of these. What it yields does the
+    same for ``numpy.random``, once user code has imported numpy: it brings none along.
     """
     streams: dict[tuple[str | None, int | None, str], random.Random] = {}
 
@@ -45,6 +49,41 @@ def drawn_by_seed(seed: str, run_id: str) -> Iterator[None]:
         for name in random.__all__:
             if callable(getattr(drawing, name, None)):
                 undo.enter_context(replaced(random, name, getattr(drawing, name)))
+
+        def hold_numpy() -> None:
+            if "numpy" in sys.modules:
+                undo.enter_context(_numpy_drawn(stream))
+
+        yield hold_numpy
+
+
+@contextmanager
+def _numpy_drawn(stream: Callable[[], random.Random]) -> Iterator[None]:
+    """Have numpy's own generator, and one that is made without a seed, draw from streams, too."""
+    numpy = importlib.import_module("numpy.random")
+    states: dict[int, Any] = {}
+    make = numpy.default_rng
+
+    def state() -> Any:
+        ours = stream()
+        if id(ours) not in states:
+            states[id(ours)] = numpy.RandomState(ours.getrandbits(_SEED_BITS))
+        return states[id(ours)]
+
+    def default_rng(seed: Any = None) -> Any:
+        return make(stream().getrandbits(_SEED_BITS) if seed is None else seed)
+
+    def drawing(name: str) -> Callable[..., Any]:
+        def draw(*given: Any, **how: Any) -> Any:
+            return getattr(state(), name)(*given, **how)
+
+        return draw
+
+    with ExitStack() as undo:
+        undo.enter_context(replaced(numpy, "default_rng", default_rng))
+        for name in dir(numpy.RandomState):
+            if not name.startswith("_") and name in vars(numpy):
+                undo.enter_context(replaced(numpy, name, drawing(name)))
         yield
 
 

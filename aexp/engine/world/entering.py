@@ -35,9 +35,9 @@ class WorldPlan:
 
 
 @contextmanager
-def entered(plan: WorldPlan) -> Iterator[None]:
+def entered(plan: WorldPlan) -> Iterator[Callable[[], None]]:
     """Have this process live in that world. To be entered before user code is imported, in the
-    main thread: all threads share it.
+    main thread: all threads share it. What it yields is to be called once it has been.
     """
     with ExitStack() as undo:
         if "clock" in plan.changed:
@@ -45,10 +45,10 @@ def entered(plan: WorldPlan) -> Iterator[None]:
         if "environment" in plan.changed:
             undo.enter_context(elsewhere(Path(plan.folder)))
         others = "others" if "random" in plan.changed else "the same"
-        undo.enter_context(drawn_by_seed(f"{plan.seed} {others}", plan.run_id))
+        hold_numpy = undo.enter_context(drawn_by_seed(f"{plan.seed} {others}", plan.run_id))
         if "order" in plan.changed:
             undo.enter_context(answers_reversed())
-        yield
+        yield hold_numpy
 
 
 def loop_factory(plan: WorldPlan) -> LoopFactory:
