@@ -88,6 +88,7 @@ def throwaway(cli: Cli) -> list[str]:
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.005])
+@pytest.mark.nightly
 def test_impatience_leaves_no_database_and_no_process(cli: Cli, pause_s: float) -> None:
     process = cli.start("crash", "resume", "--set", "messages=40")
     # The template, and a copy that somebody works on.
@@ -127,6 +128,7 @@ def test_impatience_leaves_no_database_and_no_process(cli: Cli, pause_s: float) 
     ],
     ids=["run", "kills", "crash"],
 )
+@pytest.mark.nightly
 def test_impatience_at_a_terminal_ends_in_a_clean_line(
     cli: Cli, command: list[str], begun: str, last: str
 ) -> None:

@@ -161,6 +161,7 @@ def test_a_browser_gives_the_token_as_a_password(browser: Browser, cli: Cli) -> 
             expect_end(page, "SUCCESS")
 
 
+@pytest.mark.nightly
 def test_a_run_is_forked_from_a_step_and_its_fork_as_a_whole(
     browser: Browser, served: Served
 ) -> None:
