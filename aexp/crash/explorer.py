@@ -285,6 +285,9 @@ class Explorer:
         """
         if point.down_s is not None and without_downtime is None:
             without_downtime = await self._decide(laboratory, replace(point, down_s=None), known)
+        if without_downtime is not None and without_downtime.void is not None:
+            # There is nothing to compare with.
+            return replace(without_downtime, point=point)
         attempts, void = 0, None
         while attempts == 0 or (void is not None and attempts < ATTEMPTS):
             attempts += 1

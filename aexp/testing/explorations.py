@@ -121,12 +121,11 @@ class Explorations:
         since: OldCode | None = None,
         **kwargs: Any,
     ) -> Exploration:
-        """Run ``workflow`` with these arguments, kill it at its durable writes, and judge what
-        became of it; return what was found, broken or not.
+        """Kill ``workflow`` at its durable writes; return what was found, broken or not.
 
-        ``workflow`` is a DBOS workflow at the top of a module, async or sync, a bound method of a
-        configured instance, a Scenario, or a text as ``aexp crash`` takes it. The options are those
-        of :class:`aexp.testing.options.ExploreOptions`, other keywords the workflow's own. Raises
+        It is a DBOS workflow at the top of a module, async or sync, a bound method of a configured
+        instance, a Scenario, or a text as ``aexp crash`` takes it. The options are those of
+        :class:`aexp.testing.options.ExploreOptions`, other keywords the workflow's own. Raises
         UsageError for what cannot be explored, and WorkerFailed, DatabaseError, NothingToExplore.
         """
         options = ExploreOptions(

@@ -235,7 +235,7 @@ class BaselineComparison:
         """
         if self.took_another_way:
             return True
-        wrote = self._writers(table) or set()
+        wrote = self._writers(table)
         if not self.reasons or not wrote or not wrote.isdisjoint(self._otherwise):
             return self.cause_of_rows(table) is not None
         # What a step writes that is asked the same, it writes whatever it returns.

@@ -8,7 +8,7 @@ from typing import Any
 
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence, Recorded
-from aexp.crash.judge.identity import Place
+from aexp.crash.judge.identity import Place, is_placed_by_chance
 from aexp.engine.recorder.records import DeclaredEffect, StepBegan
 from aexp.model.promise import SAMPLE, Anomaly
 
@@ -70,7 +70,7 @@ def _counts(run: Evidence, places: Mapping[str, Place]) -> Counter[str]:
         effect.name
         for recorded in run.records
         if isinstance(effect := recorded.record, DeclaredEffect)
-        and places.get(effect.workflow_id, "").startswith("~")
+        and not is_placed_by_chance(places.get(effect.workflow_id, ""))
     )
 
 

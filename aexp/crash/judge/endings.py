@@ -8,7 +8,7 @@ from typing import Any
 
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence, WorkflowRecord
-from aexp.crash.judge.identity import StepPlace, is_awaited
+from aexp.crash.judge.identity import StepPlace, is_awaited, is_placed_by_chance
 from aexp.crash.judge.ownership import foreign_changes
 from aexp.crash.judge.values import Path
 from aexp.crash.judge.wording import counted
@@ -172,8 +172,8 @@ def _other_results(comparison: BaselineComparison) -> Iterator[Anomaly]:
     ]
     for row in comparison.found.workflows:
         place = comparison.places[row.workflow_id]
-        # One that no step is known to have started is placed by chance.
-        if row.status != "SUCCESS" or row.workflow_id == comparison.found.run_id or "#" in place:
+        is_root = row.workflow_id == comparison.found.run_id
+        if row.status != "SUCCESS" or is_root or is_placed_by_chance(place):
             continue
         unsteady = baseline.unsteady_between(run.get(place) for run in known)
         if unsteady is None or not comparison.started_the_same(place):

@@ -29,6 +29,7 @@ __all__ = [
     "bodies_by_place",
     "inputs_by_place",
     "is_awaited",
+    "is_placed_by_chance",
     "is_tick",
     "number_steps",
     "place_workflows",
@@ -67,6 +68,13 @@ class StepPlace:
     place: Place
     number: int
     name: str
+
+
+def is_placed_by_chance(place: Place) -> bool:
+    """Return whether no step is known to have started the workflow at ``place``, which another one
+    may have in another run.
+    """
+    return not place.startswith(_ROOT)
 
 
 def is_tick(workflow: WorkflowRecord) -> bool:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.declared import must_do_as_much
 from aexp.crash.judge.evidence import Evidence
-from aexp.crash.judge.identity import Place
+from aexp.crash.judge.identity import Place, is_placed_by_chance
 from aexp.crash.judge.wording import often
 from aexp.model.promise import SAMPLE, Anomaly
 
@@ -21,8 +21,6 @@ __all__ = ["messages_once"]
 
 # To the workflow at a place, on a topic.
 _To: TypeAlias = tuple[Place, str | None]
-# A workflow that no step is known to have started is placed by chance.
-_BY_CHANCE = "#"
 
 
 def messages_once(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
@@ -40,7 +38,7 @@ def messages_once(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     for to in sorted(found.keys() | known[0].keys(), key=str):
         place, topic = to
         expected, number = known[0][to], found[to]
-        if number == expected or place not in names or _BY_CHANCE in place:
+        if number == expected or place not in names or is_placed_by_chance(place):
             continue
         if any(run[to] != expected for run in known):
             continue

@@ -16,15 +16,15 @@ from aexp.model.promise import SAMPLE, Anomaly
 __all__ = ["same_rows", "unjudged_rows", "unsteady_tables"]
 
 # A number, a time or a date, as JSON has it.
-_TIMELY = re.compile(r'^-?\d|^"-?\d|^"\d\d\d\d-')
+_TIMELY = re.compile(r'"?-?\d')
 
 
 def same_rows(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     """Check that each table has as many rows as without a fault, and the same ones but for unsteady
     columns and those that a sequence fills.
 
-    Where workflows took other steps, only a step that ran twice and wrote there each time is to
-    blame for more rows.
+    Where something may be why a table has other rows, only a step of which more bodies wrote there
+    than without a fault is to blame.
     """
     known, found = [run.tables for run in comparison.baseline.runs], comparison.found.tables
     if not found and not any(known):
@@ -75,9 +75,10 @@ def unjudged_rows(comparison: BaselineComparison) -> Sequence[Anomaly]:
             continue
         if not _compare(comparison, table, given, content):
             cause = comparison.cause_of_rows(table)
+            because = why
             if cause is not None:
-                why = f"it may depend on step `{cause.name}`, which returned something else"
-            told = f"table {table} {what} without a fault; that is not judged: {why}"
+                because = f"it may depend on step `{cause.name}`, which returned something else"
+            told = f"table {table} {what} without a fault; that is not judged: {because}"
             anomalies.append(Anomaly(told, kind="rows_not_judged", cause=table))
     return anomalies[:SAMPLE]
 
@@ -166,7 +167,7 @@ def _other_cells(
         _shown([*steady, column], (*key, row[column]), found.numbered)
         for key, row in ours.items()
         for column in sorted(unsteady - found.numbered)
-        if not (clock and _TIMELY.search(row[column]))
+        if not (clock and _TIMELY.match(row[column]))
         and len(values := {run[key].get(column, "null") for run in runs if key in run}) == 1
         and all(key in run for run in runs)
         and row[column] not in values

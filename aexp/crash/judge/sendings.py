@@ -128,12 +128,13 @@ def find_left_out(comparison: BaselineComparison) -> frozenset[_Request]:
         return frozenset()
     sent = {exact(each) for each in comparison.found.requests}
     safe = {exact(each) for each in everything if each.safe}
+    missing = _in_all(comparison.baseline) - sent - safe
     now = Counter(route_of(each) for each in comparison.found.requests)
     usual = [Counter(route_of(each) for each in run.requests) for run in runs]
     return frozenset(
         exact(each)
         for each in runs[0].requests
-        if exact(each) in _in_all(comparison.baseline) - sent - safe
+        if exact(each) in missing
         and each.method not in _IDEMPOTENT
         and now[route_of(each)] < min(run[route_of(each)] for run in usual)
     )

@@ -77,7 +77,7 @@ def writers(found: Evidence) -> Written:
     written: defaultdict[str, defaultdict[StepKey, list[BodySpan]]] = defaultdict(
         lambda: defaultdict(list)
     )
-    for seen, running in _running_at_writes(found):
+    for seen, running in _running_at_writes(found, body_spans(found)):
         for table in seen.write.tables:
             of_table = written[table]
             for step, body in running:
@@ -105,10 +105,11 @@ def changed_own_world(found: Evidence) -> frozenset[StepKey]:
     user's before the last one ran, no other body running: that one finds what was left. A step that
     asks somebody outside may have been answered otherwise, and is none of them.
     """
-    spans, outside = body_spans(found), _outside(found)
+    spans = body_spans(found)
+    outside = _outside(found, spans)
     names = {name for table in found.tables for name in (table, table.rpartition(".")[2])}
     changed = set()
-    for seen, running in _running_at_writes(found):
+    for seen, running in _running_at_writes(found, spans):
         if len(running) == 1 and not seen.write.tables.isdisjoint(names):
             ((step, body),) = running
             last = spans[step][-1]
@@ -117,7 +118,7 @@ def changed_own_world(found: Evidence) -> frozenset[StepKey]:
     return frozenset(changed)
 
 
-def _outside(found: Evidence) -> set[StepKey]:
+def _outside(found: Evidence, spans: Mapping[StepKey, Sequence[BodySpan]]) -> set[StepKey]:
     """Return the steps that touched something outside the database, or may have asked a stub."""
     touched = {
         (record.workflow_id, record.step_id)
@@ -126,7 +127,7 @@ def _outside(found: Evidence) -> set[StepKey]:
     }
     asked = {
         step
-        for step, bodies in body_spans(found).items()
+        for step, bodies in spans.items()
         if any(
             body.began <= request.at <= body.ended for body in bodies for request in found.requests
         )
@@ -134,9 +135,11 @@ def _outside(found: Evidence) -> set[StepKey]:
     return touched | asked
 
 
-def _running_at_writes(found: Evidence) -> Iterator[tuple[Seen, list[tuple[StepKey, BodySpan]]]]:
+def _running_at_writes(
+    found: Evidence, spans: Mapping[StepKey, Sequence[BodySpan]]
+) -> Iterator[tuple[Seen, list[tuple[StepKey, BodySpan]]]]:
     """Yield each write to a table with the bodies that ran then."""
-    bodies = [(step, body) for step, known in body_spans(found).items() for body in known]
+    bodies = [(step, body) for step, known in spans.items() for body in known]
     events: list[tuple[int, float, int, Seen | tuple[StepKey, BodySpan]]] = [
         *((each[1].life, each[1].began, 0, each) for each in bodies),
         *((seen.life, seen.at, 1, seen) for seen in found.writes if seen.write.tables),

@@ -13,7 +13,7 @@ from itertools import pairwise, takewhile
 
 from aexp.crash.judge.comparison import BaselineComparison
 from aexp.crash.judge.evidence import Evidence
-from aexp.crash.judge.identity import GET_RESULT, Place
+from aexp.crash.judge.identity import GET_RESULT, Place, is_placed_by_chance
 from aexp.crash.judge.values import StoredValue
 from aexp.crash.judge.wording import often
 from aexp.engine.recorder.records import StepCall
@@ -23,8 +23,6 @@ from aexp.model.promise import SAMPLE, Anomaly
 __all__ = ["same_way"]
 
 _SUCCESS = f"update {WORKFLOW_STATUS} SUCCESS"
-# A workflow that no step is known to have started is placed by chance.
-_BY_CHANCE = "#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,9 @@ def same_way(comparison: BaselineComparison) -> Sequence[Anomaly] | None:
     anomalies = []
     for place, way in found.items():
         usual = [run[place] for run in known if place in run]
-        if len(usual) < len(known) or _BY_CHANCE in place or not comparison.started_alike(place):
+        if len(usual) < len(known) or is_placed_by_chance(place):
+            continue
+        if not comparison.started_alike(place):
             continue
         first, *others = usual
         if any(_counted(other) != _counted(first) for other in others):
